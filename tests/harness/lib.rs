@@ -1,0 +1,1 @@
+//! The harness: builders for the proxy, origins and agents.
