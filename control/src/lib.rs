@@ -1,1 +1,18 @@
-//! What is allowed and what is known.
+//! What is allowed and what is known: rules, policy, vault, audit, files, and the commands that need no data plane.
+//!
+//! Imports nothing of ours; `proxy` and the tests build on it.
+
+pub mod target;
+mod private;
+pub mod config;
+pub mod agent;
+pub mod rule;
+pub mod provider;
+pub mod types;
+pub mod catalog;
+pub mod policy;
+pub mod refusal;
+pub mod secret;
+pub mod vault;
+pub mod audit;
+pub mod cli;

@@ -1,0 +1,179 @@
+//! The fields of an audit line, in one list, and the entry that they are written from.
+//!
+//! Nothing here can hold a header value, a query, a body or a token: the entry has no place for them (STYLE rule 23).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::refusal::Code;
+use crate::secret::SecretName;
+use crate::target::Target;
+
+/// Every key of a line, in the order in which it is written. `tracing` events use the same names.
+pub const FIELDS: [&str; 24] = [
+    "ts",
+    "seq",
+    "prev",
+    "kind",
+    "conn",
+    "req",
+    "agent",
+    "provider",
+    "rule",
+    "scheme",
+    "secret",
+    "method",
+    "host",
+    "port",
+    "path",
+    "verdict",
+    "code",
+    "reason",
+    "status",
+    "bytes_in",
+    "bytes_out",
+    "elapsed_us",
+    "revision",
+    "hash",
+];
+
+/// What a line tells of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A request that has ended, or a refusal before one could be read.
+    #[default]
+    Request,
+    /// A request that has begun: written before the secret's use, or when it lasts.
+    Open,
+    /// A tunnel that ended, or was refused.
+    Connect,
+    /// Start, stop, reload.
+    Lifecycle,
+    /// Closes a torn line.
+    Recovered,
+}
+
+impl Kind {
+    /// As written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Open => "open",
+            Self::Connect => "connect",
+            Self::Lifecycle => "lifecycle",
+            Self::Recovered => "recovered",
+        }
+    }
+}
+
+/// How it was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let through.
+    Allow,
+    /// Refused.
+    Deny,
+    /// Let through although a rule denies it (`enforcement: audit`).
+    WouldDeny,
+    /// Let through, and failed on the way.
+    Error,
+}
+
+impl Verdict {
+    /// As written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::WouldDeny => "would-deny",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Which request of which connection: `conn` of the line, and `req` as `CONN-NUMBER`, the `Doorward-Request-Id`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    /// The connection: drawn at random when it is accepted, so that ids do not repeat after a restart.
+    pub conn: u64,
+    /// The request in it, from 1; 0 stands for the connection itself.
+    pub number: u32,
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.conn, self.number)
+    }
+}
+
+/// What is recorded of one exchange. Clones are cheap. `seq`, `prev` and `hash` are the writer's.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// When it began (`ts`).
+    pub at: SystemTime,
+    /// What the line tells of.
+    pub kind: Kind,
+    /// Which request (`conn`, `req`); `None` for lifecycle.
+    pub id: Option<RequestId>,
+    /// Who asked.
+    pub agent: Option<Arc<str>>,
+    /// The provider that covers the target.
+    pub provider: Option<Arc<str>>,
+    /// The rule that settled it, with its place.
+    pub rule: Option<Arc<str>>,
+    /// The auth scheme that put the credential on.
+    pub scheme: Option<&'static str>,
+    /// The secret that was used, by name.
+    pub secret: Option<SecretName>,
+    /// The method.
+    pub method: Option<http::Method>,
+    /// Where it went (`host`, `port`).
+    pub target: Option<Target>,
+    /// The canonical path, without the query.
+    pub path: Option<Arc<str>>,
+    /// How it was decided.
+    pub verdict: Option<Verdict>,
+    /// The code of a refusal or error.
+    pub code: Option<Code>,
+    /// One sentence; a refusal's detail.
+    pub reason: Cow<'static, str>,
+    /// The status that the agent got; 0: none.
+    pub status: u16,
+    /// Body bytes from the agent.
+    pub bytes_in: u64,
+    /// Body bytes to the agent.
+    pub bytes_out: u64,
+    /// From its begin to its end.
+    pub elapsed: Duration,
+    /// The version of the secret that was used; in lifecycle lines, the plan's.
+    pub revision: Option<u64>,
+}
+
+impl Entry {
+    /// An entry that says nothing yet.
+    pub fn new(kind: Kind, at: SystemTime) -> Self {
+        Self {
+            at,
+            kind,
+            id: None,
+            agent: None,
+            provider: None,
+            rule: None,
+            scheme: None,
+            secret: None,
+            method: None,
+            target: None,
+            path: None,
+            verdict: None,
+            code: None,
+            reason: Cow::Borrowed(""),
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            elapsed: Duration::ZERO,
+            revision: None,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! One entry, one line: canonical JSON with every field of [`super::fields::FIELDS`], chained by SHA-256.
+//!
+//! `hash` is the SHA-256 of the line's bytes from its `{` up to, not including, `,"hash":`; they hold `seq` and `prev`, the
+//! hash of the line before. The first line of a chain has `seq` 1 and a `prev` of zeros. Text is escaped so that a line is
+//! one line in every reader and moves no cursor of a terminal: control, format and line-separating characters never
+//! appear raw. Long texts are cut with a marker.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use super::fields::Entry;
+
+/// The most bytes of a path that a line shows.
+const MAX_PATH: usize = 2048;
+/// The most bytes of any other text.
+const MAX_TEXT: usize = 512;
+/// The longest line: every text at its limit, each byte as `\u00XX`, and the fixed parts.
+pub(super) const MAX_LINE: usize = 6 * (MAX_PATH + 8 * MAX_TEXT) + 2048;
+/// Before a line's hash; what comes after has a fixed length.
+pub(super) const HASH_KEY: &str = ",\"hash\":\"";
+/// `,"hash":"`, 64 hex digits, `"}`.
+pub(super) const TAIL: usize = HASH_KEY.len() + 64 + 2;
+
+/// A SHA-256 as part of the chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hash(pub [u8; 32]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 64];
+        match hex::encode_to_slice(self.0, &mut text) {
+            Ok(()) => f.write_str(str::from_utf8(&text).unwrap_or_default()),
+            Err(_) => Err(fmt::Error),
+        }
+    }
+}
+
+impl Hash {
+    /// Reads 64 lower-case hex digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let canonical = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+        (canonical && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(Self(bytes))
+    }
+}
+
+/// Where a chain stands: the number and hash of its last line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// The last line's `seq`; 0 before the first.
+    pub seq: u64,
+    /// The last line's `hash`; zeros before the first.
+    pub hash: Hash,
+}
+
+/// Writes lines; keeps the text of the current second.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    chain: Chain,
+    second: u64,
+    second_text: String,
+}
+
+impl Writer {
+    pub(super) fn new(chain: Chain) -> Self {
+        Self { chain, ..Self::default() }
+    }
+
+    /// Appends the entry's line to `out`.
+    pub(super) fn append(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.chain.seq += 1;
+        self.time(entry.at, out);
+        number(out, "seq", self.chain.seq);
+        raw(out, "prev", &self.chain.hash);
+        fields(entry, out);
+        let hash = Hash(Sha256::digest(out.get(start..).unwrap_or_default()).into());
+        raw(out, "hash", &hash);
+        out.extend_from_slice(b"}\n");
+        self.chain.hash = hash;
+    }
+
+    fn time(&mut self, at: SystemTime, out: &mut Vec<u8>) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second_text.is_empty() || since.as_secs() != self.second {
+            self.second = since.as_secs();
+            self.second_text = second(since);
+        }
+        out.extend_from_slice(b"{\"ts\":\"");
+        out.extend_from_slice(self.second_text.as_bytes());
+        print(out, format_args!(".{:06}Z\"", since.subsec_micros()));
+    }
+}
+
+fn second(since: Duration) -> String {
+    let secs = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    // Years over 9999 do not fit RFC 3339; such a clock is shown as its beginning.
+    let date = OffsetDateTime::from_unix_timestamp(secs).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let mut text = String::with_capacity(19);
+    let (y, mo, d, h, mi, s) =
+        (date.year(), u8::from(date.month()), date.day(), date.hour(), date.minute(), date.second());
+    match write!(text, "{y:04}-{mo:02}-{d:02}T{h:02}:{mi:02}:{s:02}") {
+        Ok(()) | Err(fmt::Error) => text,
+    }
+}
+
+fn fields(entry: &Entry, out: &mut Vec<u8>) {
+    raw(out, "kind", &entry.kind.name());
+    match &entry.id {
+        Some(id) => {
+            raw(out, "conn", &format_args!("{:016x}", id.conn));
+            raw(out, "req", id);
+        }
+        None => {
+            null(out, "conn");
+            null(out, "req");
+        }
+    }
+    text(out, "agent", entry.agent.as_deref(), MAX_TEXT);
+    text(out, "provider", entry.provider.as_deref(), MAX_TEXT);
+    text(out, "rule", entry.rule.as_deref(), MAX_TEXT);
+    text(out, "scheme", entry.scheme, MAX_TEXT);
+    text(out, "secret", entry.secret.as_ref().map(|name| name.as_str()), MAX_TEXT);
+    text(out, "method", entry.method.as_ref().map(http::Method::as_str), MAX_TEXT);
+    match &entry.target {
+        // A canonical host holds nothing that has to be escaped.
+        Some(target) => {
+            raw(out, "host", &target.host);
+            number(out, "port", u64::from(target.port));
+        }
+        None => {
+            null(out, "host");
+            null(out, "port");
+        }
+    }
+    text(out, "path", entry.path.as_deref(), MAX_PATH);
+    text(out, "verdict", entry.verdict.map(|verdict| verdict.name()), MAX_TEXT);
+    text(out, "code", entry.code.map(|code| code.name()), MAX_TEXT);
+    text(out, "reason", Some(&*entry.reason).filter(|reason| !reason.is_empty()), MAX_TEXT);
+    match entry.status {
+        0 => null(out, "status"),
+        status => number(out, "status", u64::from(status)),
+    }
+    number(out, "bytes_in", entry.bytes_in);
+    number(out, "bytes_out", entry.bytes_out);
+    number(out, "elapsed_us", u64::try_from(entry.elapsed.as_micros()).unwrap_or(u64::MAX));
+    match entry.revision {
+        Some(revision) => number(out, "revision", revision),
+        None => null(out, "revision"),
+    }
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn null(out: &mut Vec<u8>, name: &str) {
+    key(out, name);
+    out.extend_from_slice(b"null");
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    key(out, name);
+    print(out, format_args!("{value}"));
+}
+
+/// A string that needs no escapes.
+fn raw(out: &mut Vec<u8>, name: &str, value: &impl fmt::Display) {
+    key(out, name);
+    print(out, format_args!("\"{value}\""));
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>, max: usize) {
+    let Some(value) = value else { return null(out, name) };
+    key(out, name);
+    out.push(b'"');
+    let shown = value.get(..value.floor_char_boundary(max)).unwrap_or_default();
+    escape(out, shown);
+    if shown.len() < value.len() {
+        print(out, format_args!("[+{} bytes]", value.len() - shown.len()));
+    }
+    out.push(b'"');
+}
+
+fn escape(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    let mut units = [0; 2];
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') || c.is_control() || is_format(c) {
+            for unit in c.encode_utf16(&mut units) {
+                print(out, format_args!("\\u{unit:04x}"));
+            }
+        } else {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+}
+
+/// Characters that end lines or reorder text for readers: separators, zero-width and bidirectional marks, tags.
+pub(crate) fn is_format(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn print(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    // A vector takes every write.
+    match out.write_fmt(text) {
+        Ok(()) | Err(_) => {}
+    }
+}

@@ -1,0 +1,310 @@
+//! The writer's side: one thread takes entries off the ring, chains them and writes them.
+//!
+//! It polls every 10 ms, so that a request wakes nobody, and sleeps for good after a second without work. What could not
+//! be written is kept and tried again; until that works no new place is given out, so that what is kept stays bounded.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::fields::{Entry, Kind};
+use super::file::{self, Opened, StartError};
+use super::line;
+use super::sink::{Command, Durability, Failed, Options, Shared};
+use super::verify::gap_text;
+
+/// How often the ring is looked at.
+const POLL: Duration = Duration::from_millis(10);
+/// How many looks without work come before the long sleep.
+const IDLE_POLLS: u32 = 100;
+/// How often a failed write is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// Lines are written once this much is waiting, however many entries are left.
+const BATCH: usize = 256 * 1024;
+
+pub(super) fn start(options: &Options, shared: &Arc<Shared>) -> Result<JoinHandle<()>, StartError> {
+    let opened = options.destination.open()?;
+    let mut writer = Writer::new(opened, Arc::clone(shared));
+    let thread = thread::Builder::new()
+        .name("audit".to_owned())
+        .spawn(move || writer.run())
+        .map_err(StartError::Thread)?;
+    shared.thread.get_or_init(|| thread.thread().clone());
+    Ok(thread)
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    file: File,
+    path: Option<PathBuf>,
+    regular: bool,
+    lines: line::Writer,
+    pending: Vec<u8>,
+    /// How much of `pending` the file has.
+    written: usize,
+    unsynced: bool,
+    /// Lines in `pending`.
+    count: u64,
+    waiting: Vec<oneshot::Sender<Result<(), Failed>>>,
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    Worked,
+    Nothing,
+    Stop,
+}
+
+impl Writer {
+    fn new(opened: Opened, shared: Arc<Shared>) -> Self {
+        let mut writer = Self {
+            shared,
+            lines: line::Writer::default(),
+            file: opened.file,
+            path: opened.path,
+            regular: opened.regular,
+            pending: Vec::new(),
+            written: 0,
+            unsynced: false,
+            count: 0,
+            waiting: Vec::new(),
+        };
+        writer.go_on(opened.continuation);
+        writer
+    }
+
+    /// Continues a file from its end.
+    fn go_on(&mut self, from: super::verify::Continuation) {
+        self.lines = line::Writer::new(from.chain);
+        if from.newline {
+            self.pending.push(b'\n');
+        }
+        if let Some((len, digest)) = from.gap {
+            let mut entry = Entry::new(Kind::Recovered, (self.shared.clock)());
+            entry.reason = gap_text(len, digest).into();
+            self.append(&entry);
+        }
+    }
+
+    fn run(&mut self) {
+        let mut quiet = 0;
+        loop {
+            match self.round() {
+                Round::Stop => break,
+                Round::Worked => quiet = 0,
+                Round::Nothing => quiet += 1,
+            }
+            if self.shared.failed.load(Ordering::Relaxed) {
+                thread::park_timeout(RETRY);
+            } else if quiet < IDLE_POLLS {
+                thread::park_timeout(POLL);
+            } else {
+                self.sleep();
+                quiet = 0;
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        self.shared.idle.store(true, Ordering::Relaxed);
+        // With the fence in Shared::push.
+        fence(Ordering::SeqCst);
+        if self.shared.ring.is_empty() && self.shared.commands.lock().as_ref().is_none_or(Vec::is_empty) {
+            thread::park();
+        }
+        self.shared.idle.store(false, Ordering::Relaxed);
+    }
+
+    fn round(&mut self) -> Round {
+        let mut worked = !self.pending.is_empty();
+        let mut stop = None;
+        // Commands before entries: what was closed before a command was given is written before it is answered.
+        let commands = self.shared.commands.lock().as_mut().map(std::mem::take).unwrap_or_default();
+        worked |= !commands.is_empty();
+        worked |= self.take_entries();
+        for command in commands {
+            match command {
+                Command::Line(entry) => self.append(&entry),
+                Command::Flush(done) => self.waiting.push(done),
+                Command::Reopen(done) => {
+                    self.flush();
+                    if done.send(self.reopen()).is_err() {
+                        // Nobody waits for the answer.
+                    }
+                }
+                Command::Stop(done) => stop = Some(done),
+            }
+        }
+        self.flush();
+        if let Some(done) = stop {
+            self.stop(done);
+            return Round::Stop;
+        }
+        if worked { Round::Worked } else { Round::Nothing }
+    }
+
+    /// Takes what is on the ring now; writes whenever a batch is full.
+    fn take_entries(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(message) = self.shared.ring.pop() {
+            worked = true;
+            self.append(&message.entry);
+            if message.ends {
+                self.shared.taken.fetch_sub(1, Ordering::AcqRel);
+            }
+            self.waiting.extend(message.written);
+            if self.pending.len() >= BATCH && !self.shared.failed.load(Ordering::Relaxed) {
+                self.flush();
+            }
+        }
+        worked
+    }
+
+    fn append(&mut self, entry: &Entry) {
+        self.lines.append(entry, &mut self.pending);
+        self.count += 1;
+    }
+
+    fn flush(&mut self) {
+        match self.write() {
+            Ok(()) => self.succeeded(),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.pending.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.written += written;
+                    self.unsynced = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.unsynced && self.regular && self.shared.durability == Durability::Sync {
+            self.file.sync_data()?;
+        }
+        self.unsynced = false;
+        Ok(())
+    }
+
+    fn succeeded(&mut self) {
+        self.pending.clear();
+        self.pending.shrink_to(2 * BATCH);
+        self.written = 0;
+        self.shared.written.fetch_add(std::mem::take(&mut self.count), Ordering::Relaxed);
+        if self.shared.failed.swap(false, Ordering::AcqRel) {
+            *self.shared.failure.lock() = None;
+            tracing::info!("the audit is written again");
+        }
+        self.answer(Ok(()));
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        if !self.shared.failed.swap(true, Ordering::AcqRel) {
+            *self.shared.failure.lock() = Some(error.to_string().into());
+            tracing::error!(%error, "the audit cannot be written; requests are refused until it can");
+        }
+        self.answer(Err(Failed));
+    }
+
+    fn answer(&mut self, outcome: Result<(), Failed>) {
+        for waiting in self.waiting.drain(..) {
+            if waiting.send(outcome).is_err() {
+                // The request was dropped while it waited; its line is written all the same.
+            }
+        }
+    }
+
+    fn reopen(&mut self) -> Result<(), StartError> {
+        let Some(path) = self.path.clone().filter(|path| !file::is_same(&self.file, path)) else {
+            return Ok(());
+        };
+        let opened = file::open(&path)?;
+        let fresh = opened.continuation == file::FRESH;
+        if !fresh && !self.pending.is_empty() {
+            // What waits is chained behind the old file's end and cannot stand behind another.
+            return Err(StartError::NotFresh(path));
+        }
+        // A line of which the old file has only a part goes to the new file whole.
+        let done = self.pending.get(..self.written).unwrap_or_default();
+        let kept = done.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.pending.drain(..kept);
+        self.written = 0;
+        self.file = opened.file;
+        self.regular = opened.regular;
+        if !fresh {
+            self.go_on(opened.continuation);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, done: Option<oneshot::Sender<Result<(), Failed>>>) {
+        self.shared.failed.store(true, Ordering::Release);
+        self.shared.ended.store(true, Ordering::Relaxed);
+        // With the fence in Shared::push: whoever waits for an answer gets one, or sees that there will be none.
+        fence(Ordering::SeqCst);
+        self.take_entries();
+        drop(self.shared.commands.lock().take());
+        let outcome = match self.write() {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, lines = self.count, "the audit ends with lines that could not be written");
+                Err(Failed)
+            }
+        };
+        self.answer(outcome);
+        if self.regular && self.file.sync_data().is_err() {
+            tracing::warn!("the audit file cannot be synced");
+        }
+        if let Some(done) = done
+            && done.send(outcome).is_err()
+        {
+            // Nobody waits for the end.
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::super::file::Destination;
+    use super::super::verify::verify;
+    use super::*;
+
+    #[test]
+    fn a_line_that_the_old_file_has_in_part_goes_to_the_new_file_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let options = Options {
+            destination: Destination::File(path.clone()),
+            durability: Durability::Batch,
+            capacity: 1,
+            clock: || UNIX_EPOCH,
+        };
+        let mut writer = Writer::new(options.destination.open().unwrap(), Arc::new(Shared::new(&options)));
+        for _ in 0..2 {
+            writer.append(&Entry::new(Kind::Lifecycle, UNIX_EPOCH));
+        }
+        // As after a disk that was full in the middle of the second line.
+        let half = writer.pending.len() - 50;
+        writer.file.write_all(&writer.pending[..half]).unwrap();
+        writer.written = half;
+        std::fs::rename(&path, folder.path().join("old")).unwrap();
+        writer.reopen().unwrap();
+        writer.flush();
+        let found = verify(std::fs::read(&path).unwrap().as_slice(), None).unwrap();
+        assert_eq!((found.lines, found.first_seq), (1, 2));
+    }
+}

@@ -1,0 +1,223 @@
+//! The steps of a decision, in their order. One walk serves `decide` and `explain`, so that what is shown is what was done.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::{ActionGlob, Effect, Facts, Policy, Scope, Trace};
+use crate::refusal::{Code, Refusal};
+use crate::types::{Ask, Clarity, Resolved, Resource, UNKNOWN};
+
+/// A step of the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the file's fields")]
+pub enum Stage {
+    HttpRules,
+    Action,
+    Deny,
+    Allow,
+    Default,
+    Scope,
+    Enforcement,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has nothing to say; the next step is asked.
+    Passed,
+    /// It allows.
+    Allowed,
+    /// It denies, and that settles it.
+    Denied,
+}
+
+/// One step with its outcome, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Which step.
+    pub stage: Stage,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// In words; nothing of a query or header.
+    pub detail: String,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HttpRules => "httpRules",
+            Self::Action => "action",
+            Self::Deny => "deny",
+            Self::Allow => "allow",
+            Self::Default => "default",
+            Self::Scope => "scope",
+            Self::Enforcement => "enforcement",
+        })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passed => "-",
+            Self::Allowed => "allow",
+            Self::Denied => "deny",
+        })
+    }
+}
+
+/// Hears of each step as it is taken.
+pub(super) type Note<'n> = dyn FnMut(Stage, Outcome, fmt::Arguments<'_>) + 'n;
+
+type Verdict = Result<(), Refusal>;
+
+pub(super) fn judge(facts: &Facts<'_>, trace: &mut Trace, note: &mut Note<'_>) -> Verdict {
+    let policy = &facts.provider.policy;
+    let settled = http_rules(facts, trace, note)?;
+    let resolves = !settled || policy.scope.is_some();
+    if !resolves {
+        return Ok(());
+    }
+    let resolve = facts.provider.kind.resolve;
+    let resolved = resolve(&ask(facts, facts.path.as_str()));
+    let forms = other_forms(facts);
+    let capitals = in_capitals(facts.method);
+    let mut readings: Vec<Resolved<'_>> = forms.iter().map(|form| resolve(&ask(facts, form))).collect();
+    if let Some(method) = &capitals {
+        let paths = std::iter::once(facts.path.as_str()).chain(forms.iter().map(String::as_str));
+        readings.extend(paths.map(|path| resolve(&Ask { method, ..ask(facts, path) })));
+    }
+    if !settled {
+        note(Stage::Action, Outcome::Passed, format_args!("{}", resolved.action));
+        trace.action = Some(resolved.action.clone());
+        actions(facts, &resolved, &readings, note)?;
+    }
+    if let Some(limits) = &policy.scope {
+        scope(facts, limits, &resolved, &readings, trace, note)?;
+    }
+    Ok(())
+}
+
+fn ask<'a>(facts: &'a Facts<'_>, path: &'a str) -> Ask<'a> {
+    Ask { host: &facts.target.host, method: facts.method, path, query: facts.query, headers: facts.headers }
+}
+
+/// The method that a server which does not mind case would take it for, if it is another.
+fn in_capitals(method: &Method) -> Option<Method> {
+    let is_lower = method.as_str().bytes().any(|b| b.is_ascii_lowercase());
+    is_lower.then(|| Method::from_bytes(method.as_str().to_ascii_uppercase().as_bytes()).ok())?
+}
+
+/// The paths that lenient servers could take this one for; deny and scope read them too. None for a plain path.
+fn other_forms(facts: &Facts<'_>) -> Vec<String> {
+    if facts.provider.policy.deny.is_empty() && facts.provider.policy.scope.is_none() {
+        return Vec::new();
+    }
+    facts.path.wide_forms().iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect()
+}
+
+/// Whether a rule settled it: then actions are skipped.
+fn http_rules(facts: &Facts<'_>, trace: &mut Trace, note: &mut Note<'_>) -> Result<bool, Refusal> {
+    let rules = &facts.provider.policy.rules;
+    let Some(rule) = rules.iter().find(|rule| rule.matches(facts.method, facts.path)) else {
+        note(Stage::HttpRules, Outcome::Passed, format_args!("{} rules, none matches", rules.len()));
+        return Ok(false);
+    };
+    trace.rule = Some(rule.label.clone());
+    if rule.effect == Effect::Allow {
+        note(Stage::HttpRules, Outcome::Allowed, format_args!("rule {}", rule.label));
+        return Ok(true);
+    }
+    note(Stage::HttpRules, Outcome::Denied, format_args!("rule {}", rule.label));
+    let detail = match &rule.reason {
+        Some(reason) => format!("rule `{}` denies: {reason}", rule.id),
+        None => format!("rule `{}` denies", rule.id),
+    };
+    Err(refuse(facts, detail, &rule.label))
+}
+
+fn actions(
+    facts: &Facts<'_>,
+    resolved: &Resolved<'_>,
+    readings: &[Resolved<'_>],
+    note: &mut Note<'_>,
+) -> Verdict {
+    let policy = &facts.provider.policy;
+    let mut all = std::iter::once(resolved).chain(readings);
+    if let Some((glob, reading)) =
+        all.find_map(|reading| denying(policy, reading).map(|glob| (glob, reading)))
+    {
+        note(Stage::Deny, Outcome::Denied, format_args!("{}", glob.label));
+        let detail = format!("action `{}` is denied", shown(reading));
+        return Err(refuse(facts, detail, &glob.label));
+    }
+    note(Stage::Deny, Outcome::Passed, format_args!("{} entries, none matches", policy.deny.len()));
+    if let Some(glob) = policy.allow.iter().find(|glob| allows(policy, glob, resolved)) {
+        note(Stage::Allow, Outcome::Allowed, format_args!("{}", glob.label));
+        return Ok(());
+    }
+    note(Stage::Allow, Outcome::Passed, format_args!("{} entries, none matches", policy.allow.len()));
+    // A body that could hold a denied action is not let through by a default either.
+    if policy.default == Effect::Allow && (resolved.clarity == Clarity::Clear || policy.deny.is_empty()) {
+        note(Stage::Default, Outcome::Allowed, format_args!("defaultAction"));
+        return Ok(());
+    }
+    note(Stage::Default, Outcome::Denied, format_args!("defaultAction"));
+    let detail = format!("action `{}` is not allowed", shown(resolved));
+    Err(match &policy.default_label {
+        Some(label) => refuse(facts, detail, label),
+        None => Refusal::new(Code::Dw1002, detail).of_provider(&facts.provider.name),
+    })
+}
+
+fn denying<'p>(policy: &'p Policy, reading: &Resolved<'_>) -> Option<&'p ActionGlob> {
+    policy.deny.iter().find(|glob| glob.matches(&reading.action))
+}
+
+/// `unknown` is let through by `*` alone; an opaque request is not let through by `*` where something is denied.
+fn allows(policy: &Policy, glob: &ActionGlob, resolved: &Resolved<'_>) -> bool {
+    if glob.is_everything() {
+        return resolved.clarity == Clarity::Clear || policy.deny.is_empty();
+    }
+    resolved.action != UNKNOWN && glob.matches(&resolved.action)
+}
+
+/// The action as a refusal shows it: a name of ours, or of the vendor's catalogue; never free text of the agent's.
+fn shown(resolved: &Resolved<'_>) -> &'static str {
+    match resolved.action {
+        Cow::Borrowed(action) => action,
+        Cow::Owned(_) => "of a method that the catalogue does not list",
+    }
+}
+
+fn scope(
+    facts: &Facts<'_>,
+    limits: &Scope,
+    resolved: &Resolved<'_>,
+    readings: &[Resolved<'_>],
+    trace: &mut Trace,
+    note: &mut Note<'_>,
+) -> Verdict {
+    if let Resource::Named(resource) = &resolved.resource {
+        trace.resource = Some((*resource).into());
+    }
+    for reading in std::iter::once(resolved).chain(readings) {
+        let detail = match &reading.resource {
+            Resource::None => continue,
+            Resource::Named(resource) if limits.holds(resource) => continue,
+            Resource::Named(_) => "the request is out of scope",
+            Resource::Hidden => "the request does not show what it acts on, and the provider has a scope",
+        };
+        note(Stage::Scope, Outcome::Denied, format_args!("{}", limits.label));
+        return Err(refuse(facts, detail, &limits.label));
+    }
+    note(Stage::Scope, Outcome::Allowed, format_args!("{}", limits.label));
+    Ok(())
+}
+
+fn refuse(facts: &Facts<'_>, detail: impl Into<Cow<'static, str>>, rule: &Arc<str>) -> Refusal {
+    Refusal::new(Code::Dw1002, detail).of_provider(&facts.provider.name).by_rule(Arc::clone(rule))
+}

@@ -1,0 +1,143 @@
+//! The one decision: facts in, [`Permit`] or refusal out.
+//!
+//! A [`Permit`] names agent, target, provider and secret, and only this module can make one (invariant 3): a code path that
+//! opens a secret for a request that policy has not let through does not compile.
+//!
+//! ```compile_fail,E0451
+//! fn forge(agent: control::agent::AgentName, target: control::target::Target, provider: std::sync::Arc<control::provider::Provider>) -> control::policy::Permit {
+//!     control::policy::Permit { agent, target, provider, trace: control::policy::Trace::default() }
+//! }
+//! ```
+//!
+//! ```compile_fail,E0599
+//! let permit = control::policy::Permit::default();
+//! ```
+//!
+//! The order is: httpRules, action, deny, allow, default, scope. Limits are counted by the caller, who holds the counters.
+
+mod judge;
+#[cfg(test)]
+mod tests;
+mod rules;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::agent::AgentName;
+use crate::provider::{Enforcement, Provider};
+use crate::refusal::Refusal;
+use crate::target::Target;
+
+pub use judge::{Outcome, Stage, Step};
+pub use rules::Policy;
+pub(crate) use rules::{ActionGlob, Effect, HttpRule, Scope};
+
+/// Everything that a decision may look at. Nothing of it is secret.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// Who asks.
+    pub agent: &'a AgentName,
+    /// Where the request goes.
+    pub target: &'a Target,
+    /// The provider that covers the target (found by `rule::Routes`).
+    pub provider: &'a Arc<Provider>,
+    /// The method, case-sensitive.
+    pub method: &'a Method,
+    /// The canonical path.
+    pub path: &'a crate::rule::Path,
+    /// The raw query, without `?`; only the type's action resolver reads it.
+    pub query: Option<&'a str>,
+    /// The headers; only the type's action resolver reads them (git's service, `X-Amz-Target`).
+    pub headers: &'a http::HeaderMap,
+}
+
+/// What was decided for one request: the proof that [`crate::vault::Vault::open`] asks for.
+#[derive(Debug)]
+pub struct Permit {
+    agent: AgentName,
+    target: Target,
+    provider: Arc<Provider>,
+    trace: Trace,
+}
+
+/// How the decision came about, for audit and `check request`.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// The httpRule that settled it, with its place.
+    pub rule: Option<Arc<str>>,
+    /// The type's action (`issues:create`), if it was resolved.
+    pub action: Option<Cow<'static, str>>,
+    /// The resource in the type's own terms (`acme/api`), if it was resolved.
+    pub resource: Option<Box<str>>,
+    /// With `enforcement: audit`: what would have been refused.
+    pub would_deny: Option<Refusal>,
+}
+
+impl Permit {
+    /// Who asks.
+    pub fn agent(&self) -> &AgentName {
+        &self.agent
+    }
+
+    /// Where the request goes.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The provider, and by it the secret.
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.provider
+    }
+
+    /// How it was decided.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+}
+
+/// Proof that only facts are asked for: names, keys, versions, bound hosts. No value is opened with it.
+#[derive(Debug)]
+pub struct LoadCheck(());
+
+/// The permit of a load check: whether the secrets that providers refer to are there and may go where they are sent.
+pub fn load_check() -> LoadCheck {
+    LoadCheck(())
+}
+
+/// Decides one request. Limits are still to be counted; with `enforcement: audit` a violation is in the permit's trace.
+///
+/// # Errors
+/// DW1002 with the rule, action or scope that denies and its place in the file.
+pub fn decide(facts: &Facts<'_>) -> Result<Permit, Refusal> {
+    let mut trace = Trace::default();
+    if let Err(refusal) = judge::judge(facts, &mut trace, &mut |_, _, _| {}) {
+        match facts.provider.enforcement {
+            Enforcement::Enforce => return Err(refusal),
+            Enforcement::Audit => trace.would_deny = Some(refusal),
+        }
+    }
+    Ok(Permit {
+        agent: facts.agent.clone(),
+        target: facts.target.clone(),
+        provider: Arc::clone(facts.provider),
+        trace,
+    })
+}
+
+/// Every step of the decision and its outcome, for `doorward check request`; ends with the step that settled it.
+pub fn explain(facts: &Facts<'_>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let verdict = judge::judge(facts, &mut Trace::default(), &mut |stage, outcome, detail| {
+        steps.push(Step { stage, outcome, detail: detail.to_string() });
+    });
+    if verdict.is_err() && facts.provider.enforcement == Enforcement::Audit {
+        steps.push(Step {
+            stage: Stage::Enforcement,
+            outcome: Outcome::Allowed,
+            detail: "audit: logged as would-deny, and passes".to_owned(),
+        });
+    }
+    steps
+}

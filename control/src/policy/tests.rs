@@ -1,0 +1,198 @@
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use super::*;
+use crate::provider::parse_text;
+use crate::provider::testing::SCHEMES;
+use crate::rule::Path;
+
+struct World {
+    provider: Arc<Provider>,
+    agent: AgentName,
+    target: Target,
+    headers: HeaderMap,
+}
+
+fn world(spec: &str) -> World {
+    let text = format!("apiVersion: pai.io/v1\nkind: Provider\nmetadata: {{name: p}}\nspec:\n{spec}\n");
+    let loaded = parse_text("f.yaml", &text, SCHEMES).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let provider = Arc::clone(&loaded.providers[0]);
+    let target = Target { host: provider.hosts[0].exact().unwrap().clone(), port: 443 };
+    World { provider, agent: AgentName::local(), target, headers: HeaderMap::new() }
+}
+
+impl World {
+    fn with<T>(&self, request: &str, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let (method, path) = request.split_once(' ').unwrap();
+        let (method, path) = (Method::from_bytes(method.as_bytes()).unwrap(), Path::parse(path).unwrap());
+        let (agent, target, provider, headers) = (&self.agent, &self.target, &self.provider, &self.headers);
+        ask(&Facts { agent, target, provider, method: &method, path: &path, query: None, headers })
+    }
+
+    fn decide(&self, request: &str) -> Result<Permit, Refusal> {
+        self.with(request, decide)
+    }
+}
+
+#[test]
+fn refuses_with_the_rule_its_place_and_its_reason() {
+    let world = world(
+        "  type: github\n  policy:\n    httpRules:\n    - {id: no-delete, methods: [DELETE], effect: deny, reason: agents never delete}\n    - {paths: [/x], effect: deny}\n    allow: [\"*\"]\n    deny:\n    - \"admin:*\"\n  scope: {repositories: [acme/*]}",
+    );
+    let refusal = world.decide("DELETE /repos/acme/api").unwrap_err();
+    assert_eq!(refusal.code, crate::refusal::Code::Dw1002);
+    assert_eq!(refusal.rule.as_deref(), Some("no-delete (f.yaml:8)"));
+    assert_eq!(refusal.detail, "rule `no-delete` denies: agents never delete");
+    assert_eq!(refusal.provider.as_deref(), Some("p"));
+    let refusal = world.decide("GET /x").unwrap_err();
+    assert_eq!(refusal.rule.as_deref(), Some("httpRules[1] (f.yaml:9)"));
+    let refusal = world.decide("POST /repos/acme/api/keys").unwrap_err();
+    assert_eq!(
+        (refusal.rule.as_deref(), &*refusal.detail),
+        (Some("admin:* (deny, f.yaml:12)"), "action `admin:keys` is denied")
+    );
+    let refusal = world.decide("GET /repos/evil/api").unwrap_err();
+    assert_eq!(
+        (refusal.rule.as_deref(), &*refusal.detail),
+        (Some("scope.repositories (f.yaml:13)"), "the request is out of scope")
+    );
+    let refusal = world.decide("GET /user/repos").unwrap_err();
+    assert!(refusal.detail.contains("does not show what it acts on"));
+}
+
+#[test]
+fn a_refusal_holds_nothing_that_the_agent_sent() {
+    let world = world("  type: telegram\n  policy: {allow: [getMe]}");
+    let refusal = world.decide("POST /bot1:CANARY/canaryMethod").unwrap_err();
+    assert!(!format!("{refusal:?}").to_lowercase().contains("canary"));
+}
+
+#[test]
+fn the_first_matching_rule_settles_and_actions_are_skipped() {
+    let world = world(
+        "  type: github\n  policy:\n    httpRules:\n    - {id: a, methods: [GET], paths: [\"/repos/**\"], effect: allow}\n    - {id: b, paths: [\"/repos/**\"], effect: deny}\n    - {id: c, methods: [POST], paths: [\"/user/*\"], effect: allow}\n    deny: [\"repo:*\"]\n  scope: {repositories: [acme/*]}",
+    );
+    let permit = world.decide("GET /repos/acme/api").unwrap();
+    assert_eq!(
+        (permit.trace().rule.as_deref(), permit.trace().action.as_deref()),
+        (Some("a (f.yaml:8)"), None)
+    );
+    assert_eq!(permit.trace().resource.as_deref(), Some("acme/api"));
+    assert!(world.decide("POST /repos/acme/api/issues").unwrap_err().rule.unwrap().starts_with("b "));
+    // Scope still applies to what a rule allows.
+    assert!(world.decide("GET /repos/evil/api").unwrap_err().rule.unwrap().starts_with("scope."));
+    assert!(world.decide("POST /user/x").unwrap_err().rule.unwrap().starts_with("scope."));
+    // With httpRules and without `allow` nothing else is allowed.
+    assert_eq!(
+        world.decide("GET /rate_limit").unwrap_err().rule.as_deref(),
+        Some("defaultAction (f.yaml:7)")
+    );
+}
+
+#[test]
+fn the_default_is_deny_unless_nothing_at_all_is_written() {
+    for (policy, allowed) in [
+        ("", true),
+        ("\n  policy: {}", true),
+        ("\n  policy: {deny: [\"admin:*\"]}", true),
+        ("\n  policy: {allow: []}", false),
+        ("\n  policy: {httpRules: []}", false),
+        ("\n  policy: {defaultAction: deny}", false),
+        ("\n  policy: {defaultAction: allow}", true),
+        ("\n  policy: {allow: [\"issues:*\"]}", false),
+        ("\n  policy: {allow: [\"issues:*\"], defaultAction: allow}", true),
+        ("\n  policy: {deny: [\"repo:*\"], defaultAction: allow}", false),
+        ("\n  policy: {allow: [\"repo:read\"], deny: [\"repo:*\"]}", false),
+        ("\n  policy: {allow: [\"*\"], deny: [\"*\"]}", false),
+    ] {
+        let world = world(&format!("  type: github{policy}"));
+        assert_eq!(world.decide("GET /repos/a/b").is_ok(), allowed, "{policy}");
+    }
+}
+
+#[test]
+fn only_a_star_lets_an_unknown_request_through() {
+    for (policy, allowed) in [
+        ("{allow: [\"*\"]}", true),
+        ("{allow: [\"*:*\", \"repo:*\"]}", false),
+        ("{allow: [\"u*\"]}", false),
+        ("{allow: [\"*\"], deny: [\"admin:*\"]}", true),
+        ("{defaultAction: deny, deny: [\"admin:*\"]}", false),
+    ] {
+        let world = world(&format!("  type: github\n  policy: {policy}"));
+        assert_eq!(world.decide("POST /frobnicate").is_ok(), allowed, "{policy}");
+    }
+}
+
+#[test]
+fn deny_and_scope_read_the_path_widely() {
+    let world = world(
+        "  type: github\n  policy: {allow: [\"*\"], deny: [\"repo:delete\", \"admin:*\"]}\n  scope: {repositories: [acme/*]}",
+    );
+    for request in [
+        "DELETE /repos/acme%2Fapi",
+        "DELETE /repos/acme/api;x=1",
+        "DELETE //repos/acme/api",
+        "DELETE /%2572epos/acme/api",
+        "PUT /repos/acme/api%2Fcollaborators/eve",
+        "GET /repos/acme%2F..%252fevil/x",
+        "GET /repos/evil%2Fapi/contents/x",
+    ] {
+        let (_, path) = request.split_once(' ').unwrap();
+        assert!(Path::parse(path).is_err() || world.decide(request).is_err(), "{request}");
+    }
+    assert!(world.decide("GET /repos/acme/api/contents/a%2Fb").is_ok());
+}
+
+#[test]
+fn deny_reads_the_method_without_regard_to_case_and_allow_does_not() {
+    let rules = world(
+        "  type: http-token\n  host: a.example\n  policy: {httpRules: [{methods: [DELETE], effect: deny}, {paths: [\"/x\"], effect: allow}, {methods: [GET], effect: allow}]}",
+    );
+    for (request, allowed) in [
+        ("DELETE /x", false),
+        ("delete /x", false),
+        ("Delete /x", false),
+        ("get /y", false),
+        ("GET /y", true),
+        ("post /x", true),
+    ] {
+        assert_eq!(rules.decide(request).is_ok(), allowed, "{request}");
+    }
+    let actions = world("  type: github\n  policy: {allow: [\"*\"], deny: [\"repo:delete\"]}");
+    assert!(actions.decide("delete /repos/a/b").is_err());
+    assert!(actions.decide("delete //repos/a/b").is_err());
+    assert!(actions.decide("get /repos/a/b").is_ok());
+}
+
+#[test]
+fn audit_mode_lets_pass_and_tells_what_it_would_have_refused() {
+    let world = world("  type: github\n  policy: {allow: [\"issues:read\"]}\n  audit: {enforcement: audit}");
+    let permit = world.decide("DELETE /repos/acme/api").unwrap();
+    assert_eq!(permit.trace().would_deny.as_ref().unwrap().code, crate::refusal::Code::Dw1002);
+    assert!(world.decide("GET /repos/acme/api/issues").unwrap().trace().would_deny.is_none());
+}
+
+#[test]
+fn explains_every_step_up_to_the_one_that_settles() {
+    let world = world(
+        "  type: github\n  policy: {allow: [\"issues:*\"], deny: [\"repo:delete\"]}\n  scope: {repositories: [acme/*]}",
+    );
+    let stages = |request: &str| {
+        world.with(request, explain).iter().map(|step| (step.stage, step.outcome)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        stages("POST /repos/acme/api/issues"),
+        [
+            (Stage::HttpRules, Outcome::Passed),
+            (Stage::Action, Outcome::Passed),
+            (Stage::Deny, Outcome::Passed),
+            (Stage::Allow, Outcome::Allowed),
+            (Stage::Scope, Outcome::Allowed),
+        ]
+    );
+    assert_eq!(stages("DELETE /repos/acme/api").last(), Some(&(Stage::Deny, Outcome::Denied)));
+    assert_eq!(stages("GET /repos/acme/api").last(), Some(&(Stage::Default, Outcome::Denied)));
+    assert_eq!(stages("POST /repos/evil/api/issues").last(), Some(&(Stage::Scope, Outcome::Denied)));
+}

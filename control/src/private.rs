@@ -1,0 +1,232 @@
+//! Files and folders that nobody but their owner may touch: keys, the vault, pins.
+//!
+//! Refuses what others can read or write, what belongs to somebody else, links where a secret should be, and anything
+//! that is not a plain file. Checks are made on the open descriptor, so that what was checked is what is read.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use zeroize::Zeroizing;
+
+/// Permission bits of group and others.
+const OTHERS: u32 = 0o077;
+
+/// Why a file or folder cannot hold a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivateError {
+    /// Group or others have rights on it.
+    #[error("{} can be read or written by others (mode {mode:04o}); run: chmod {wanted} {}", .path.display(), .path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// What to give chmod.
+        wanted: &'static str,
+    },
+    /// It belongs neither to us nor to root.
+    #[error("{} belongs to another user (uid {owner})", .path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// Whose.
+        owner: u32,
+    },
+    /// It is a link, a device, a pipe, a folder.
+    #[error("{} is not a plain file", .0.display())]
+    NotPlain(PathBuf),
+    /// It is not a folder.
+    #[error("{} is not a folder", .0.display())]
+    NotFolder(PathBuf),
+    /// It is larger than what belongs there.
+    #[error("{} is too large", .0.display())]
+    TooLarge(PathBuf),
+    /// The system said no.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl PrivateError {
+    fn io(path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { path: path.to_owned(), source: source.into() }
+    }
+
+    /// Whether there is nothing at that path.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Makes a folder (and those above it) with mode 0700 if it is not there, and refuses one that others may enter.
+pub(crate) fn folder(path: &Path) -> Result<(), PrivateError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| PrivateError::io(path, e))?;
+    let meta = std::fs::metadata(path).map_err(|e| PrivateError::io(path, e))?;
+    if !meta.is_dir() {
+        return Err(PrivateError::NotFolder(path.to_owned()));
+    }
+    owned_and_closed(path, meta.uid(), meta.mode(), "700")
+}
+
+/// Refuses a folder in which somebody else could swap our files: foreign, or writable by others.
+pub(crate) fn unshared_folder(path: &Path) -> Result<(), PrivateError> {
+    let meta = std::fs::metadata(path).map_err(|e| PrivateError::io(path, e))?;
+    if !meta.is_dir() {
+        return Err(PrivateError::NotFolder(path.to_owned()));
+    }
+    // Only writing counts here: the files inside carry their own permissions.
+    owned_and_closed(path, meta.uid(), meta.mode() & !0o055, "go-w")
+}
+
+/// Refuses a file that is there and is not ours alone. Says whether there is one.
+pub(crate) fn is_private_file(path: &Path) -> Result<bool, PrivateError> {
+    match open(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_absent() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a file that must be ours alone, at most `max` bytes.
+pub(crate) fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, PrivateError> {
+    let file = open(path)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(max + 1));
+    file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(|e| PrivateError::io(path, e))?;
+    if bytes.len() > max {
+        return Err(PrivateError::TooLarge(path.to_owned()));
+    }
+    Ok(bytes)
+}
+
+/// Makes a file with mode 0600 that was not there before, durable before this returns.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), PrivateError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened =
+        rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| PrivateError::io(path, e))?;
+    let mut file = File::from(opened);
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| PrivateError::io(path, e))?;
+    if let Some(parent) = path.parent() {
+        File::open(parent).and_then(|folder| folder.sync_all()).map_err(|e| PrivateError::io(parent, e))?;
+    }
+    Ok(())
+}
+
+/// Puts a file with mode 0600 in the place of what was there, whole or not at all.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PrivateError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = path.with_file_name(name);
+    create(&fresh, bytes)?;
+    std::fs::rename(&fresh, path).map_err(|e| PrivateError::io(path, e))
+}
+
+fn open(path: &Path) -> Result<File, PrivateError> {
+    // NONBLOCK: a pipe in this place must not make us wait for its writer.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(opened) => opened,
+        Err(rustix::io::Errno::LOOP) => return Err(PrivateError::NotPlain(path.to_owned())),
+        Err(error) => return Err(PrivateError::io(path, error)),
+    };
+    let file = File::from(opened);
+    let meta = file.metadata().map_err(|e| PrivateError::io(path, e))?;
+    if !meta.is_file() {
+        return Err(PrivateError::NotPlain(path.to_owned()));
+    }
+    owned_and_closed(path, meta.uid(), meta.mode(), "600")?;
+    Ok(file)
+}
+
+fn owned_and_closed(path: &Path, owner: u32, mode: u32, wanted: &'static str) -> Result<(), PrivateError> {
+    // Root can read everything anyway: a key that root put there for us is no weaker.
+    if owner != rustix::process::geteuid().as_raw() && owner != 0 {
+        return Err(PrivateError::Foreign { path: path.to_owned(), owner });
+    }
+    if mode & OTHERS != 0 {
+        return Err(PrivateError::Open { path: path.to_owned(), mode: mode & 0o7777, wanted });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn chmod(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn refuses_files_that_others_can_read_or_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create(&path, b"x").unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o601, 0o666] {
+            chmod(&path, mode);
+            assert!(matches!(read(&path, 8), Err(PrivateError::Open { .. })), "{mode:o}");
+        }
+        chmod(&path, 0o400);
+        assert_eq!(read(&path, 8).unwrap().as_slice(), b"x");
+    }
+
+    #[test]
+    fn refuses_links_folders_and_pipes_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create(&path, b"x").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        for odd in [link.as_path(), dir.path(), pipe.as_path()] {
+            assert!(matches!(read(odd, 8), Err(PrivateError::NotPlain(_))), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_files_of_other_users() {
+        assert!(matches!(
+            owned_and_closed(Path::new("k"), rustix::process::geteuid().as_raw() + 1, 0o600, "600"),
+            Err(PrivateError::Foreign { .. })
+        ));
+    }
+
+    #[test]
+    fn refuses_to_overwrite_and_files_that_are_too_large() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create(&path, b"12345").unwrap();
+        assert!(create(&path, b"x").is_err());
+        assert!(matches!(read(&path, 4), Err(PrivateError::TooLarge(_))));
+        assert!(read(&dir.path().join("none"), 4).unwrap_err().is_absent());
+        replace(&path, b"new").unwrap();
+        assert_eq!(read(&path, 5).unwrap().as_slice(), b"new");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn makes_folders_for_the_owner_alone_and_refuses_open_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("a/b");
+        folder(&inner).unwrap();
+        assert_eq!(std::fs::metadata(dir.path().join("a")).unwrap().mode() & 0o777, 0o700);
+        chmod(&inner, 0o750);
+        assert!(matches!(folder(&inner), Err(PrivateError::Open { .. })));
+        unshared_folder(&inner).unwrap();
+        chmod(&inner, 0o720);
+        assert!(matches!(unshared_folder(&inner), Err(PrivateError::Open { .. })));
+    }
+}

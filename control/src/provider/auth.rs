@@ -1,0 +1,454 @@
+//! The `auth` block: which secret, where it is put, what the agent holds instead.
+//!
+//! Refuses values where the name of a secret belongs, fields that the auth type does not have, and hosts that the
+//! provider does not cover.
+
+use http::{HeaderName, Method};
+
+use super::build::{Ground, Ids, default_port, headers};
+use super::dummy;
+use super::fields::{self, Given};
+use super::report::{Report, shown_key, suggestion};
+use super::schema::{auth_names, no_duplicates};
+use super::tree::{Entry, Node, Value};
+use super::{Auth, Injection, Mode, OnAgentCredential, Verify};
+use crate::catalog::{Fields, SchemeSpec};
+use crate::rule::{HostPattern, Path};
+use crate::secret::{SecretName, SecretRef};
+use crate::target::Target;
+use crate::types::{self, AuthSpec, InjectionSpec, TypeSpec};
+
+/// What an `auth` block gives.
+pub(super) struct Built {
+    pub(super) auth: Auth,
+    pub(super) agent_env: Vec<(String, String)>,
+    pub(super) verify: Option<Verify>,
+}
+
+/// An auth type: of a built-in type, or of the scheme table.
+#[derive(Clone, Copy)]
+enum Chosen<'a> {
+    Own(&'static AuthSpec),
+    Scheme(&'static str, &'a SchemeSpec),
+}
+
+/// Auth types that a later release brings.
+const LATER: &[&str] = &[
+    "aws-sigv4",
+    "gcp-service-account",
+    "azure-client-credentials",
+    "github-app",
+    "oauth",
+    "oauth2-client-credentials",
+    "oauth2-refresh",
+    "hmac",
+    "mtls",
+    "workload-identity",
+];
+
+const PLAIN_DUMMY: &str = "{rand:40}";
+
+pub(super) fn build(
+    node: &Node,
+    kind: &'static TypeSpec,
+    ids: &Ids,
+    hosts: &[HostPattern],
+    mode: Mode,
+    ground: Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<Built> {
+    let secret = secret(node, ids, report);
+    let chosen = choose(node, kind, ground, report);
+    let remove = headers(node.field("removeHeaders"), report);
+    let (chosen, secret) = (chosen?, secret?);
+    let injections = match node.field("inject") {
+        Some(list) => {
+            refuse_type_fields(node, ground, report);
+            list.items().iter().filter_map(|entry| entry_injection(entry, hosts, ground, report)).collect()
+        }
+        None => type_injections(node, chosen, hosts, kind, ground, report),
+    };
+    let (dummies, agent_env) = dummies(node, chosen, ids, report)?;
+    let verify = verify(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), report);
+    let keys = match node.text_of("secretKey") {
+        Some(key) => vec![key.to_owned()],
+        None => chosen.keys().iter().map(|key| (*key).to_owned()).collect(),
+    };
+    let mut remove_headers = remove;
+    remove_headers.extend(
+        chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),
+    );
+    let auth = Auth {
+        auth_type: chosen.name().into(),
+        secret,
+        keys,
+        injections,
+        on_agent_credential: on_agent_credential(node),
+        dummies,
+        remove_headers,
+        remove_params: chosen.own().map_or(&[], |own| own.remove_params),
+        public_prefixes: chosen.own().map_or(&[], |own| own.public_prefixes),
+    };
+    Some(Built { auth, agent_env, verify })
+}
+
+impl<'a> Chosen<'a> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Own(own) => own.name,
+            Self::Scheme(auth_type, _) => auth_type,
+        }
+    }
+
+    fn own(self) -> Option<&'static AuthSpec> {
+        if let Self::Own(own) = self { Some(own) } else { None }
+    }
+
+    fn keys(self) -> &'a [&'static str] {
+        match self {
+            Self::Own(own) => own.keys,
+            Self::Scheme(_, scheme) => scheme.default_keys,
+        }
+    }
+}
+
+fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
+    let node = node.field("secretRef")?;
+    let text = node.text()?;
+    let name = text.parse::<SecretName>().ok().filter(|_| !looks_like_a_value(text));
+    if name.is_none() {
+        report.mistake(node.at, "`secretRef` is the name of a secret (`github-pat`), never its value; if this was a value, treat it as leaked: rotate it");
+    }
+    Some(SecretRef { project: ids.project.clone(), name: name? })
+}
+
+/// A token that happens to have a name's grammar.
+fn looks_like_a_value(text: &str) -> bool {
+    let prefixes = types::ALL.iter().flat_map(|kind| kind.auth).flat_map(|auth| auth.public_prefixes);
+    let prefixed = prefixes.filter(|prefix| prefix.len() >= 3).any(|prefix| text.starts_with(prefix));
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    (prefixed && text.len() >= 20) || text.len() > 100 || (text.len() >= 32 && digits >= 8)
+}
+
+fn on_agent_credential(node: &Node) -> OnAgentCredential {
+    match node.text_of("onAgentCredential") {
+        Some("placeholder-only") => OnAgentCredential::PlaceholderOnly,
+        Some("reject") => OnAgentCredential::Reject,
+        Some(_) | None => OnAgentCredential::Replace,
+    }
+}
+
+fn choose<'a>(
+    node: &Node,
+    kind: &'static TypeSpec,
+    ground: Ground<'a>,
+    report: &mut Report<'_>,
+) -> Option<Chosen<'a>> {
+    let written = node.field("type").filter(|node| node.text().is_some());
+    let name = written.and_then(Node::text);
+    let found = if kind.auth.is_empty() {
+        let wanted = name.unwrap_or("api-key");
+        ground.schemes.iter().find_map(|scheme| {
+            let auth_type = scheme.auth_types.iter().find(|auth_type| **auth_type == wanted)?;
+            Some(Chosen::Scheme(auth_type, scheme))
+        })
+    } else {
+        let own = name.map_or(kind.auth.first(), |name| kind.auth.iter().find(|own| own.name == name));
+        own.map(Chosen::Own)
+    };
+    if found.is_none() {
+        let at = written.map_or(node.at, |node| node.at);
+        report.mistake(at, unknown_auth_type(name, kind, ground));
+    }
+    found
+}
+
+fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) -> String {
+    if let Some(later) = LATER.iter().find(|later| Some(**later) == name) {
+        return format!("auth type `{later}` comes with a later release");
+    }
+    let known: Vec<&str> = if kind.auth.is_empty() {
+        ground.schemes.iter().flat_map(|scheme| scheme.auth_types.iter().copied()).collect()
+    } else {
+        kind.auth.iter().map(|own| own.name).collect()
+    };
+    let hint = suggestion(name.unwrap_or_default(), known.iter().copied());
+    format!("type `{}` has no such auth type, it has {}{hint}", kind.name, known.join(", "))
+}
+
+/// With `inject` the auth type's own fields would do nothing.
+fn refuse_type_fields(node: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
+    let names = auth_names(ground.schemes);
+    for entry in node.entries().iter().filter(|entry| names.contains(&entry.key.as_str())) {
+        report.mistake(
+            entry.at,
+            format!("`{}` does nothing beside `inject`, which replaces the auth type's way", entry.key),
+        );
+    }
+}
+
+fn type_injections(
+    node: &Node,
+    chosen: Chosen<'_>,
+    hosts: &[HostPattern],
+    kind: &TypeSpec,
+    ground: Ground<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Injection> {
+    let own: &[&str] = &[];
+    match chosen {
+        Chosen::Own(auth) => {
+            foreign_fields(node, own, auth.name, ground, report);
+            own_injections(auth, hosts, kind, ground, node, report)
+        }
+        Chosen::Scheme(auth_type, scheme) => {
+            let names: Vec<&str> = scheme.auth_fields.iter().map(|field| field.name).collect();
+            foreign_fields(node, &names, auth_type, ground, report);
+            exclude_param(node, report);
+            let values = fields::read(node, node.entries(), scheme.auth_fields, report);
+            values
+                .map(|fields| Injection { hosts: Vec::new(), scheme: scheme.name, fields })
+                .into_iter()
+                .collect()
+        }
+    }
+}
+
+/// A query parameter replaces the header.
+fn exclude_param(node: &Node, report: &mut Report<'_>) {
+    if node.field("param").is_none() {
+        return;
+    }
+    for entry in node.entries().iter().filter(|entry| ["header", "prefix"].contains(&entry.key.as_str())) {
+        report.mistake(entry.at, format!("`{}` cannot stand beside `param`", entry.key));
+    }
+}
+
+fn foreign_fields(node: &Node, own: &[&str], auth_type: &str, ground: Ground<'_>, report: &mut Report<'_>) {
+    let all = auth_names(ground.schemes);
+    for entry in node.entries() {
+        let key = entry.key.as_str();
+        if all.contains(&key) && !own.contains(&key) {
+            report.mistake(entry.at, format!("auth type `{auth_type}` has no field `{key}`"));
+        }
+    }
+}
+
+/// The type's own way; hosts of the file's own that the type does not know get its first entry.
+fn own_injections(
+    auth: &'static AuthSpec,
+    hosts: &[HostPattern],
+    kind: &TypeSpec,
+    ground: Ground<'_>,
+    node: &Node,
+    report: &mut Report<'_>,
+) -> Vec<Injection> {
+    let patterns = |hosts: &[&str]| -> Vec<HostPattern> {
+        hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect()
+    };
+    let known = patterns(kind.hosts);
+    let foreign: Vec<HostPattern> =
+        hosts.iter().filter(|host| !known.iter().any(|own| host.is_within(own))).cloned().collect();
+    let mut injections = Vec::new();
+    let mut add = |hosts: Vec<HostPattern>, spec: &'static InjectionSpec| match own_injection(spec, ground) {
+        Some((scheme, fields)) => injections.push(Injection { hosts, scheme, fields }),
+        None => report.mistake(node.at, format!("the data plane has no auth scheme `{}`", spec.key)),
+    };
+    for spec in auth.injections {
+        add(patterns(spec.hosts), spec);
+    }
+    if let Some(first) =
+        auth.injections.first().filter(|first| !first.hosts.is_empty() && !foreign.is_empty())
+    {
+        add(foreign, first);
+    }
+    injections
+}
+
+fn own_injection(spec: &InjectionSpec, ground: Ground<'_>) -> Option<(&'static str, Fields)> {
+    let scheme = ground.schemes.iter().find(|scheme| scheme.inject_key == Some(spec.key))?;
+    let mut values = Fields::default();
+    for field in scheme.inject_fields {
+        let text =
+            spec.fields.iter().find(|(name, _)| *name == field.name).map(|(_, text)| *text).or(field.default);
+        if let Some(text) = text {
+            values.0.insert(field.name, fields::value(field.kind, Given::Text(text)).ok()?);
+        }
+    }
+    Some((scheme.name, values))
+}
+
+/// One entry of `auth.inject`.
+fn entry_injection(
+    node: &Node,
+    hosts: &[HostPattern],
+    ground: Ground<'_>,
+    report: &mut Report<'_>,
+) -> Option<Injection> {
+    let keyed =
+        |entry: &&Entry| ground.schemes.iter().any(|scheme| scheme.inject_key == Some(entry.key.as_str()));
+    let choosers: Vec<&Entry> = node.entries().iter().filter(keyed).collect();
+    let known: Vec<&str> = ground.schemes.iter().filter_map(|scheme| scheme.inject_key).collect();
+    let [chooser] = choosers.as_slice() else {
+        report.mistake(node.at, format!("an entry of `inject` has exactly one of {}", known.join(", ")));
+        return None;
+    };
+    let scheme = ground.schemes.iter().find(|scheme| scheme.inject_key == Some(chooser.key.as_str()))?;
+    let own_hosts = entry_hosts(node, hosts, report);
+    let siblings = node.entries().iter().filter(|entry| entry.key != "hosts" && entry.key != chooser.key);
+    let (owner, entries): (&Node, Vec<Entry>) = if let Value::Map(inner) = &chooser.node.value {
+        no_duplicates(&chooser.node, report);
+        for entry in siblings {
+            report.mistake(
+                entry.at,
+                format!("the field{} belongs inside `{}`", shown_key(&entry.key), chooser.key),
+            );
+        }
+        (&chooser.node, inner.clone())
+    } else {
+        let first = scheme.inject_fields.first()?;
+        let named = Entry { at: chooser.at, key: first.name.to_owned(), node: chooser.node.clone() };
+        (node, std::iter::once(named).chain(siblings.cloned()).collect())
+    };
+    for entry in &entries {
+        if !scheme.inject_fields.iter().any(|field| field.name == entry.key) {
+            let hint = suggestion(&entry.key, scheme.inject_fields.iter().map(|field| field.name));
+            report
+                .mistake(entry.at, format!("`{}` has no field{}{hint}", chooser.key, shown_key(&entry.key)));
+        }
+    }
+    let fields = fields::read(owner, &entries, scheme.inject_fields, report)?;
+    Some(Injection { hosts: own_hosts, scheme: scheme.name, fields })
+}
+
+fn entry_hosts(node: &Node, hosts: &[HostPattern], report: &mut Report<'_>) -> Vec<HostPattern> {
+    let mut patterns = Vec::new();
+    let Some(list) = node.field("hosts") else { return patterns };
+    if list.items().is_empty() {
+        report.mistake(list.at, "`hosts` is empty, so nothing would be injected; leave it out for all hosts");
+    }
+    for node in list.items() {
+        let Some(text) = node.text() else { continue };
+        match HostPattern::parse_any_port(text) {
+            Ok(pattern) if hosts.iter().any(|host| host.overlaps(&pattern)) => patterns.push(pattern),
+            Ok(_) => report.mistake(node.at, "the provider does not cover this host"),
+            Err(error) => report.mistake(node.at, format!("not a host: {error}")),
+        }
+    }
+    patterns
+}
+
+type Dummies = (Vec<String>, Vec<(String, String)>);
+
+fn dummies(node: &Node, chosen: Chosen<'_>, ids: &Ids, report: &mut Report<'_>) -> Option<Dummies> {
+    let shape = chosen.own().map_or(PLAIN_DUMMY, |own| own.dummy);
+    let make = |shape: &str, at, report: &mut Report<'_>| {
+        dummy::make(shape, &ids.project, &ids.name)
+            .map_err(|error| report.mistake(at, error.to_string()))
+            .ok()
+    };
+    let placeholder = node.field("placeholder").filter(|node| node.text().is_some());
+    let main = match placeholder {
+        Some(own) => make(own.text().unwrap_or_default(), own.at, report),
+        None => make(shape, node.at, report),
+    };
+    let main = main?;
+    let mut dummies = vec![main.clone()];
+    let mut env = Vec::new();
+    match node.field("agentEnvVar") {
+        Some(variable) => {
+            add_variable(variable.text().unwrap_or_default(), &main, variable, &mut env, report)
+        }
+        None => env.extend(
+            chosen.own().into_iter().flat_map(|own| own.env).map(|name| ((*name).to_owned(), main.clone())),
+        ),
+    }
+    for entry in node.field("agentEnv").map_or(&[][..], Node::entries) {
+        let shape = entry.node.field("placeholder").filter(|node| node.text().is_some());
+        let value = match shape {
+            Some(shape) => make(shape.text().unwrap_or_default(), shape.at, report),
+            None => Some(main.clone()),
+        };
+        let Some(value) = value else { continue };
+        add_variable(&entry.key, &value, &entry.node, &mut env, report);
+        if !dummies.contains(&value) {
+            dummies.push(value);
+        }
+    }
+    Some((dummies, env))
+}
+
+fn add_variable(
+    name: &str,
+    value: &str,
+    node: &Node,
+    env: &mut Vec<(String, String)>,
+    report: &mut Report<'_>,
+) {
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !is_name {
+        report.mistake(node.at, "not the name of an environment variable");
+        return;
+    }
+    env.retain(|(other, _)| other != name);
+    env.push((name.to_owned(), value.to_owned()));
+}
+
+fn verify(
+    node: &Node,
+    kind: &TypeSpec,
+    hosts: &[HostPattern],
+    mode: Mode,
+    dummy: &str,
+    report: &mut Report<'_>,
+) -> Option<Verify> {
+    let covered = |target: &Target| hosts.iter().any(|host| host.covers(target));
+    let Some(node) = node.field("verify") else {
+        let own = kind.verify.as_ref()?;
+        let (target, path_and_query) = split_url(&own.url.replace("{dummy}", dummy), mode)?;
+        let method = Method::from_bytes(own.method.as_bytes()).ok()?;
+        return covered(&target).then_some(Verify { method, target, path_and_query, expect: own.expect });
+    };
+    let method = Method::from_bytes(node.text_of("method").unwrap_or("GET").as_bytes());
+    let url = node.field("url")?;
+    let parts = url.text().and_then(|text| split_url(text, mode));
+    match &parts {
+        None => report.mistake(
+            url.at,
+            "`verify.url` is an absolute URL in canonical form, as `https://api.example.com/me`",
+        ),
+        Some((target, _)) if !covered(target) => {
+            report.mistake(url.at, "`verify.url` is on a host that the provider does not cover")
+        }
+        Some(_) => {}
+    }
+    let expect =
+        node.field("expect").map_or(Some(200), |node| node.int().and_then(|n| u16::try_from(n).ok()));
+    let Some(expect) = expect.filter(|status| (200..600).contains(status)) else {
+        report.mistake(node.at, "`verify.expect` is a status from 200 to 599");
+        return None;
+    };
+    if method.is_err() {
+        report.mistake(node.at, "`verify.method` is not a method");
+    }
+    let (target, path_and_query) = parts?;
+    Some(Verify { method: method.ok()?, target, path_and_query, expect })
+}
+
+/// Target and canonical path with query of an absolute URL.
+pub(super) fn split_url(url: &str, mode: Mode) -> Option<(Target, String)> {
+    let scheme = if mode == Mode::Plain { "http://" } else { "https://" };
+    let rest = url.strip_prefix(scheme)?;
+    let cut = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at_checked(cut)?;
+    let target = Target::parse_host(authority, default_port(mode)).ok()?;
+    let (path, query) = tail.split_once('?').map_or((tail, None), |(path, query)| (path, Some(query)));
+    let path = Path::parse(if path.is_empty() { "/" } else { path }).ok()?;
+    if !query.unwrap_or_default().bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        return None;
+    }
+    let path_and_query =
+        query.map_or_else(|| path.as_str().to_owned(), |query| format!("{}?{query}", path.as_str()));
+    Some((target, path_and_query))
+}

@@ -1,0 +1,166 @@
+//! The fields of an auth scheme, validated by their kinds as the scheme table states them.
+
+use http::HeaderName;
+
+use super::report::Report;
+use super::tree::{Entry, Node, Value};
+use crate::catalog::{FieldKind, FieldSpec, FieldValue, Fields, Spot, Template};
+
+/// A field as given.
+#[derive(Clone, Debug)]
+pub(super) enum Given<'a> {
+    Text(&'a str),
+    List(Vec<&'a str>),
+}
+
+/// Reads the fields of a scheme out of a map's entries; other entries are not looked at.
+pub(super) fn read(
+    owner: &Node,
+    entries: &[Entry],
+    specs: &[FieldSpec],
+    report: &mut Report<'_>,
+) -> Option<Fields> {
+    let mut values = Fields::default();
+    let mut whole = true;
+    for spec in specs {
+        let entry =
+            entries.iter().find(|entry| entry.key == spec.name && !matches!(entry.node.value, Value::Null));
+        let result = match (entry, spec.default) {
+            (Some(entry), _) => given(&entry.node)
+                .ok_or_else(|| "has to be text".to_owned())
+                .and_then(|given| value(spec.kind, given)),
+            (None, Some(default)) => value(spec.kind, Given::Text(default)),
+            (None, None) if spec.required => Err("is missing".to_owned()),
+            (None, None) => continue,
+        };
+        match result {
+            Ok(value) => {
+                values.0.insert(spec.name, value);
+            }
+            Err(message) => {
+                whole = false;
+                report.mistake(
+                    entry.map_or(owner.at, |entry| entry.node.at),
+                    format!("`{}` {message}", spec.name),
+                );
+            }
+        }
+    }
+    whole.then_some(values)
+}
+
+fn given(node: &Node) -> Option<Given<'_>> {
+    match &node.value {
+        Value::Text(text) => Some(Given::Text(text)),
+        Value::List(items) => items.iter().map(Node::text).collect::<Option<_>>().map(Given::List),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float | Value::Map(_) => None,
+    }
+}
+
+/// Validates one field. The message continues "`field` …" and never holds the value.
+pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, String> {
+    let text = match given {
+        Given::List(items) if kind == FieldKind::Spots => return spots(&items),
+        Given::List(_) => return Err("has to be text, here is a list".to_owned()),
+        Given::Text(text) if kind == FieldKind::Spots => return spots(&[text]),
+        Given::Text(text) => text,
+    };
+    if !text.chars().all(|c| c == ' ' || (!c.is_control() && !c.is_whitespace())) {
+        return Err("holds a character that cannot be sent".to_owned());
+    }
+    let owned = || Ok(FieldValue::Text(text.to_owned()));
+    match kind {
+        FieldKind::Text => owned(),
+        FieldKind::HeaderName => header_name(text).map(FieldValue::Text),
+        FieldKind::PathTemplate if !text.starts_with('/') => Err("has to begin with `/`".to_owned()),
+        FieldKind::Template | FieldKind::PathTemplate => Template::parse(text)
+            .map(FieldValue::Template)
+            .map_err(|error| format!("is not a template: {error}")),
+        FieldKind::ParamName if text.is_empty() => Err("is empty".to_owned()),
+        FieldKind::ParamName => owned(),
+        FieldKind::CookieName if HeaderName::from_bytes(text.as_bytes()).is_err() => {
+            Err("is not the name of a cookie".to_owned())
+        }
+        FieldKind::CookieName => owned(),
+        FieldKind::JsonPointer if !is_pointer(text) => {
+            Err("is not a JSON pointer such as `/auth/key` (RFC 6901)".to_owned())
+        }
+        FieldKind::JsonPointer => owned(),
+        FieldKind::Spots => spots(&[text]),
+    }
+}
+
+/// Headers that frame or route a request: a credential in them would change what is sent where.
+const FRAMING: &[&str] = &[
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "keep-alive",
+    "content-encoding",
+    "proxy-authorization",
+    "proxy-connection",
+    "content-type",
+];
+
+fn header_name(text: &str) -> Result<String, String> {
+    let name =
+        HeaderName::from_bytes(text.as_bytes()).map_err(|_| "is not the name of a header".to_owned())?;
+    if FRAMING.contains(&name.as_str()) {
+        return Err("names a header that cannot carry a credential".to_owned());
+    }
+    Ok(name.as_str().to_owned())
+}
+
+/// Headers that servers reflect or that caches key on: a placeholder in them is never replaced.
+const REFLECTED: &[&str] = &[
+    "user-agent",
+    "referer",
+    "origin",
+    "cookie",
+    "range",
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "x-request-id",
+    "x-correlation-id",
+];
+
+fn spots(items: &[&str]) -> Result<FieldValue, String> {
+    if items.is_empty() {
+        return Err("names no spot".to_owned());
+    }
+    items.iter().map(|item| spot(item)).collect::<Result<_, _>>().map(FieldValue::Spots)
+}
+
+fn spot(text: &str) -> Result<Spot, String> {
+    let (kind, rest) = text.split_once(':').map_or((text, None), |(kind, rest)| (kind, Some(rest)));
+    match (kind, rest) {
+        ("path", None) => Ok(Spot::Path),
+        ("basic", None) => Ok(Spot::Basic),
+        ("header", Some(name)) => {
+            let name = header_name(name)?;
+            let reflected = REFLECTED.contains(&name.as_str())
+                || name.starts_with("accept")
+                || name.starts_with("if-")
+                || name.starts_with("x-b3-");
+            if reflected {
+                Err("names a header in which no placeholder is replaced, since servers reflect it".to_owned())
+            } else {
+                Ok(Spot::Header(name))
+            }
+        }
+        ("query", Some(name)) if !name.is_empty() => Ok(Spot::Query(name.to_owned())),
+        ("body", Some(pointer)) if is_pointer(pointer) => Ok(Spot::Body(pointer.to_owned())),
+        _ => Err("is made of `header:NAME`, `query:NAME`, `path`, `basic` and `body:/pointer`".to_owned()),
+    }
+}
+
+fn is_pointer(text: &str) -> bool {
+    let escapes_fit = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    text.len() > 1 && text.starts_with('/') && escapes_fit
+}

@@ -1,0 +1,105 @@
+//! A scheme table for tests, as the data plane's has it.
+
+use crate::catalog::{FieldKind, FieldSpec, SchemeSpec};
+
+const fn field(
+    name: &'static str,
+    kind: FieldKind,
+    required: bool,
+    default: Option<&'static str>,
+) -> FieldSpec {
+    FieldSpec { name, kind, required, default, doc: "For tests." }
+}
+
+const TEMPLATE: FieldSpec = field("template", FieldKind::Template, false, Some("{{token}}"));
+const PATH: &[FieldSpec] = &[field("template", FieldKind::PathTemplate, true, None)];
+
+const fn scheme(
+    name: &'static str,
+    auth_types: &'static [&'static str],
+    inject_key: Option<&'static str>,
+    auth_fields: &'static [FieldSpec],
+    inject_fields: &'static [FieldSpec],
+    default_keys: &'static [&'static str],
+) -> SchemeSpec {
+    SchemeSpec {
+        name,
+        auth_types,
+        inject_key,
+        summary: "For tests.",
+        auth_fields,
+        inject_fields,
+        default_keys,
+    }
+}
+
+/// The table.
+pub(crate) static SCHEMES: &[&SchemeSpec] = &[
+    &scheme(
+        "header",
+        &["header"],
+        Some("header"),
+        &[
+            field("header", FieldKind::HeaderName, true, None),
+            field("prefix", FieldKind::Text, false, Some("")),
+        ],
+        &[field("header", FieldKind::HeaderName, true, None), TEMPLATE],
+        &["token"],
+    ),
+    &scheme(
+        "api_key",
+        &["api-key", "bearer"],
+        None,
+        &[
+            field("header", FieldKind::HeaderName, false, None),
+            field("prefix", FieldKind::Text, false, None),
+            field("param", FieldKind::ParamName, false, None),
+        ],
+        &[],
+        &["token"],
+    ),
+    &scheme(
+        "query",
+        &["query"],
+        Some("query"),
+        &[field("param", FieldKind::ParamName, true, None)],
+        &[field("name", FieldKind::ParamName, true, None), TEMPLATE],
+        &["token"],
+    ),
+    &scheme(
+        "basic",
+        &["basic"],
+        Some("basic"),
+        &[field("username", FieldKind::Text, false, None)],
+        &[
+            field("username", FieldKind::Text, false, None),
+            field("password", FieldKind::Text, false, Some("{{token}}")),
+        ],
+        &["password", "token"],
+    ),
+    &scheme("path", &["path"], Some("path"), PATH, PATH, &["token"]),
+    &scheme(
+        "cookie",
+        &["cookie"],
+        Some("cookie"),
+        &[field("name", FieldKind::CookieName, true, None)],
+        &[field("name", FieldKind::CookieName, true, None), TEMPLATE],
+        &["token"],
+    ),
+    &scheme(
+        "body",
+        &[],
+        Some("body"),
+        &[],
+        &[field("jsonPointer", FieldKind::JsonPointer, true, None), TEMPLATE],
+        &["token"],
+    ),
+    &scheme(
+        "placeholder",
+        &[],
+        Some("placeholder"),
+        &[],
+        &[field("in", FieldKind::Spots, true, None), TEMPLATE],
+        &["token"],
+    ),
+];

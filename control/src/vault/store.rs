@@ -1,0 +1,185 @@
+//! Where sealed records lie. A store sees ciphertext, names and facts; it never sees a key or the value of a secret.
+//!
+//! One trait: SQLite now ([`super::sqlite`]), other databases with the same tests. Each writing call is one transaction:
+//! all of it is there afterwards, or nothing.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use super::master::Lock;
+use crate::private::PrivateError;
+use crate::secret::SecretName;
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database file, or its folder, is not ours alone.
+    #[error(transparent)]
+    File(#[from] PrivateError),
+    /// There is no file.
+    #[error("there is no vault at {}; `doorward add secret` makes one", .0.display())]
+    NoVault(PathBuf),
+    /// The database said no: locked for too long, full disk, damaged file.
+    #[error("the vault's database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The tables could not be brought up to date, or are of a newer version.
+    #[error("the vault's tables: {0}")]
+    Tables(#[from] sqlx::migrate::MigrateError),
+    /// A column holds what no version of this program writes there.
+    #[error("the vault's database is damaged: {0}")]
+    Damaged(&'static str),
+    /// There is a secret of that name.
+    #[error("secret `{0}` exists already")]
+    SecretExists(SecretName),
+    /// There is a variable of that name.
+    #[error("variable `{0}` exists already")]
+    VariableExists(String),
+    /// There is no secret of that name.
+    #[error("secret `{0}` does not exist")]
+    NoSecret(SecretName),
+    /// Somebody else changed the secret in between.
+    #[error("secret `{0}` was changed by somebody else at the same time; try again")]
+    Raced(SecretName),
+    /// There is no older version.
+    #[error("secret `{0}` has no earlier version")]
+    NoEarlier(SecretName),
+}
+
+/// The result of a store's call, later.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A sealed value with its key.
+#[derive(Clone, Debug)]
+pub struct SealedValue {
+    /// The key within the secret.
+    pub key: String,
+    /// The record, see [`super::Record`].
+    pub record: Vec<u8>,
+    /// The value's keyed fingerprint.
+    pub fingerprint: String,
+}
+
+/// One version of a secret to be stored.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    /// The number, one above the last.
+    pub version: u64,
+    /// Unix seconds.
+    pub created: i64,
+    /// Unix seconds.
+    pub expires: Option<i64>,
+    /// Canonical patterns joined by commas.
+    pub hosts: Option<String>,
+    /// The values.
+    pub values: Vec<SealedValue>,
+}
+
+/// A secret to be stored.
+#[derive(Clone, Debug)]
+pub struct NewSecret {
+    /// Its name.
+    pub name: SecretName,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Its first version.
+    pub first: NewVersion,
+}
+
+/// What is known of a secret's current version, without its values.
+#[derive(Clone, Debug)]
+pub struct SecretRow {
+    /// Its name.
+    pub name: SecretName,
+    /// What it is for.
+    pub description: Option<String>,
+    /// When it was first stored, unix seconds.
+    pub created: i64,
+    /// The current version.
+    pub version: u64,
+    /// The version under which its values were sealed.
+    pub sealed_as: u64,
+    /// When the current version was made, unix seconds.
+    pub changed: i64,
+    /// When it ends, unix seconds.
+    pub expires: Option<i64>,
+    /// Canonical patterns joined by commas; `None`: unbound.
+    pub hosts: Option<String>,
+    /// Its keys, sorted, with the fingerprints of their values.
+    pub keys: Vec<(String, String)>,
+    /// The versions that `roll_back` can choose from.
+    pub earlier: Vec<u64>,
+}
+
+/// A plain, readable setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// When it was stored, unix seconds.
+    pub created: i64,
+}
+
+/// A place for sealed records.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// A number that rises with each change, by whichever process.
+    fn revision(&self) -> Pending<'_, u64>;
+
+    /// Folders in which something changes when the store changes.
+    fn watched(&self) -> Vec<PathBuf>;
+
+    /// The check value and passphrase parameters, if the vault has its key.
+    fn lock(&self) -> Pending<'_, Option<Lock>>;
+
+    /// Stores the lock of a new vault, unless another process did; returns the one that counts.
+    fn set_lock(&self, lock: Lock) -> Pending<'_, Lock>;
+
+    /// Whether there is any secret in any project.
+    fn has_secrets(&self) -> Pending<'_, bool>;
+
+    /// The secrets of a project, sorted by name.
+    fn secrets<'a>(&'a self, project: &'a str) -> Pending<'a, Vec<SecretRow>>;
+
+    /// One secret.
+    fn secret<'a>(&'a self, project: &'a str, name: &'a SecretName) -> Pending<'a, Option<SecretRow>>;
+
+    /// The sealed values of one secret, with what is known of it, as of one moment.
+    fn values<'a>(
+        &'a self,
+        project: &'a str,
+        name: &'a SecretName,
+    ) -> Pending<'a, Option<(SecretRow, Vec<SealedValue>)>>;
+
+    /// The number for the first version of a secret of this name; above all that the name ever had.
+    fn next_version<'a>(&'a self, project: &'a str, name: &'a SecretName) -> Pending<'a, u64>;
+
+    /// Stores secrets and variables: all or, if one of the names is taken, none.
+    fn insert<'a>(
+        &'a self,
+        project: &'a str,
+        secrets: Vec<NewSecret>,
+        variables: Vec<Variable>,
+    ) -> Pending<'a, ()>;
+
+    /// Makes a new current version; keeps the one before it and drops the rest.
+    fn add_version<'a>(
+        &'a self,
+        project: &'a str,
+        name: &'a SecretName,
+        version: NewVersion,
+    ) -> Pending<'a, ()>;
+
+    /// Makes a new version of the values of the version before; returns its number.
+    fn roll_back<'a>(&'a self, project: &'a str, name: &'a SecretName, now: i64) -> Pending<'a, u64>;
+
+    /// Removes a secret with all its versions; says whether it was there.
+    fn delete_secret<'a>(&'a self, project: &'a str, name: &'a SecretName) -> Pending<'a, bool>;
+
+    /// The variables of a project, sorted by name.
+    fn variables<'a>(&'a self, project: &'a str) -> Pending<'a, Vec<Variable>>;
+
+    /// Removes a variable; says whether it was there.
+    fn delete_variable<'a>(&'a self, project: &'a str, name: &'a str) -> Pending<'a, bool>;
+}

@@ -1,0 +1,173 @@
+//! What a value and a key of a secret may look like, wherever the value comes from.
+//!
+//! Refuses values that cannot be put on a request in one piece (control bytes, blanks at an edge), values so short that
+//! scrubbing them would mask ordinary text, and keys that are no plain names.
+
+use crate::secret::Secret;
+
+/// The longest value: room for certificate chains and service account files.
+pub const VALUE_MAX: usize = 64 * 1024;
+/// The shortest value: shorter ones are found in ordinary text, so answers could not be scrubbed of them.
+pub const VALUE_MIN: usize = 8;
+/// The most keys that one secret has.
+pub const KEYS_MAX: usize = 64;
+/// The longest name of a key.
+const KEY_MAX: usize = 253;
+
+/// Keys whose values are files: line breaks and any bytes are theirs.
+const FILE_KEYS: &[&str] = &["key.json", "private_key", "tls.crt", "tls.key"];
+/// Keys whose values say who, not prove it: they may be short.
+const IDENTIFIER_KEYS: &[&str] =
+    &["username", "app_id", "installation_id", "client_id", "tenant_id", "access_key_id", "account_id"];
+
+/// Why a value or key was refused. Says nothing of the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Not a key's name.
+    #[error("a key is made of letters, digits, `.`, `_` and `-`, and does not begin with `..`")]
+    Key,
+    /// Nothing there.
+    #[error("the value of key `{0}` is empty")]
+    Empty(String),
+    /// Too short to be scrubbed from answers.
+    #[error("the value of key `{0}` has under {VALUE_MIN} bytes: too short to be found again in answers")]
+    TooShort(String),
+    /// Too long.
+    #[error("the value of key `{0}` has over {VALUE_MAX} bytes")]
+    TooLong(String),
+    /// A line break, NUL, control byte or a byte beyond ASCII.
+    #[error("the value of key `{0}` holds a line break or another byte that is not visible ASCII")]
+    NotVisible(String),
+    /// A blank at the beginning or end.
+    #[error("the value of key `{0}` begins or ends with a blank")]
+    Blank(String),
+    /// The same key twice.
+    #[error("key `{0}` is given twice")]
+    Twice(String),
+    /// No keys, or too many.
+    #[error("a secret has from 1 to {KEYS_MAX} keys")]
+    Count,
+}
+
+/// Whether this can be a key of a secret: also a plain file name, for secrets that are folders.
+pub fn is_key(text: &str) -> bool {
+    (1..=KEY_MAX).contains(&text.len())
+        && text != "."
+        && !text.starts_with("..")
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Checks one value against what its key is for.
+pub fn check(key: &str, value: &Secret) -> Result<(), ValueError> {
+    if !is_key(key) {
+        return Err(ValueError::Key);
+    }
+    let name = || key.to_owned();
+    if value.is_empty() {
+        return Err(ValueError::Empty(name()));
+    }
+    if value.len() > VALUE_MAX {
+        return Err(ValueError::TooLong(name()));
+    }
+    if FILE_KEYS.contains(&key) {
+        return if value.len() < VALUE_MIN { Err(ValueError::TooShort(name())) } else { Ok(()) };
+    }
+    if value.len() < VALUE_MIN && !IDENTIFIER_KEYS.contains(&key) {
+        return Err(ValueError::TooShort(name()));
+    }
+    // exposed: its bytes are looked at, none is kept
+    let bytes = value.expose();
+    if !bytes.iter().all(|b| (0x20..0x7f).contains(b)) {
+        return Err(ValueError::NotVisible(name()));
+    }
+    if bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ') {
+        return Err(ValueError::Blank(name()));
+    }
+    Ok(())
+}
+
+/// Checks all values of one version of a secret.
+pub fn check_all(values: &[(String, Secret)]) -> Result<(), ValueError> {
+    if !(1..=KEYS_MAX).contains(&values.len()) {
+        return Err(ValueError::Count);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for (key, value) in values {
+        check(key, value)?;
+        if !seen.insert(key.as_str()) {
+            return Err(ValueError::Twice(key.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Drops the one line break that editors, `echo` and most programs put at the end.
+pub(crate) fn without_final_line_break(mut bytes: Vec<u8>) -> Secret {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    Secret::new(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(bytes: &[u8]) -> Secret {
+        Secret::new(bytes.to_vec())
+    }
+
+    #[test]
+    fn refuses_values_that_cannot_go_on_a_request_in_one_piece() {
+        for value in [
+            &b""[..],
+            b"1234567",
+            b"12345678\r",
+            b"12345678\n",
+            b"1234\r\n5678",
+            b"1234\x005678",
+            b"1234\t5678",
+            b"1234\x7f5678",
+            b" 12345678",
+            b"12345678 ",
+            "1234567é".as_bytes(),
+            b"1234\xff5678",
+            &[b'x'; VALUE_MAX + 1],
+        ] {
+            assert!(check("token", &secret(value)).is_err(), "{value:?}");
+        }
+        assert!(check("key.json", &secret(b"{}")).is_err());
+        assert!(check("username", &secret(b"a\nb")).is_err());
+        check("token", &secret(b"12345678")).unwrap();
+        check("password", &secret(b"correct horse")).unwrap();
+        check("tls.key", &secret(b"-----BEGIN\n-----END\n")).unwrap();
+        check("username", &secret(b"bob")).unwrap();
+    }
+
+    #[test]
+    fn refuses_keys_that_are_no_plain_names() {
+        for key in ["", ".", "..", "..data", "a/b", "a b", "a\0", "ä", &"k".repeat(254)] {
+            assert!(!is_key(key), "{key:?}");
+        }
+        assert!(is_key("key.json") && is_key("API_KEY") && is_key(".dockerconfigjson"));
+    }
+
+    #[test]
+    fn refuses_a_key_given_twice_and_no_key_at_all() {
+        let pair = || ("token".to_owned(), secret(b"12345678"));
+        assert_eq!(check_all(&[pair(), pair()]), Err(ValueError::Twice("token".into())));
+        assert_eq!(check_all(&[]), Err(ValueError::Count));
+    }
+
+    #[test]
+    fn drops_exactly_one_line_break() {
+        for (raw, kept) in
+            [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r", "a\r"), ("a", "a"), ("", "")]
+        {
+            assert!(without_final_line_break(raw.into()).matches(kept.as_bytes()), "{raw:?}");
+        }
+    }
+}
