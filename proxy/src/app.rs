@@ -1,0 +1,371 @@
+//! Wires a proxy: binds everything, then starts; ends by draining.
+//!
+//! The main thread is the control loop (signals, reloads, the admin port); each worker is a thread with a runtime of its
+//! own. Nothing here reads the environment: `main` does, and hands over [`Settings`].
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use certs::Authority;
+use control::audit::{Destination, Durability, Options, Sink};
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::{self, Health};
+use crate::limits::{self, Limits};
+use crate::listen::{Bound, Listen};
+use crate::loader::{Loader, Sources};
+use crate::plan::Plan;
+use crate::process::SelfCheck;
+use crate::publish::{self, Doorway, Readers};
+use crate::upstream::Upstream;
+use crate::upstream::corporate::CorporateProxy;
+use crate::upstream::guard::Addresses;
+use crate::watch::Watcher;
+use crate::worker::{Shared, Worker};
+
+/// What a proxy is started with: the flags of `doorward proxy`, read and checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) listen: Vec<Listen>,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) workers: usize,
+    pub(crate) sources: Sources,
+    pub(crate) ca_dir: Option<PathBuf>,
+    pub(crate) publish: Option<PathBuf>,
+    pub(crate) corporate: Option<CorporateProxy>,
+    pub(crate) addresses: Addresses,
+    pub(crate) audit: Destination,
+    pub(crate) durability: Durability,
+    pub(crate) limits: Limits,
+    /// What the process did to itself at start.
+    pub(crate) selfcheck: SelfCheck,
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// Why a proxy did not start. Each names what, where and how to fix.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The files are not all right; every mistake, a line each.
+    #[error("{}", .0.join("\n"))]
+    Files(Vec<String>),
+    /// The CA could not be loaded or made.
+    #[error("the CA in `{}` cannot be used: {cause}", .dir.display())]
+    Authority { dir: PathBuf, cause: certs::Error },
+    /// TLS could not be set up.
+    #[error("tls cannot be set up: {0}")]
+    Tls(#[from] certs::Error),
+    /// A listener could not be bound.
+    #[error("cannot listen on {0}: {1}")]
+    Bind(String, String),
+    /// A file could not be written.
+    #[error("cannot write `{}`: {cause}", .path.display())]
+    Write { path: PathBuf, cause: std::io::Error },
+    /// The audit could not be opened.
+    #[error("cannot open the audit: {0}")]
+    Audit(String),
+    /// The system refused a thread, a runtime or a signal handler.
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What the workers are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// Serve; the number rises with each plan.
+    Serve(u64),
+    /// Stop accepting, finish what is in flight until this instant.
+    Drain(Instant),
+}
+
+/// Runs a proxy until it is told to end.
+pub(crate) fn run(settings: Settings) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let mut proxy = Proxy::start(settings).await?;
+        proxy.control(&mut signals).await;
+        proxy.drain(&mut signals).await;
+        Ok(())
+    })
+}
+
+/// A proxy that serves.
+struct Proxy {
+    shared: Arc<Shared>,
+    health: Arc<Health>,
+    loader: Loader,
+    watcher: Watcher,
+    orders: watch::Sender<Order>,
+    workers: Vec<JoinHandle<()>>,
+    bound: Bound,
+    published: Published,
+}
+
+impl Proxy {
+    /// Reads, binds and opens everything, then starts; nothing is left running where something is wrong.
+    async fn start(settings: Settings) -> Result<Self, StartError> {
+        let limits = Arc::new(settings.limits.clone());
+        let authority = Arc::new(authority(settings.ca_dir.as_deref())?);
+        // The watcher first: what changes while we load is seen afterwards.
+        let watcher = Watcher::new(&settings.sources.watched())?;
+        let has_tokens = settings.sources.token_file.is_some();
+        let audit = open_audit(&settings, &limits)?;
+        let mut loader = Loader::new(settings.sources, &limits);
+        let loaded = loader.load(None).await.map_err(StartError::Files)?;
+        let bound = Bound::bind(&settings.listen, has_tokens)?;
+        let admin = settings.admin.map(admin::bind).transpose()?;
+        let admin_address = admin.as_ref().map(|admin| admin.address);
+        let shared = Arc::new(Shared::new(loaded.plan, limits, audit, &authority)?);
+        let health = Arc::new(Health::new(Arc::clone(&shared), loaded.degraded, settings.selfcheck));
+        let own = bound.tcp_addresses().chain(admin_address).collect();
+        let addresses = Arc::new(settings.addresses.with_own(own));
+        let corporate = settings.corporate.map(Arc::new);
+        let (orders, _) = watch::channel(Order::Serve(0));
+        let mut workers = Vec::new();
+        for _ in 0..settings.workers {
+            let upstream =
+                Upstream::new(Arc::clone(&addresses), corporate.clone(), Arc::clone(&shared.limits));
+            let worker = Worker::new(Arc::clone(&shared), upstream);
+            workers.push(bound.start_worker(worker, orders.subscribe())?);
+        }
+        if let Some(admin) = admin {
+            tokio::spawn(admin.serve(Arc::clone(&health)));
+        }
+        let published = Published { dir: settings.publish, ready_file: settings.ready_file };
+        published.write(&authority, &loader, &shared.plan.load(), &bound)?;
+        shared.audit.lifecycle("started", shared.plan.load().revision);
+        tracing::info!(listeners = ?bound.names(), "serving");
+        published.ready(&bound, admin_address)?;
+        Ok(Self { shared, health, loader, watcher, orders, workers, bound, published })
+    }
+
+    /// Reloads as files change, until the process is told to end.
+    async fn control(&mut self, signals: &mut Signals) {
+        loop {
+            let expiry = self.shared.plan.load().next_expiry(SystemTime::now());
+            tokio::select! {
+                _ = signals.term.recv() => return,
+                _ = signals.int.recv() => return,
+                _ = signals.hup.recv() => {
+                    if let Err(error) = self.shared.audit.reopen().await {
+                        tracing::error!(error = %crate::plan::chain(&error), "audit not reopened");
+                    }
+                    self.reload().await;
+                }
+                () = self.watcher.changed() => self.reload().await,
+                () = sleep_until(expiry) => self.tell(),
+            }
+        }
+    }
+
+    /// A new plan, or the old one and a report of what is wrong.
+    async fn reload(&mut self) {
+        let current = self.shared.plan.load_full();
+        match self.loader.load(Some(&current)).await {
+            Err(mistakes) => self.health.reload_failed(mistakes),
+            Ok(loaded) if loaded.plan.is_same(&current) => self.health.reloaded(loaded.degraded),
+            Ok(loaded) => {
+                let revision = loaded.plan.revision;
+                self.shared.plan.store(Arc::new(loaded.plan));
+                self.health.reloaded(loaded.degraded);
+                self.shared.metrics.reloads.inc();
+                self.shared.audit.lifecycle("reloaded", revision);
+                self.tell();
+                if let Err(error) =
+                    self.published.write_env(&self.loader, &self.shared.plan.load(), &self.bound)
+                {
+                    tracing::error!(%error, "environment not published");
+                }
+                tracing::info!(revision, "plan reloaded");
+            }
+        }
+    }
+
+    /// Has every worker look at its connections again.
+    fn tell(&self) {
+        self.orders.send_modify(|order| {
+            if let Order::Serve(count) = order {
+                *count += 1;
+            }
+        });
+    }
+
+    /// Stops accepting, lets what is in flight finish, and ends; a second signal ends at once.
+    async fn drain(self, signals: &mut Signals) {
+        let Self { shared, health, orders, workers, bound, published, .. } = self;
+        health.drain();
+        shared.draining.store(true, Ordering::Relaxed);
+        tracing::info!("draining");
+        let deadline = Instant::now() + limits::time(shared.limits.drain);
+        orders.send_replace(Order::Drain(deadline));
+        // The workers hold clones of the sockets and close them; these are the last.
+        drop(bound);
+        let joined = tokio::task::spawn_blocking(move || {
+            for worker in workers {
+                if worker.join().is_err() {
+                    tracing::error!("a worker panicked");
+                }
+            }
+        });
+        tokio::pin!(joined);
+        tokio::select! {
+            _ = &mut joined => {}
+            () = signals.ended() => {
+                orders.send_replace(Order::Drain(Instant::now()));
+                if joined.await.is_err() {
+                    tracing::error!("workers not joined");
+                }
+            }
+        }
+        published.remove();
+        shared.audit.lifecycle("stopped", shared.plan.load().revision);
+        if shared.audit.close().await.is_err() {
+            tracing::error!("the audit's last lines could not be written");
+        }
+    }
+}
+
+async fn sleep_until(when: Option<SystemTime>) {
+    match when.map(|when| when.duration_since(SystemTime::now()).unwrap_or_default()) {
+        Some(wait) => tokio::time::sleep(wait + Duration::from_millis(1)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is written for agents and for whoever started us.
+#[derive(Debug)]
+struct Published {
+    dir: Option<PathBuf>,
+    ready_file: Option<PathBuf>,
+}
+
+/// The ready file (CLI.md).
+#[derive(Serialize)]
+struct Ready {
+    proxy: Option<String>,
+    listeners: Vec<String>,
+    admin: Option<String>,
+    ca: Option<PathBuf>,
+    ca_bundle: Option<PathBuf>,
+    pid: u32,
+}
+
+impl Published {
+    fn doorway(&self, bound: &Bound) -> Option<Doorway> {
+        let dir = self.dir.as_ref()?;
+        let address = bound.tcp_addresses().next().map(|address| address.to_string());
+        Some(Doorway { address, ca: dir.join("ca.crt"), bundle: dir.join("ca-bundle.crt") })
+    }
+
+    fn write(
+        &self,
+        authority: &Authority,
+        loader: &Loader,
+        plan: &Plan,
+        bound: &Bound,
+    ) -> Result<(), StartError> {
+        let Some(doorway) = self.doorway(bound) else { return Ok(()) };
+        if let Some(dir) = &self.dir {
+            std::fs::create_dir_all(dir).map_err(|cause| StartError::Write { path: dir.clone(), cause })?;
+        }
+        let bundle = certs::trust::combined_bundle(authority, loader.system_roots());
+        put(&doorway.ca, authority.certificate_pem().as_bytes(), Readers::All)?;
+        put(&doorway.bundle, bundle.as_bytes(), Readers::All)?;
+        self.write_env(loader, plan, bound)
+    }
+
+    /// One file for each agent, with its own token and the dummies of its providers.
+    fn write_env(&self, loader: &Loader, plan: &Plan, bound: &Bound) -> Result<(), StartError> {
+        let (Some(doorway), Some(dir)) = (self.doorway(bound), &self.dir) else { return Ok(()) };
+        let tokens = loader.tokens().map_err(StartError::Files)?;
+        let names = plan.agent_names();
+        for name in &names {
+            let token = tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token);
+            let dummies: Vec<_> = plan
+                .routes
+                .providers_of(name)
+                .flat_map(|provider| provider.agent_env.iter().cloned())
+                .collect();
+            let env =
+                zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(&doorway, token, &dummies)));
+            put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;
+        }
+        Ok(())
+    }
+
+    /// Says that everything serves, last of all.
+    fn ready(&self, bound: &Bound, admin: Option<SocketAddr>) -> Result<(), StartError> {
+        let Some(path) = &self.ready_file else { return Ok(()) };
+        let doorway = self.doorway(bound);
+        let ready = Ready {
+            proxy: bound.tcp_addresses().next().map(|address| format!("http://{address}")),
+            listeners: bound.names(),
+            admin: admin.map(|address| format!("http://{address}")),
+            ca: doorway.as_ref().map(|doorway| doorway.ca.clone()),
+            ca_bundle: doorway.map(|doorway| doorway.bundle),
+            pid: std::process::id(),
+        };
+        let text = serde_json::to_vec(&ready).map_err(std::io::Error::other)?;
+        put(path, &text, Readers::All)
+    }
+
+    /// Nobody should find a proxy that is gone.
+    fn remove(&self) {
+        if let Some(path) = &self.ready_file
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            tracing::debug!(%error, "ready file not removed");
+        }
+    }
+}
+
+fn put(path: &std::path::Path, bytes: &[u8], readers: Readers) -> Result<(), StartError> {
+    publish::write(path, bytes, readers).map_err(|cause| StartError::Write { path: path.to_owned(), cause })
+}
+
+fn authority(dir: Option<&std::path::Path>) -> Result<Authority, StartError> {
+    match dir {
+        None => Ok(Authority::generate(SystemTime::now())?),
+        Some(dir) => Authority::load_or_create(dir, SystemTime::now())
+            .map_err(|cause| StartError::Authority { dir: dir.to_owned(), cause }),
+    }
+}
+
+fn open_audit(settings: &Settings, limits: &Limits) -> Result<Sink, StartError> {
+    let options = Options {
+        destination: settings.audit.clone(),
+        durability: settings.durability,
+        capacity: limits::count(limits.audit_ring),
+        clock: SystemTime::now,
+    };
+    Sink::start(&options).map_err(|error| StartError::Audit(crate::plan::chain(&error)))
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}

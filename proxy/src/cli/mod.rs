@@ -1,0 +1,67 @@
+//! The commands that need the data plane or certificates: one file each. `main` joins them with those of `control`.
+
+pub mod proxy;
+pub mod run;
+pub mod demo;
+pub mod environment;
+pub mod trust;
+pub mod doctor;
+pub mod health;
+pub mod completion;
+pub mod version;
+pub(crate) mod sidecar;
+pub(crate) mod logging;
+pub(crate) mod vault;
+
+use clap::Subcommand;
+use control::cli::{Env, Exit, Failure};
+
+/// The commands of the data plane.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the sidecar proxy.
+    Proxy(Box<proxy::Proxy>),
+    /// Run a program whose requests get their credentials from a proxy that ends with it.
+    Run(Box<run::Run>),
+    /// Show the whole journey with a vault, a proxy, an origin and an agent of its own; nothing leaves this machine.
+    Demo(demo::Demo),
+    /// Print the environment of an agent, as a running proxy publishes it.
+    Env(environment::Environment),
+    /// Hand out or look at the CA that agents trust.
+    #[command(subcommand)]
+    Trust(trust::Trust),
+    /// Look for what would go wrong: clients, variables, CA, vault, process (exit 7 where something would).
+    Doctor(Box<doctor::Doctor>),
+    /// Ask a proxy whether it is ready (exit 0) or not (exit 7).
+    Health(health::Health),
+    /// Print the completion script of a shell.
+    Completion(completion::Completion),
+    /// Show the version.
+    Version(version::Version),
+    /// The demo's agent where there is no curl.
+    #[command(hide = true)]
+    DemoClient(demo::client::Client),
+}
+
+impl Command {
+    /// Whether it starts an agent, which must not inherit our own limits; such a command reads no stored secret.
+    pub fn is_launcher(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Demo(_))
+    }
+
+    /// Runs it; `line` is the whole command line's grammar.
+    pub fn run(self, env: &Env, line: clap::Command) -> Result<Exit, Failure> {
+        match self {
+            Self::Proxy(command) => command.run(env),
+            Self::Run(command) => command.run(env),
+            Self::Demo(command) => command.run(env),
+            Self::Env(command) => command.run(env),
+            Self::Trust(command) => command.run(env),
+            Self::Doctor(command) => command.run(env),
+            Self::Health(command) => command.run(env),
+            Self::Completion(command) => command.run(env, line),
+            Self::Version(command) => command.run(env),
+            Self::DemoClient(command) => command.run(env),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Stage 3: what becomes of a CONNECT, before any DNS, dial or TLS.
+//!
+//! Clients throw away the body of a refused CONNECT, so a denied host on 443 (or a port that some rule names) is answered
+//! inside a tunnel of its own; elsewhere the code goes into the reason phrase (invariant 2: nothing is looked up).
+
+use std::sync::Arc;
+
+use control::agent::AgentName;
+use control::provider::Mode;
+use control::refusal::{Code, Refusal};
+use control::target::Target;
+
+use crate::plan::{Plan, Served};
+
+/// What becomes of a tunnel.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Terminate the TLS and decide its requests one by one.
+    Intercept,
+    /// Speak plain HTTP inside (`tls.mode: plain`).
+    Plain,
+    /// Pass the TLS on unread.
+    Passthrough(Arc<Served>),
+    /// Terminate the TLS and answer each request with this.
+    Denied(Refusal),
+}
+
+/// Decides by target and agent alone; nothing of the request is known yet.
+pub(crate) fn decide(plan: &Plan, target: &Target, agent: &AgentName) -> Result<Verdict, Refusal> {
+    match plan.route(target, agent) {
+        Some(served) => Ok(match served.provider.mode {
+            Mode::Intercept => Verdict::Intercept,
+            Mode::Plain => Verdict::Plain,
+            Mode::Passthrough => Verdict::Passthrough(Arc::clone(served)),
+        }),
+        None if target.port == 443 || plan.routes.names_port(target.port) => {
+            Ok(Verdict::Denied(no_route(plan, target)))
+        }
+        None => Err(no_route(plan, target)),
+    }
+}
+
+/// DW1001, or DW3003 where other agents have a provider for this host.
+pub(crate) fn no_route(plan: &Plan, target: &Target) -> Refusal {
+    if plan.is_granted_to_others(target) {
+        Refusal::new(Code::Dw3003, "this agent has no provider for this host")
+    } else {
+        Refusal::new(Code::Dw1001, "no provider allows this host")
+    }
+}

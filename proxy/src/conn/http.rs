@@ -1,0 +1,105 @@
+//! HTTP with the agent, by the protocol that ALPN settled, until the connection ends or has to.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use control::refusal::{Code, Refusal};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::life::{Closing, Life};
+use super::{Conn, Door};
+use crate::limits::{self, Limits};
+use crate::request;
+
+/// Serves requests until the connection ends.
+pub(crate) async fn serve<S>(conn: Arc<Conn>, stream: S, is_http2: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let worker = Arc::clone(&conn.worker);
+    let limits = &worker.shared.limits;
+    let service_conn = Arc::clone(&conn);
+    let service = service_fn(move |request| {
+        let conn = Arc::clone(&service_conn);
+        async move { Ok::<_, Infallible>(request::serve(conn, request).await) }
+    });
+    let io = TokioIo::new(stream);
+    let ended = if is_http2 {
+        let serving = http2_settings(limits).serve_connection(io, service);
+        drive(&conn.life, serving, http2::Connection::graceful_shutdown).await
+    } else {
+        conn.life.time_heads();
+        let serving = http1_settings(limits).serve_connection(io, service).with_upgrades();
+        drive(&conn.life, serving, http1::UpgradeableConnection::graceful_shutdown).await
+    };
+    if let Some(Err(error)) = ended {
+        note(&conn, &error);
+    }
+}
+
+/// Polls the connection and what it is told: to end after what is in flight, or at once.
+async fn drive<C>(life: &Life, serving: C, graceful: fn(Pin<&mut C>)) -> Option<C::Output>
+where
+    C: Future,
+{
+    let mut serving = pin!(serving);
+    let mut told = Closing::No;
+    poll_fn(|cx| {
+        let closing = life.poll_closing(cx);
+        if closing == Closing::Now {
+            return Poll::Ready(None);
+        }
+        if closing > told {
+            told = closing;
+            graceful(serving.as_mut());
+        }
+        serving.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// What hyper's parser refused it has answered itself; the record is ours (invariant 8).
+fn note(conn: &Conn, error: &hyper::Error) {
+    tracing::debug!(conn = conn.id, error = %crate::plan::chain(error), "connection ended");
+    if error.is_parse() {
+        let target = match &conn.door {
+            Door::Tunnel { target, .. } => Some(target),
+            Door::Plain => None,
+        };
+        let status = if error.is_parse_too_large() { 431 } else { 400 };
+        let refusal = Refusal::new(Code::Dw2008, "the request is malformed").with_status(status);
+        conn.worker.shared.record_connect(Some(&conn.caller), target, &refusal);
+    }
+}
+
+fn http1_settings(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(limits::count(limits.header_fields))
+        // Request line and fields have limits of their own, which `parse` keeps exactly.
+        .max_header_size(limits::count(limits.header_bytes + limits.url_bytes))
+        // The life's sweep times slow heads; hyper's own timer would be armed and disarmed for each request.
+        .header_read_timeout(None)
+        .half_close(false);
+    builder
+}
+
+fn http2_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::count32(limits.h2_streams))
+        .initial_stream_window_size(limits::count32(limits.h2_stream_window))
+        .initial_connection_window_size(limits::count32(limits.h2_connection_window))
+        .max_header_list_size(limits::count32(limits.header_bytes))
+        .max_pending_accept_reset_streams(limits::count(limits.h2_pending_resets))
+        .max_local_error_reset_streams(limits::count(limits.h2_local_resets))
+        .enable_connect_protocol();
+    builder
+}

@@ -1,0 +1,66 @@
+//! Stage 2: who calls.
+//!
+//! A token (Basic with the token as user or password, or Bearer), compared by digest in constant time; or the peer's
+//! uid on a unix listener. The answer to a failure never says which part was wrong.
+
+use std::time::SystemTime;
+
+use control::agent::{AgentName, Identity, Unidentified, credentials};
+use control::refusal::{Code, Refusal};
+use http::HeaderMap;
+use http::header::PROXY_AUTHORIZATION;
+
+use crate::plan::Plan;
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A TCP listener.
+    Tcp,
+    /// A unix listener, with the peer's uid as the kernel tells it.
+    Unix(u32),
+}
+
+/// Who calls, and by what proof; the proof is checked again for each request.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) name: AgentName,
+    /// `None`: a loopback or unix listener without a token file, where reaching it is the proof.
+    identity: Option<Identity>,
+}
+
+impl Caller {
+    /// Whether the proof still holds in this plan: not revoked, not expired.
+    pub(crate) fn is_current(&self, plan: &Plan, now: SystemTime) -> bool {
+        match (&self.identity, &plan.agents) {
+            (Some(identity), Some(agents)) => agents.is_current(identity, now),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+/// The refusal of a caller whose proof ended after the connection began.
+pub(crate) fn ended() -> Refusal {
+    Refusal::new(Code::Dw3002, "the proxy credentials are not valid")
+}
+
+/// Identifies the sender of a head.
+pub(crate) fn caller(plan: &Plan, peer: Peer, headers: &HeaderMap, own_uid: u32) -> Result<Caller, Refusal> {
+    let now = SystemTime::now();
+    let Some(agents) = &plan.agents else {
+        return match peer {
+            Peer::Unix(uid) if uid != own_uid => Err(Unidentified::Unknown.refusal()),
+            Peer::Unix(_) | Peer::Tcp => Ok(Caller { name: AgentName::local(), identity: None }),
+        };
+    };
+    let presented = headers.get(PROXY_AUTHORIZATION).and_then(credentials);
+    let found = match peer {
+        Peer::Unix(uid) if presented.is_none() => agents.by_uid(uid, now),
+        Peer::Unix(_) | Peer::Tcp => agents.identify(presented.as_ref(), now),
+    };
+    match found {
+        Ok(identity) => Ok(Caller { name: identity.name().clone(), identity: Some(identity) }),
+        Err(why) => Err(why.refusal()),
+    }
+}

@@ -1,0 +1,378 @@
+//! The journey of a connection, top to bottom: [`serve`].
+//!
+//! accept 1 · identify 2 · connect 3 · handshake 4, then HTTP inside the tunnel (or [`plain`] absolute-form requests),
+//! where each request makes the journey of [`crate::request::serve`].
+
+pub(crate) mod accept;
+pub(crate) mod identify;
+pub(crate) mod connect;
+pub(crate) mod handshake;
+pub(crate) mod http;
+pub(crate) mod passthrough;
+pub(crate) mod plain;
+pub(crate) mod life;
+pub(crate) mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use ::http::uri::Authority;
+use ::http::{Method, Request, Version};
+use bytes::BytesMut;
+use control::audit::RequestId;
+use control::refusal::{Code, Refusal};
+use control::target::Target;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::limits;
+use crate::plan::{Plan, Served};
+use crate::request::record::Record;
+use crate::upstream::pool::Slot;
+use crate::worker::{Counts, Owner, Seat, Shared, Worker};
+use accept::{Head, NoHead};
+use connect::Verdict;
+use handshake::Failure;
+use identify::{Caller, Peer};
+use life::{Life, Registered};
+use plain::Named;
+use wire::{Stream, Wire};
+
+/// How often a client may try to authenticate on one connection.
+const ATTEMPTS: usize = 4;
+
+/// One connection after its first head: whose it is, where it leads.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) id: u64,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) caller: Caller,
+    pub(crate) door: Door,
+    pub(crate) life: Arc<Life>,
+    requests: AtomicU32,
+    counts: Arc<Counts>,
+    /// Its place in the registry and in the agent's count, until the last who serves it is done: a WebSocket outlives
+    /// hyper's connection, and revocation and drain have to find it.
+    _place: (Registered<Owner>, Seat),
+    /// The pool slot of the last request: nearly always the next one's too.
+    slot: Mutex<Option<(SlotKey, Arc<Slot>)>>,
+}
+
+impl Conn {
+    fn new(worker: Arc<Worker>, caller: Caller, door: Door, place: (Registered<Owner>, Seat)) -> Self {
+        let life = Arc::clone(&place.0.life);
+        let id = worker.shared.next_conn();
+        let counts = worker.shared.counts(&caller.name);
+        Self {
+            id,
+            worker,
+            caller,
+            door,
+            life,
+            requests: AtomicU32::new(0),
+            counts,
+            _place: place,
+            slot: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn next_id(&self) -> RequestId {
+        RequestId { conn: self.id, number: self.requests.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    /// Opens the record of a request.
+    pub(crate) fn open_record<B>(&self, request: &Request<B>) -> Record {
+        Record::open(&self.worker.shared, self.next_id(), &self.caller, request.method())
+    }
+
+    /// The target of a request: the tunnel's, or the one that an absolute-form request names.
+    pub(crate) fn named<B>(&self, request: &Request<B>) -> Result<Named, Refusal> {
+        match &self.door {
+            Door::Tunnel { target, authority, default_port, .. } => Ok(Named {
+                target: target.clone(),
+                authority: authority.clone(),
+                default_port: *default_port,
+            }),
+            Door::Plain => plain::named(request.uri()),
+        }
+    }
+
+    /// The caller's proof, asked for again with each request: it may be revoked or have expired. A draining proxy takes
+    /// no request more.
+    pub(crate) fn recheck(&self, plan: &Plan) -> Result<(), Refusal> {
+        if self.worker.shared.draining.load(Ordering::Relaxed) {
+            return Err(
+                Refusal::new(Code::Dw2013, "the proxy is shutting down").retry_after(Duration::from_secs(1))
+            );
+        }
+        if self.caller.is_current(plan, SystemTime::now()) { Ok(()) } else { Err(identify::ended()) }
+    }
+
+    /// A place among the agent's requests in flight.
+    pub(crate) fn request_seat(&self) -> Result<Seat, Refusal> {
+        self.worker.shared.request_seat(&self.counts)
+    }
+
+    /// A tunnel that began with a disagreement stays refused. Whether its host has a provider is asked for each request:
+    /// a new plan may allow what was denied at CONNECT.
+    pub(crate) fn refuse_if_mismatched(&self) -> Result<(), Refusal> {
+        match &self.door {
+            Door::Tunnel { mismatch: Some(refusal), .. } => Err(refusal.clone()),
+            Door::Tunnel { mismatch: None, .. } | Door::Plain => Ok(()),
+        }
+    }
+
+    /// After a disagreement or an ambiguity nothing more is read from an h1 connection. Streams of h2 are judged each by
+    /// itself, unless the whole connection began with a disagreement.
+    pub(crate) fn end_after(&self, refusal: &Refusal, version: Version) {
+        let began_wrong = matches!(&self.door, Door::Tunnel { mismatch: Some(_), .. });
+        let ends =
+            matches!(refusal.code, Code::Dw2007 | Code::Dw2008 | Code::Dw3002) && version <= Version::HTTP_11;
+        if ends || began_wrong {
+            self.life.close(life::Closing::WhenIdle);
+        }
+    }
+
+    /// The pool slot for a provider as served and a version of its secret.
+    pub(crate) fn slot(&self, served: &Served, version: Option<u64>, target: &Target) -> Arc<Slot> {
+        let mut last = self.slot.lock();
+        if let Some(((id, of_version, of_target), slot)) = &*last
+            && (*id, *of_version) == (served.id, version)
+            && of_target == target
+        {
+            return Arc::clone(slot);
+        }
+        let key = (served.id, version, target.clone());
+        let slot = self.worker.slot(&key, &self.caller.name);
+        *last = Some((key, Arc::clone(&slot)));
+        slot
+    }
+}
+
+/// Which provider as served and which version of its secret a slot is for.
+pub(crate) type SlotKey = (u64, Option<u64>, Target);
+
+/// What a connection leads to.
+#[derive(Debug)]
+pub(crate) enum Door {
+    /// A tunnel to one target.
+    Tunnel { target: Target, authority: Authority, default_port: u16, mismatch: Option<Refusal> },
+    /// Absolute-form requests: each names its own target.
+    Plain,
+}
+
+/// Serves one connection from its first byte to its end.
+pub(crate) async fn serve(worker: Arc<Worker>, mut stream: Stream, peer: Peer) {
+    let Some(stranger) = worker.stranger() else { return };
+    let Some((head, caller)) = first_head(&worker, &mut stream, peer).await else { return };
+    drop(stranger);
+    let target = Target::parse_authority(&head.target).ok();
+    let plan = worker.shared.plan.load();
+    let routed = target.as_ref().is_some_and(|target| plan.route(target, &caller.name).is_some());
+    let owner = Owner { caller: caller.clone(), target, routed };
+    drop(plan);
+    let seat = match worker.seat(&caller.name) {
+        Ok(seat) => seat,
+        Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), &refusal).await,
+    };
+    let registered = worker.registry.enter(owner);
+    if head.method == "CONNECT" {
+        tunnel(worker, stream, head, caller, registered, seat).await;
+    } else {
+        plain::serve(worker, stream, head, caller, registered, seat).await;
+    }
+}
+
+/// Stages 1 and 2: a head from somebody that we know. A 407 keeps the connection for git, which retries on it, unless
+/// bytes followed the head: they could be read as part of the next one.
+async fn first_head(worker: &Arc<Worker>, stream: &mut Stream, peer: Peer) -> Option<(Head, Caller)> {
+    let mut buffer = BytesMut::with_capacity(1024);
+    for _ in 0..ATTEMPTS {
+        let head = match accept::head(stream, &mut buffer, &worker.shared.limits).await {
+            Ok(head) => head,
+            Err(NoHead::Closed | NoHead::Late) => return None,
+            Err(NoHead::Refused(refusal)) => {
+                turn_away(worker, stream, None, &refusal).await;
+                return None;
+            }
+        };
+        let plan = worker.shared.plan.load();
+        let refusal = match identify::caller(&plan, peer, &head.headers, worker.shared.own_uid) {
+            Ok(caller) => return Some((head, caller)),
+            Err(refusal) => refusal,
+        };
+        worker.shared.record_connect(None, None, &refusal);
+        let keeps = head.rest.is_empty() && head.method == "CONNECT";
+        if !answer(stream, &refusal, keeps).await || !keeps {
+            return None;
+        }
+    }
+    None
+}
+
+/// Stages 3 and 4, then the requests inside.
+async fn tunnel(
+    worker: Arc<Worker>,
+    mut stream: Stream,
+    head: Head,
+    caller: Caller,
+    registered: Registered<Owner>,
+    seat: Seat,
+) {
+    let plan = worker.shared.plan.load_full();
+    let (target, verdict) = match connect(&worker.shared, &plan, &head, &caller) {
+        Ok(decided) => decided,
+        Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), &refusal).await,
+    };
+    if stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await.is_err() {
+        return;
+    }
+    let Ok(authority) = Authority::try_from(target.authority(443)) else { return };
+    let door = Door::Tunnel { target: target.clone(), authority, default_port: 443, mismatch: None };
+    let wire = Wire::new(stream, head.rest, &registered.life);
+    let conn = Conn::new(worker, caller, door, (registered, seat));
+    match verdict {
+        Verdict::Passthrough(served) => passthrough(conn, &target, &served, wire).await,
+        Verdict::Plain => plain_inside(conn, target, wire).await,
+        Verdict::Intercept => intercept(conn, target, wire, false).await,
+        Verdict::Denied(_) => intercept(conn, target, wire, true).await,
+    }
+}
+
+/// Stage 3. CONNECT's own Host, where there is one, has to agree with it.
+fn connect(shared: &Shared, plan: &Plan, head: &Head, caller: &Caller) -> Result<(Target, Verdict), Refusal> {
+    let malformed = |error: control::target::TargetError| Refusal::new(Code::Dw2008, error.to_string());
+    let target = Target::parse_authority(&head.target).map_err(malformed)?;
+    if let Some(host) = head.headers.get(::http::header::HOST) {
+        let host = host.to_str().map_err(|_| Refusal::new(Code::Dw2008, "the Host field is malformed"))?;
+        // Clients differ on whether CONNECT's Host carries the port.
+        let named = Target::parse_host(host, target.port).map_err(malformed)?;
+        if named != target {
+            return Err(Refusal::new(Code::Dw2007, "the Host field names another host than CONNECT"));
+        }
+    }
+    if [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name)) {
+        return Err(Refusal::new(Code::Dw2008, "CONNECT has no body"));
+    }
+    let verdict = connect::decide(plan, &target, &caller.name)?;
+    shared.may_mint(&target, &caller.name, &verdict)?;
+    Ok((target, verdict))
+}
+
+/// Stage 4, then HTTP by what ALPN settled.
+async fn intercept(mut conn: Conn, target: Target, wire: Wire, is_denied: bool) {
+    let worker = Arc::clone(&conn.worker);
+    let leaf = |name: &rustls_pki_types::ServerName<'_>, now| worker.shared.leaf(name, is_denied, now);
+    let accepted = match handshake::accept(wire, &target, &worker.shared.limits, leaf).await {
+        Ok(accepted) => accepted,
+        Err(failure) => return handshake_failed(&conn, &target, failure),
+    };
+    worker.shared.trusts.note_success(&conn.caller.name, &target);
+    if let Door::Tunnel { mismatch, .. } = &mut conn.door {
+        *mismatch = accepted.mismatch;
+    }
+    let is_http2 = accepted.stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    http::serve(Arc::new(conn), accepted.stream, is_http2).await;
+}
+
+/// `tls.mode: plain` inside a tunnel: HTTP/1.1 without TLS, and nothing else.
+async fn plain_inside(mut conn: Conn, target: Target, wire: Wire) {
+    let Ok(own) = Authority::try_from(target.authority(80)) else { return };
+    if let Door::Tunnel { authority, default_port, .. } = &mut conn.door {
+        (*authority, *default_port) = (own, 80);
+    }
+    http::serve(Arc::new(conn), wire, false).await;
+}
+
+async fn passthrough(conn: Conn, target: &Target, served: &Served, mut wire: Wire) {
+    let shared = &conn.worker.shared;
+    let mut record = Record::open(shared, conn.next_id(), &conn.caller, &Method::CONNECT).of_tunnel();
+    record.target(target);
+    record.provider(served);
+    if let Err(refusal) = record.passed_through() {
+        return shared.record_connect(Some(&conn.caller), Some(target), &refusal);
+    }
+    let outcome = async {
+        let hello = passthrough::hello(&mut wire, target, &shared.limits).await?;
+        let upstream = conn.worker.upstream.tunnel(target, &served.provider).await?;
+        Ok((hello, upstream))
+    };
+    match outcome.await {
+        Err(refusal) => record.refused(&refusal),
+        Ok((hello, upstream)) => {
+            let carrying = passthrough::carry(wire, upstream, hello, &shared.limits);
+            if let Some(carried) = life::until_closed(&conn.life, carrying).await {
+                record.received(carried.up);
+                record.sent(carried.down);
+            }
+        }
+    }
+}
+
+fn handshake_failed(conn: &Conn, target: &Target, failure: Failure) {
+    let shared = &conn.worker.shared;
+    let code = match failure {
+        Failure::NotTls => Code::Dw2003,
+        Failure::Untrusted if shared.trusts.elsewhere(&conn.caller.name, target) => Code::Dw2002,
+        Failure::Untrusted => Code::Dw2001,
+        Failure::ClosedAfterCertificate if shared.trusts.elsewhere(&conn.caller.name, target) => Code::Dw2002,
+        Failure::ClosedAfterCertificate | Failure::Broken | Failure::Late => return,
+    };
+    tracing::warn!(agent = %conn.caller.name, host = %target.host, %code, "tls with the agent failed");
+    shared.record_connect(Some(&conn.caller), Some(target), &Refusal::new(code, code.entry().title));
+}
+
+/// Refuses before there is a tunnel: records, answers, closes.
+async fn turn_away(
+    worker: &Arc<Worker>,
+    stream: &mut Stream,
+    head: Option<(&Head, &Caller)>,
+    refusal: &Refusal,
+) {
+    let target = head.and_then(|(head, _)| Target::parse_authority(&head.target).ok());
+    worker.shared.record_connect(head.map(|(_, caller)| caller), target.as_ref(), refusal);
+    answer(stream, refusal, false).await;
+}
+
+/// The code goes into the reason phrase too: of a refused CONNECT that is all that most clients show.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refusal: &Refusal, keeps: bool) -> bool {
+    let entry = refusal.code.entry();
+    let connection = if keeps { "keep-alive" } else { "close" };
+    let challenge =
+        if refusal.status == 407 { "Proxy-Authenticate: Basic realm=\"doorward\"\r\n" } else { "" };
+    let body = format!("doorward {}: {}. {}\n", entry.name, refusal.detail, entry.hint);
+    let head = format!(
+        "HTTP/1.1 {} {} {}\r\n{challenge}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\nProxy-Status: doorward; details=\"{}\"\r\nConnection: {connection}\r\n\r\n{body}",
+        refusal.status,
+        entry.name,
+        entry.title,
+        body.len(),
+        entry.name,
+    );
+    let sent = stream.write_all(head.as_bytes()).await.is_ok();
+    if !keeps {
+        linger(stream).await;
+    }
+    sent
+}
+
+/// Closes so that the client can read the answer: unread bytes at close would make the kernel send RST and drop it.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut rest = [0_u8; 1024];
+    let drain = async {
+        for _ in 0..64 {
+            if !matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {
+                break;
+            }
+        }
+    };
+    // Past the deadline the client has had its time to read.
+    drop(timeout(limits::LINGER, drain).await);
+}

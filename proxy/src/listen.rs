@@ -1,0 +1,241 @@
+//! Listeners: bound once, all of them or none, then shared by the workers.
+//!
+//! Off loopback a token file is required. No `SO_REUSEPORT`: with it any process of the same user could bind the port
+//! too and take agents' connections.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::app::{Order, StartError};
+use crate::conn::identify::Peer;
+use crate::conn::wire::Stream;
+use crate::worker::{Worker, serve};
+
+/// Connections that the kernel holds until a worker accepts them.
+const BACKLOG: i32 = 1024;
+/// How long accepting rests when the process is out of file descriptors.
+const REST: Duration = Duration::from_millis(50);
+
+/// One `--listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// `127.0.0.1:3128`.
+    Tcp(SocketAddr),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+}
+
+/// Why a `--listen` was not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a listener is an address with its port (127.0.0.1:3128, [::1]:0) or unix:PATH")]
+pub(crate) struct ListenError;
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(ListenError),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| ListenError),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Socketed {
+    Tcp(StdTcpListener, SocketAddr),
+    Unix(StdUnixListener, PathBuf),
+}
+
+/// All listeners, bound.
+#[derive(Debug)]
+pub(crate) struct Bound(Vec<Socketed>);
+
+impl Bound {
+    /// Binds all, or says which could not be bound.
+    pub(crate) fn bind(listen: &[Listen], has_tokens: bool) -> Result<Self, StartError> {
+        let bound: Result<Vec<_>, _> = listen.iter().map(|one| bind_one(one, has_tokens)).collect();
+        bound.map(Self)
+    }
+
+    /// The TCP addresses, with the ports that the kernel chose.
+    pub(crate) fn tcp_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().filter_map(|socket| match socket {
+            Socketed::Tcp(_, address) => Some(*address),
+            Socketed::Unix(..) => None,
+        })
+    }
+
+    /// Each as `--listen` takes it.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let name = |socket: &Socketed| match socket {
+            Socketed::Tcp(_, address) => address.to_string(),
+            Socketed::Unix(_, path) => format!("unix:{}", path.display()),
+        };
+        self.0.iter().map(name).collect()
+    }
+
+    /// Starts a worker thread that accepts from every listener.
+    pub(crate) fn start_worker(
+        &self,
+        worker: Arc<Worker>,
+        orders: watch::Receiver<Order>,
+    ) -> io::Result<JoinHandle<()>> {
+        let sockets: io::Result<Vec<_>> = self.0.iter().map(Socketed::again).collect();
+        let sockets = sockets?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                match sockets.into_iter().map(Socketed::listener).collect() {
+                    Ok(listeners) => serve(worker, listeners, orders).await,
+                    Err(error) => tracing::error!(%error, "worker did not start"),
+                }
+            });
+        })
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        for socket in &self.0 {
+            if let Socketed::Unix(_, path) = socket
+                && let Err(error) = fs::remove_file(path)
+            {
+                tracing::debug!(%error, "socket file not removed");
+            }
+        }
+    }
+}
+
+impl Socketed {
+    fn again(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket, address) => Self::Tcp(socket.try_clone()?, *address),
+            Self::Unix(socket, path) => Self::Unix(socket.try_clone()?, path.clone()),
+        })
+    }
+
+    fn listener(self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(socket, _) => Listener::Tcp(TcpListener::from_std(socket)?),
+            Self::Unix(socket, _) => Listener::Unix(UnixListener::from_std(socket)?),
+        })
+    }
+}
+
+/// A listener of one worker.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// The next connection. Failures of single connections are passed over; running out of descriptors rests.
+    pub(crate) async fn accept(&self) -> (Stream, Peer) {
+        loop {
+            let accepted = match self {
+                Self::Tcp(socket) => socket.accept().await.and_then(|(stream, _)| {
+                    stream.set_nodelay(true)?;
+                    Ok((Stream::Tcp(stream), Peer::Tcp))
+                }),
+                Self::Unix(socket) => socket.accept().await.and_then(|(stream, _)| {
+                    let uid = stream.peer_cred()?.uid();
+                    Ok((Stream::Unix(stream), Peer::Unix(uid)))
+                }),
+            };
+            match accepted {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+    }
+}
+
+fn bind_one(listen: &Listen, has_tokens: bool) -> Result<Socketed, StartError> {
+    match listen {
+        Listen::Tcp(address) if !address.ip().is_loopback() && !has_tokens => Err(StartError::Bind(
+            address.to_string(),
+            "off loopback every agent needs a token; give --agent-token-file".to_owned(),
+        )),
+        Listen::Tcp(address) => {
+            bind_tcp(*address).map_err(|error| StartError::Bind(address.to_string(), error.to_string()))
+        }
+        Listen::Unix(path) => bind_unix(path, has_tokens)
+            .map_err(|error| StartError::Bind(format!("unix:{}", path.display()), error.to_string())),
+    }
+}
+
+pub(crate) fn bind_std(address: SocketAddr) -> io::Result<StdTcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Socketed> {
+    let socket = bind_std(address)?;
+    let address = socket.local_addr()?;
+    Ok(Socketed::Tcp(socket, address))
+}
+
+/// The peer's uid decides who may use it, so with a token file (which may name uids) the file is open to all.
+fn bind_unix(path: &Path, has_tokens: bool) -> io::Result<Socketed> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && StdUnixStream::connect(path).is_err()
+    {
+        // Left behind by a proxy that was killed: nobody answers.
+        fs::remove_file(path)?;
+    }
+    let socket = StdUnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(if has_tokens { 0o666 } else { 0o600 }))?;
+    Ok(Socketed::Unix(socket, path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_listeners_off_loopback_without_tokens() {
+        let any: Listen = "0.0.0.0:0".parse().unwrap();
+        assert!(matches!(Bound::bind(std::slice::from_ref(&any), false), Err(StartError::Bind(..))));
+        assert!(Bound::bind(&[any], true).is_ok());
+    }
+
+    #[test]
+    fn refuses_what_is_no_listener() {
+        for text in ["", "unix:", "localhost:1", "127.0.0.1", ":3128"] {
+            assert_eq!(text.parse::<Listen>(), Err(ListenError), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn takes_over_a_socket_that_nobody_answers_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = Listen::Unix(dir.path().join("s"));
+        let first = StdUnixListener::bind(dir.path().join("s")).unwrap();
+        assert!(Bound::bind(std::slice::from_ref(&listen), false).is_err());
+        drop(first);
+        assert_eq!(Bound::bind(&[listen], false).unwrap().names().len(), 1);
+    }
+}

@@ -1,0 +1,219 @@
+//! From files to a plan: reads everything, reports every mistake, changes nothing that runs.
+//!
+//! A bad file never replaces a good plan. What did not change is taken over from the plan before, with its open secrets
+//! and upstream connections.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use certs::trust::Roots;
+use control::agent::{AgentName, Agents, read_token_file};
+use control::policy::load_check;
+use control::provider::{self, Provider};
+use control::secret::Secret;
+use control::vault::{OpenError, SecretFacts, Vault};
+use sha2::{Digest, Sha256};
+
+use crate::limits::{self, Limits};
+use crate::plan::{MadeFrom, Plan, Served, chain, key};
+use crate::request::inject::Injector;
+use crate::request::inject::dummies::Dummies;
+use crate::schemes::{self, Bounds};
+use crate::upstream::tls::UpstreamTls;
+use crate::watch::Watched;
+
+/// The files that a plan is made from.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    pub(crate) providers: Vec<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) upstream_ca: Vec<PathBuf>,
+    pub(crate) vault: Arc<Vault>,
+    /// The files behind the vault, to be watched.
+    pub(crate) vault_paths: Vec<Watched>,
+}
+
+impl Sources {
+    /// Everything whose change is a reload.
+    pub(crate) fn watched(&self) -> Vec<Watched> {
+        let tree_or_file = |path: &PathBuf| {
+            if path.is_dir() { Watched::Tree(path.clone()) } else { Watched::File(path.clone()) }
+        };
+        let mut watched: Vec<_> = self.providers.iter().map(tree_or_file).collect();
+        watched
+            .extend(self.token_file.iter().chain(&self.upstream_ca).map(|file| Watched::File(file.clone())));
+        watched.extend(self.vault_paths.iter().cloned());
+        watched
+    }
+}
+
+/// Makes plans.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    sources: Sources,
+    system_roots: Roots,
+    bounds: Bounds,
+    next_id: u64,
+}
+
+/// A plan, and what is not as it should be without being wrong.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) plan: Plan,
+    /// Providers that cannot serve: `project/name: why`.
+    pub(crate) degraded: Vec<String>,
+}
+
+impl Loader {
+    pub(crate) fn new(sources: Sources, limits: &Limits) -> Self {
+        let bounds = Bounds {
+            header_bytes: limits::count(limits.header_bytes),
+            header_fields: limits::count(limits.header_fields),
+            url_bytes: limits::count(limits.url_bytes),
+            body_bytes: limits::count(limits.buffered_body),
+            ..Bounds::default()
+        };
+        Self { sources, system_roots: Roots::system(), bounds, next_id: 1 }
+    }
+
+    pub(crate) fn system_roots(&self) -> &Roots {
+        &self.system_roots
+    }
+
+    /// Reads all files. Every mistake is reported, `PATH:LINE:COL: message`.
+    pub(crate) async fn load(&mut self, previous: Option<&Plan>) -> Result<Loaded, Vec<String>> {
+        let mut mistakes = Vec::new();
+        let agents = take(self.agents(), &mut mistakes).flatten();
+        let files = provider::load(&self.sources.providers, schemes::specs());
+        let files = take(files.map_err(|all| all.iter().map(ToString::to_string).collect()), &mut mistakes);
+        let roots = take(self.roots(), &mut mistakes);
+        let (Some(files), Some(roots)) = (files, roots) else { return Err(mistakes) };
+        for case in &files.tests {
+            if let Err(failed) = case.run() {
+                mistakes.push(format!("{}:{}: {failed}", case.path, case.line));
+            }
+        }
+        for warning in &files.warnings {
+            tracing::warn!(%warning, "provider file");
+        }
+        let dummies = Arc::new(Dummies::of(files.providers.iter().map(|provider| &**provider)));
+        let mut served = HashMap::new();
+        let mut degraded = Vec::new();
+        for provider in &files.providers {
+            let facts = self.facts(provider, &mut degraded, &mut mistakes).await;
+            match self.serve(provider, facts.as_ref(), &roots, &dummies, previous) {
+                Ok(one) => drop(served.insert(key(provider), one)),
+                Err(mistake) => mistakes.push(format!("{}: {mistake}", provider.source)),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let revision = previous.map_or(1, |plan| plan.revision + 1);
+        let vault = Arc::clone(&self.sources.vault);
+        let plan = Plan { revision, agents, routes: files.routes, grants: files.agents, served, vault };
+        Ok(Loaded { plan, degraded })
+    }
+
+    fn agents(&self) -> Result<Option<Agents>, Vec<String>> {
+        let Some(path) = &self.sources.token_file else { return Ok(None) };
+        let label = path.display().to_string();
+        let text = read_token_file(path).map_err(|error| vec![format!("{label}: {error}")])?;
+        let agents = Agents::parse(&label, &text);
+        agents.map(Some).map_err(|mistakes| mistakes.0.iter().map(ToString::to_string).collect())
+    }
+
+    /// The agents' own tokens, for `--publish`.
+    pub(crate) fn tokens(&self) -> Result<Vec<(AgentName, Secret)>, Vec<String>> {
+        let Some(path) = &self.sources.token_file else { return Ok(Vec::new()) };
+        let label = path.display().to_string();
+        let text = read_token_file(path).map_err(|error| vec![format!("{label}: {error}")])?;
+        let parsed = Agents::parse_to_publish(&label, &text);
+        parsed
+            .map(|(_, tokens)| tokens)
+            .map_err(|mistakes| mistakes.0.iter().map(ToString::to_string).collect())
+    }
+
+    fn roots(&self) -> Result<Roots, Vec<String>> {
+        self.system_roots.with_extra(&self.sources.upstream_ca).map_err(|error| vec![error.to_string()])
+    }
+
+    /// What is known of the provider's secret. Missing: the provider is degraded, not wrong; bound elsewhere: wrong.
+    async fn facts(
+        &self,
+        provider: &Provider,
+        degraded: &mut Vec<String>,
+        mistakes: &mut Vec<String>,
+    ) -> Option<SecretFacts> {
+        let auth = provider.auth.as_ref()?;
+        let facts = match self.sources.vault.facts(&load_check(), &auth.secret).await {
+            Ok(facts) => facts,
+            Err(error) => {
+                degraded.push(format!(
+                    "{}/{}: {}: {}",
+                    provider.project,
+                    provider.name,
+                    error.code(),
+                    chain(&error)
+                ));
+                return None;
+            }
+        };
+        if !auth.keys.is_empty() && !auth.keys.iter().any(|key| facts.keys.contains(key)) {
+            let error = OpenError::MissingKey(auth.secret.clone(), auth.keys.join("` or `"));
+            degraded.push(format!("{}/{}: {}: {error}", provider.project, provider.name, error.code()));
+        }
+        for beyond in facts.beyond(provider) {
+            mistakes.push(format!(
+                "{}: secret `{}` is not bound to `{beyond}`; enter it again with --hosts, or narrow the provider",
+                provider.source, auth.secret.name
+            ));
+        }
+        Some(facts)
+    }
+
+    fn serve(
+        &mut self,
+        provider: &Arc<Provider>,
+        facts: Option<&SecretFacts>,
+        roots: &Roots,
+        dummies: &Arc<Dummies>,
+        previous: Option<&Plan>,
+    ) -> Result<Arc<Served>, String> {
+        let roots = match &provider.upstream.extra_roots {
+            None => roots.store(),
+            Some(file) => roots.with_extra(&[file]).map_err(|error| error.to_string())?.store(),
+        };
+        let mut pem = Vec::new();
+        for file in self.sources.upstream_ca.iter().chain(&provider.upstream.extra_roots) {
+            pem.extend(std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?);
+        }
+        let made_from = MadeFrom {
+            definition: digest(provider, &pem, dummies),
+            version: facts.map(|facts| facts.version),
+        };
+        let kept = previous.and_then(|plan| plan.same(provider, &made_from));
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let injector =
+            Injector::compile(provider, dummies, self.bounds).map_err(|error| error.to_string())?;
+        let tls = UpstreamTls::new(roots).map_err(|error| error.to_string())?;
+        self.next_id += 1;
+        Ok(Arc::new(Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls)))
+    }
+}
+
+fn take<T>(outcome: Result<T, Vec<String>>, mistakes: &mut Vec<String>) -> Option<T> {
+    outcome.map_err(|found| mistakes.extend(found)).ok()
+}
+
+/// A provider's definition shows everything that it was made of in its Debug form, and nothing secret.
+fn digest(provider: &Provider, roots: &[u8], dummies: &Dummies) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(format!("{provider:?}"));
+    hash.update(Sha256::digest(roots));
+    hash.update(format!("{dummies:?}"));
+    hash.finalize().into()
+}

@@ -1,0 +1,238 @@
+//! The plan: one immutable snapshot of agents, routes and credentials, swapped whole.
+//!
+//! A request takes one plan and keeps it to its end. What did not change from one plan to the next is shared, so that a
+//! reload drops no upstream connection and opens no secret again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use control::agent::{AgentName, Agents};
+use control::policy::Permit;
+use control::provider::{AgentRules, Provider};
+use control::refusal::{Code, Refusal};
+use control::rule::Routes;
+use control::target::Target;
+use control::vault::{OpenError, Terms, Vault};
+use time::OffsetDateTime;
+
+use crate::request::inject::ArmedCredential;
+use crate::request::inject::Injector;
+use crate::request::scrub::{Needle, Scanner};
+use crate::schemes::Echo;
+use crate::upstream::tls::UpstreamTls;
+
+/// One immutable snapshot.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Rises with each swap.
+    pub(crate) revision: u64,
+    /// The token file; `None`: reaching the listener is enough.
+    pub(crate) agents: Option<Agents>,
+    /// From target to provider.
+    pub(crate) routes: Routes,
+    /// Which agent has which providers, as the files say it.
+    pub(crate) grants: Vec<AgentRules>,
+    /// The providers as served, by project and name.
+    pub(crate) served: HashMap<ProviderKey, Arc<Served>>,
+    /// Where values come from.
+    pub(crate) vault: Arc<Vault>,
+}
+
+/// Project and name.
+pub(crate) type ProviderKey = (Arc<str>, Arc<str>);
+
+/// The key of a provider.
+pub(crate) fn key(provider: &Provider) -> ProviderKey {
+    (Arc::clone(&provider.project), Arc::clone(&provider.name))
+}
+
+/// One provider with everything that serving it needs.
+#[derive(Debug)]
+pub(crate) struct Served {
+    /// Changes when the definition, the roots or the secret's version change; connections are pooled by it.
+    pub(crate) id: u64,
+    /// What it was made from: equal means that it can be kept.
+    pub(crate) made_from: MadeFrom,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) injector: Injector,
+    pub(crate) tls: UpstreamTls,
+    credential: ArcSwapOption<Credential>,
+    /// Held by the one request that opens the secret for all that wait.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// What a [`Served`] was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MadeFrom {
+    /// Digest of the definition and of its roots.
+    pub(crate) definition: [u8; 32],
+    /// The secret's version; `None`: it has none, or it is missing.
+    pub(crate) version: Option<u64>,
+}
+
+/// A secret's version, ready for use: values rendered and locked, the scanner compiled.
+#[derive(Debug)]
+pub(crate) struct Credential {
+    pub(crate) version: u64,
+    pub(crate) armed: ArmedCredential,
+    pub(crate) scanner: Arc<Scanner>,
+    /// How many bytes of the shortest value are not public: slices of answers could rebuild a short one.
+    pub(crate) shortest_non_public: usize,
+    /// Expiry and binding, asked again for each request.
+    terms: Terms,
+}
+
+impl Credential {
+    fn is_stale(&self) -> bool {
+        self.terms.stale_at.is_some_and(|at| Instant::now() >= at)
+    }
+}
+
+impl Served {
+    pub(crate) fn new(
+        id: u64,
+        made_from: MadeFrom,
+        provider: Arc<Provider>,
+        injector: Injector,
+        tls: UpstreamTls,
+    ) -> Self {
+        Self {
+            id,
+            made_from,
+            provider,
+            injector,
+            tls,
+            credential: ArcSwapOption::empty(),
+            opening: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The credential for a request that policy let through. Opened at the first use of this version, by one request
+    /// for all that wait; later uses are an `Arc` clone.
+    pub(crate) async fn credential(
+        &self,
+        vault: &Vault,
+        permit: &Permit,
+    ) -> Result<Arc<Credential>, Refusal> {
+        let credential = match self.ready() {
+            Some(credential) => credential,
+            None => self.open_once(vault, permit).await?,
+        };
+        let admitted = credential.terms.admit(permit, OffsetDateTime::now_utc());
+        admitted.map_err(|error| self.refuse(&error))?;
+        Ok(credential)
+    }
+
+    fn ready(&self) -> Option<Arc<Credential>> {
+        self.credential.load_full().filter(|credential| !credential.is_stale())
+    }
+
+    async fn open_once(&self, vault: &Vault, permit: &Permit) -> Result<Arc<Credential>, Refusal> {
+        let _one = self.opening.lock().await;
+        if let Some(credential) = self.ready() {
+            return Ok(credential);
+        }
+        let credential = Arc::new(self.open(vault, permit).await?);
+        self.credential.store(Some(Arc::clone(&credential)));
+        Ok(credential)
+    }
+
+    async fn open(&self, vault: &Vault, permit: &Permit) -> Result<Credential, Refusal> {
+        let opened = vault.open(permit).await.map_err(|error| self.refuse(&error))?;
+        let (armed, echoes) = self.injector.arm(&opened).map_err(|error| self.unusable(&error))?;
+        let redact = self.provider.response.redact;
+        let echoes: Vec<&Echo> = echoes.iter().filter(|_| redact).collect();
+        let users: Vec<Vec<&[u8]>> = echoes.iter().map(|echo| users(echo)).collect();
+        let needles: Vec<Needle<'_>> =
+            echoes.iter().zip(&users).map(|(echo, users)| needle(echo, users)).collect();
+        let scanner = Scanner::compile(&needles).map_err(|error| self.unusable(&error))?;
+        let shortest_non_public =
+            needles.iter().map(|needle| needle.value.len() - needle.public_prefix).min();
+        Ok(Credential {
+            version: opened.version,
+            armed,
+            scanner: Arc::new(scanner),
+            shortest_non_public: shortest_non_public.unwrap_or(usize::MAX),
+            terms: opened.terms,
+        })
+    }
+
+    fn unusable(&self, error: &dyn std::error::Error) -> Refusal {
+        tracing::error!(provider = %self.provider.name, error = %chain(error), "secret cannot be used");
+        Refusal::new(Code::Dw1004, format!("the provider's secret cannot be used: {error}"))
+            .of_provider(&self.provider.name)
+    }
+
+    fn refuse(&self, error: &OpenError) -> Refusal {
+        tracing::error!(provider = %self.provider.name, error = %chain(error), "secret not opened");
+        Refusal::new(error.code(), error.to_string()).of_provider(&self.provider.name)
+    }
+}
+
+/// An error with its causes, for the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+impl Plan {
+    /// What was served by the provider of the same name before, if it was made from the same.
+    pub(crate) fn same(&self, provider: &Provider, made_from: &MadeFrom) -> Option<Arc<Served>> {
+        let same = |served: &&Arc<Served>| {
+            served.provider.project == provider.project
+                && served.provider.name == provider.name
+                && served.made_from == *made_from
+        };
+        self.served.values().find(same).cloned()
+    }
+
+    /// The provider that serves this target for this agent.
+    pub(crate) fn route(&self, target: &Target, agent: &AgentName) -> Option<&Arc<Served>> {
+        self.served.get(&key(self.routes.route(target, agent)?))
+    }
+
+    /// Whether some other agent has a provider for this target.
+    pub(crate) fn is_granted_to_others(&self, target: &Target) -> bool {
+        self.routes.providers().iter().any(|provider| provider.hosts.iter().any(|host| host.covers(target)))
+    }
+
+    /// All agents that may have providers, in order.
+    pub(crate) fn agent_names(&self) -> Vec<AgentName> {
+        match &self.agents {
+            Some(agents) => agents.names().into_iter().cloned().collect(),
+            None => vec![AgentName::local()],
+        }
+    }
+
+    /// Whether it serves what this other plan does, so that swapping would change nothing.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.agents == other.agents
+            && self.grants == other.grants
+            && self.served.len() == other.served.len()
+            && self
+                .served
+                .iter()
+                .all(|(key, served)| other.served.get(key).is_some_and(|old| Arc::ptr_eq(old, served)))
+    }
+
+    /// When the next token expires.
+    pub(crate) fn next_expiry(&self, now: SystemTime) -> Option<SystemTime> {
+        self.agents.as_ref()?.earliest_expiry(now)
+    }
+}
+
+fn users(echo: &Echo) -> Vec<&[u8]> {
+    echo.basic_users.iter().map(|user| user.as_slice()).collect()
+}
+
+fn needle<'a>(echo: &'a Echo, users: &'a [&'a [u8]]) -> Needle<'a> {
+    Needle { value: &echo.value, public_prefix: echo.public_prefix, basic_users: users }
+}

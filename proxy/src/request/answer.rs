@@ -1,0 +1,272 @@
+//! The answer that the agent gets: a head written anew, a scrubbed body, and the record that closes with it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use control::refusal::{Code, Refusal};
+use http::header::{
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, Response, StatusCode, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Sleep, sleep_until};
+
+use super::body::UpstreamBody;
+use super::record::Record;
+use super::refuse::{self, Dialect};
+use super::scrub::{self, ScrubError, Scrubbed, Search};
+use crate::conn::life::Exchange;
+use crate::limits::{self, Limits};
+use crate::plan::Served;
+use crate::worker::Seat;
+
+/// An answer that passed the scrubber; its record is still to be attached.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) response: Response<Scrubbed<UpstreamBody>>,
+    pub(crate) held: Held,
+}
+
+/// What an exchange holds until its answer is out.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) _exchange: Exchange,
+    pub(crate) _seat: Seat,
+}
+
+/// Stage 10. `search` is there if a credential was put on, and says what is looked for unless the provider does not
+/// redact: hop-by-hop fields and `Alt-Svc` go, the provider's `stripHeaders` go, the rest is searched.
+pub(crate) fn scrub(
+    answer: Response<UpstreamBody>,
+    search: Option<Option<Search>>,
+    served: &Served,
+    limits: &Limits,
+) -> Result<Response<Scrubbed<UpstreamBody>>, Refusal> {
+    let injected = search.is_some();
+    let (mut head, body) = answer.into_parts();
+    if head.status.is_informational() {
+        return Err(Refusal::new(Code::Dw2010, "the upstream switched protocols, which nobody asked for"));
+    }
+    refuse_long(&head.headers, limits)?;
+    clean(&mut head.headers, &served.provider.response.strip_headers);
+    // A fresh head: what hyper keeps of the reason phrase is not forwarded.
+    let mut answer = Response::new(body);
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    let mut answer = scrub::response(search.flatten(), answer).map_err(|error| unscrubbable(&error))?;
+    if injected && matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        note_rejected(&mut answer, served);
+    }
+    Ok(answer)
+}
+
+/// DW1006: passed through, with a note for whoever looks.
+fn note_rejected<B>(answer: &mut Response<B>, served: &Served) {
+    let version = served.made_from.version.unwrap_or_default();
+    if let Ok(note) = HeaderValue::try_from(format!("upstream-rejected-credential; revision={version}")) {
+        answer.headers_mut().insert(HeaderName::from_static("doorward-note"), note);
+    }
+}
+
+fn refuse_long(headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > limits::count(limits.header_fields) || size > limits::count(limits.header_bytes) {
+        return Err(Refusal::new(Code::Dw2010, "the upstream's head is over the limit"));
+    }
+    Ok(())
+}
+
+/// RFC 9110 section 7.6.1, and fields that would lead the agent around us.
+pub(crate) fn clean(headers: &mut HeaderMap, strip: &[HeaderName]) {
+    let lines = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<_> = lines
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        // The scrubber reads the body by these.
+        .filter(|name| !name.as_str().starts_with("content-"))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    const GONE: [HeaderName; 11] = [
+        ALT_SVC,
+        CONNECTION,
+        // Ours to say.
+        HeaderName::from_static("doorward-note"),
+        HeaderName::from_static("doorward-request-id"),
+        PROXY_AUTHENTICATE,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("proxy-authentication-info"),
+    ];
+    for name in GONE.iter().chain(strip) {
+        headers.remove(name);
+    }
+}
+
+pub(super) fn unscrubbable(error: &ScrubError) -> Refusal {
+    tracing::warn!(%error, "answer refused");
+    Refusal::new(Code::Dw2009, "the answer cannot be searched for the credential").with_status(502)
+}
+
+/// The answer with its record, which closes when the body ends or is dropped.
+pub(crate) fn recorded(answered: Answered, mut record: Record) -> Response<Body> {
+    let Answered { response, held } = answered;
+    record.answered(response.status());
+    if response.headers().contains_key("doorward-note") {
+        record.credential_rejected();
+    }
+    let kind = |body| Kind::Upstream { body, _held: held };
+    response.map(|body| Body { kind: kind(body), record: Some(record), lasting: None, noted: false })
+}
+
+/// A refusal as the agent gets it.
+pub(crate) fn refused(
+    refusal: &Refusal,
+    dialect: Dialect,
+    version: Version,
+    mut record: Record,
+) -> Response<Body> {
+    let mut response = refuse::response(refusal, &record.id(), dialect);
+    let ends = matches!(refusal.code, Code::Dw2007 | Code::Dw2008 | Code::Dw3002);
+    if ends && version <= Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    // Closed at once: a client that reads no answers must not hold places in the audit's ring with refusals.
+    record.sent(response.body().len() as u64);
+    drop(record);
+    response.map(|bytes| Body { kind: Kind::Held(bytes), record: None, lasting: None, noted: false })
+}
+
+/// The head of a WebSocket's agreement; its record lives with its stream.
+pub(crate) fn bare(status: StatusCode, mut headers: HeaderMap) -> Response<Body> {
+    headers.remove(CONTENT_LENGTH);
+    let mut response =
+        Response::new(Body { kind: Kind::Held(Bytes::new()), record: None, lasting: None, noted: false });
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The body of an answer; the exchange ends with it.
+#[derive(Debug)]
+pub(crate) struct Body {
+    kind: Kind,
+    record: Option<Record>,
+    /// Armed once the body makes us wait: an exchange that lasts is recorded before it ends.
+    lasting: Option<Pin<Box<Sleep>>>,
+    noted: bool,
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every body is the large one, and a box would be an allocation a request"
+)]
+enum Kind {
+    Held(Bytes),
+    Upstream { body: Scrubbed<UpstreamBody>, _held: Held },
+}
+
+impl Body {
+    fn note_lasting(&mut self, cx: &mut Context<'_>) {
+        let Some(record) = &mut self.record else { return };
+        let lasting = self.lasting.get_or_insert_with(|| Box::pin(sleep_until(record.lasts_from())));
+        if !self.noted && lasting.as_mut().poll(cx).is_ready() {
+            self.noted = true;
+            record.note_lasting();
+        }
+    }
+
+    /// What went wrong, in the record and in the log; the agent sees its stream end in the middle.
+    fn failed(&mut self, error: &ScrubError) {
+        let (code, reason) = match error {
+            ScrubError::Upstream(_) => (Code::Dw2006, "body: the upstream's answer ended early"),
+            ScrubError::Held
+            | ScrubError::Tangled
+            | ScrubError::Echoed
+            | ScrubError::UnknownCoding
+            | ScrubError::Coded(_) => (Code::Dw2009, "the answer was cut: it could not be searched safely"),
+        };
+        tracing::warn!(%code, error = %crate::plan::chain(error), "answer cut");
+        if let Some(record) = &mut self.record {
+            record.failed(code, reason);
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = ScrubError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ScrubError>>> {
+        let this = &mut *self;
+        let frame = match &mut this.kind {
+            Kind::Held(bytes) if bytes.is_empty() => None,
+            Kind::Held(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Kind::Upstream { body, .. } => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    this.note_lasting(cx);
+                    return Poll::Pending;
+                }
+            },
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
+                    record.sent(data.len() as u64);
+                }
+            }
+            Some(Err(error)) => this.failed(error),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Held(bytes) => bytes.is_empty(),
+            Kind::Upstream { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Upstream { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_upstream_hides_the_coding_of_its_body_or_speaks_for_us() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, Content-Encoding"),
+            ("connection", "x-hop"),
+            ("content-encoding", "gzip"),
+            ("x-hop", "1"),
+            ("doorward-note", "upstream-rejected-credential; revision=1"),
+            ("x-kept", "1"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        clean(&mut headers, &[]);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["content-encoding", "x-kept"]);
+    }
+}

@@ -1,0 +1,158 @@
+//! Stage 8: the credential onto the request. All that needs no secret is done first; the secret is opened by permit.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use control::policy::Permit;
+use control::refusal::{Code, Refusal};
+use control::target::Target;
+use http::Method;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use super::{Injector, Prepared};
+use crate::plan::{Credential, Plan, Served};
+use crate::request::body::{Progress, RequestBody};
+use crate::request::parse::{Parsed, Upgrade};
+use crate::request::scrub::coded::Decoding;
+use crate::request::scrub::requested::{self, SmallRanges};
+use crate::request::scrub::{Search, Standing, Use, Watch};
+use crate::request::send::{Signed, Used};
+use crate::schemes::Head;
+use crate::worker::Shared;
+
+/// A request that is cleaned and judged; only the credential is missing.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    head: Head,
+    prepared: Prepared,
+    body: Option<Incoming>,
+    upgrade: Option<(Upgrade, hyper::upgrade::OnUpgrade)>,
+}
+
+impl Ready {
+    /// The scheme that puts the credential on; `None`: none goes on.
+    pub(crate) fn scheme(&self, served: &Served) -> Option<&'static str> {
+        served.injector.scheme(&self.prepared).filter(|_| self.prepared.injects())
+    }
+}
+
+/// Everything before the secret: cleaning, the agent's own credentials, dummies; a body that has to be held is read.
+pub(crate) async fn prepare(injector: &Injector, target: &Target, parsed: Parsed) -> Result<Ready, Refusal> {
+    let Parsed { mut head, body, upgrade, on_upgrade, path: _ } = parsed;
+    let mut prepared = injector.prepare(target, &mut head)?;
+    let mut body = Some(body);
+    if let Some(limit) = prepared.needs_body()
+        && let Some(incoming) = body.take()
+    {
+        let whole = Limited::new(incoming, limit).collect().await.map_err(|error| unread(&*error, limit))?;
+        injector.read_body(&mut prepared, whole.to_bytes())?;
+        head.headers.remove(http::header::EXPECT);
+    }
+    Ok(Ready { head, prepared, body, upgrade: upgrade.zip(on_upgrade) })
+}
+
+/// Opens the secret by permit, unless nothing is injected, and puts it on.
+pub(crate) async fn credential(
+    plan: &Plan,
+    served: &Served,
+    permit: &Permit,
+    ready: Ready,
+    shared: &Arc<Shared>,
+) -> Result<Signed, Refusal> {
+    let Ready { mut head, prepared, body, upgrade } = ready;
+    let mut used = None;
+    let held = if prepared.injects() {
+        let opened = served.credential(&plan.vault, permit).await?;
+        refuse_if_blocked(permit, &opened, shared)?;
+        let held = served.injector.place(&opened.armed, prepared, &mut head)?;
+        shape_answer(&mut head, served, &opened);
+        used = Some(Used { version: opened.version, search: search(shared, permit, &opened) });
+        held
+    } else {
+        prepared.into_body()
+    };
+    let progress = Arc::new(Progress::default());
+    let body = match (held, body) {
+        (Some(bytes), _) => RequestBody::whole(bytes, Arc::clone(&progress)),
+        (None, Some(incoming)) => RequestBody::stream(incoming, Arc::clone(&progress)),
+        (None, None) => RequestBody::whole(bytes::Bytes::new(), Arc::clone(&progress)),
+    };
+    Ok(Signed { head, body, progress, used, upgrade })
+}
+
+/// Asks the upstream only for answers that we can search: codings that we read, no slices that could rebuild an echo.
+fn shape_answer(head: &mut Head, served: &Served, credential: &Credential) {
+    if credential.scanner.is_empty() {
+        return;
+    }
+    requested::codings(&mut head.headers);
+    let rule = if served.provider.response.small_ranges_allowed {
+        SmallRanges::Allowed
+    } else {
+        SmallRanges::Refused
+    };
+    let allowed = head.headers.get(http::header::RANGE).is_none_or(|range| {
+        head.method == Method::HEAD || requested::range_allowed(range, credential.shortest_non_public, rule)
+    });
+    if !allowed {
+        head.headers.remove(http::header::RANGE);
+        head.headers.remove(http::header::IF_RANGE);
+    }
+}
+
+/// DW2009: this agent and version had three events within an hour (ARCHITECTURE.md, "Scrubbing").
+fn refuse_if_blocked(permit: &Permit, credential: &Credential, shared: &Shared) -> Result<(), Refusal> {
+    match shared.incidents.standing(&use_of(permit, credential)) {
+        Standing::Open => Ok(()),
+        Standing::Blocked => Err(Refusal::new(
+            Code::Dw2009,
+            "answers repeatedly held parts of this credential, so its use by this agent is stopped until it is rotated",
+        )),
+    }
+}
+
+/// Whose use of which version.
+fn use_of(permit: &Permit, credential: &Credential) -> Use {
+    let secret = permit.provider().auth.as_ref().map(|auth| auth.secret.to_string()).unwrap_or_default();
+    Use { agent: permit.agent().to_string(), secret, version: credential.version }
+}
+
+fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), limit: usize) -> Refusal {
+    if error.is::<LengthLimitError>() {
+        return Refusal::new(
+            Code::Dw2012,
+            format!("the body has to be held whole for this rule and is over {limit} bytes"),
+        );
+    }
+    tracing::debug!(%error, "body not read");
+    Refusal::new(Code::Dw2008, "the body could not be read")
+}
+
+/// Notes the events of one exchange where the next use will look.
+#[derive(Debug)]
+struct Watching {
+    shared: Arc<Shared>,
+    of: Use,
+}
+
+/// What the answer is searched for, and who hears of it.
+pub(crate) fn search(shared: &Arc<Shared>, permit: &Permit, credential: &Credential) -> Option<Search> {
+    if credential.scanner.is_empty() {
+        return None;
+    }
+    let watch = Arc::new(Watching { shared: Arc::clone(shared), of: use_of(permit, credential) });
+    let decoding = Decoding { free: shared.limits.decoded_bytes, ratio: shared.limits.decoded_ratio };
+    Some(Search { scanner: Arc::clone(&credential.scanner), watch, decoding })
+}
+
+impl Watch for Watching {
+    fn found(&self, _needle: usize) {
+        self.shared.metrics.masked.inc();
+    }
+
+    fn event(&self, _needle: usize) {
+        let standing = self.shared.incidents.record(&self.of, Instant::now());
+        tracing::warn!(agent = %self.of.agent, secret = %self.of.secret, ?standing, "answer held part of a credential");
+    }
+}

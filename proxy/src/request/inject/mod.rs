@@ -1,0 +1,335 @@
+//! Puts the credential on a request, in two steps: all that needs no secret, then the placing.
+//!
+//! For: the journey's inject stage. [`Injector::prepare`] cleans the request, judges what credential the agent sent itself
+//! (DW1008), refuses dummies where they do not belong (DW1007) and says whether a credential goes on; only then is the
+//! secret opened, armed once for each version, and [`Injector::place`] puts it on through the schemes' one door.
+//! Invariant: the credential goes to the hosts of an injection and to no other; a host that none covers gets nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use control::provider::{Injection, OnAgentCredential, Provider};
+use control::refusal::{Code, Refusal};
+use control::rule::HostPattern;
+use control::secret::SecretRef;
+use control::target::Target;
+use control::vault::Opened;
+use http::HeaderName;
+
+use crate::schemes::{
+    self, ArmFault, Armed, Bounds, BuildError, Echo, Head, Outgoing, Rendered, Scheme, Surface, Values,
+};
+
+pub mod clean;
+pub mod dummies;
+pub(crate) mod credential;
+mod agent;
+mod held;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod files;
+
+pub use agent::{Sent, agent_credential};
+pub(crate) use credential::{credential, prepare};
+pub use dummies::Dummies;
+
+/// What one provider puts on requests; compiled once for each plan.
+#[derive(Debug)]
+pub struct Injector {
+    provider: Arc<str>,
+    keep_headers: Vec<HeaderName>,
+    dummies: Arc<Dummies>,
+    bounds: Bounds,
+    auth: Option<Auth>,
+}
+
+struct Auth {
+    secret: SecretRef,
+    keys: Vec<String>,
+    on_agent_credential: OnAgentCredential,
+    remove_headers: Vec<HeaderName>,
+    remove_params: &'static [&'static str],
+    public_prefixes: &'static [&'static str],
+    own_dummies: Vec<String>,
+    entries: Vec<Entry>,
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("secret", &self.secret)
+            .field("entries", &self.entries)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: &'static str,
+    hosts: Vec<HostPattern>,
+    scheme: Box<dyn Scheme>,
+}
+
+impl Entry {
+    fn new(injection: &Injection) -> Result<Self, BuildError> {
+        Ok(Self {
+            name: injection.scheme,
+            hosts: injection.hosts.clone(),
+            scheme: schemes::build(injection.scheme, &injection.fields)?,
+        })
+    }
+
+    fn covers(&self, target: &Target) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.covers(target))
+    }
+}
+
+/// A request that was cleaned and judged, before the secret is opened.
+#[derive(Debug)]
+#[must_use = "a prepared request still lacks its credential"]
+pub struct Prepared {
+    entry: usize,
+    sent: Sent,
+    step: Step,
+    body: Option<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// No credential goes on.
+    Forward,
+    /// The body has to be read first; at most so many bytes.
+    ReadBody(usize),
+    /// A credential goes on.
+    Place,
+}
+
+impl Prepared {
+    /// Whether a credential goes on, so that the secret has to be opened. Where the body is needed, ask after
+    /// [`Injector::read_body`].
+    pub fn injects(&self) -> bool {
+        self.step != Step::Forward
+    }
+
+    /// The body has to be held in memory and given to [`Injector::read_body`]: at most so many bytes, above it DW2012.
+    pub fn needs_body(&self) -> Option<usize> {
+        match self.step {
+            Step::ReadBody(limit) => Some(limit),
+            Step::Forward | Step::Place => None,
+        }
+    }
+
+    /// The body that was read, unchanged, where no credential goes on.
+    pub fn into_body(self) -> Option<Bytes> {
+        self.body
+    }
+}
+
+/// The credential of one version of a secret, ready for every injection of its provider.
+pub struct ArmedCredential {
+    /// The secret's version.
+    pub version: u64,
+    entries: Vec<Box<dyn Armed>>,
+}
+
+impl fmt::Debug for ArmedCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArmedCredential").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// A secret that opened but cannot be used by its provider.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("secret `{secret}` cannot be used: {fault}")]
+pub struct ArmError {
+    /// The secret.
+    pub secret: SecretRef,
+    /// What is wrong with it.
+    pub fault: ArmFault,
+}
+
+impl ArmError {
+    /// What the agent is told: DW1004 with the names, which are no secret.
+    pub fn refusal(&self) -> Refusal {
+        Refusal::new(Code::Dw1004, self.to_string())
+    }
+}
+
+impl Injector {
+    /// Compiles a provider. `dummies` are those of all providers of the plan.
+    pub fn compile(provider: &Provider, dummies: &Arc<Dummies>, bounds: Bounds) -> Result<Self, BuildError> {
+        Ok(Self {
+            provider: Arc::clone(&provider.name),
+            keep_headers: provider.keep_headers.clone(),
+            dummies: Arc::clone(dummies),
+            bounds,
+            auth: provider.auth.as_ref().map(Auth::new).transpose()?,
+        })
+    }
+
+    /// The name of the scheme that would put the credential on.
+    pub fn scheme(&self, prepared: &Prepared) -> Option<&'static str> {
+        self.auth.as_ref()?.entries.get(prepared.entry).map(|entry| entry.name)
+    }
+
+    /// The path as records may show it: where a credential lies in it, that part is masked, whoever's it is.
+    pub fn shown_path(&self, target: &Target, path: &str) -> Option<String> {
+        let auth = self.auth.as_ref()?;
+        let (_, entry) = auth.entry_for(target)?;
+        let Surface::Path(shape) = entry.scheme.surface() else { return None };
+        let found = shape.find(path, &auth.own_dummies)?;
+        Some([path.get(..found.range.start)?, "*", path.get(found.range.end..)?].concat())
+    }
+
+    /// Everything that is done before the secret is opened.
+    pub fn prepare(&self, target: &Target, head: &mut Head) -> Result<Prepared, Refusal> {
+        self.judge(target, head).map_err(|refusal| refusal.of_provider(&self.provider))
+    }
+
+    fn judge(&self, target: &Target, head: &mut Head) -> Result<Prepared, Refusal> {
+        let found = self
+            .auth
+            .as_ref()
+            .and_then(|auth| auth.entry_for(target).map(|(index, entry)| (auth, index, entry)));
+        let Some((auth, index, entry)) = found else {
+            clean::clean(&mut head.headers, clean::Overrides::Keep);
+            self.dummies.check(head, &dummies::Exempt::default())?;
+            return Ok(Prepared { entry: 0, sent: Sent::default(), step: Step::Forward, body: None });
+        };
+        clean::clean(&mut head.headers, clean::Overrides::Remove { except: &self.keep_headers });
+        let surface = entry.scheme.surface();
+        let sent = auth.sent(head, surface);
+        let step = match held::wanted(head, surface, auth.on_agent_credential)? {
+            held::Wanted::Held => Step::ReadBody(self.bounds.body_bytes),
+            held::Wanted::Streamed => auth.decide(surface, sent)?,
+        };
+        let exempt = match step {
+            Step::Forward => dummies::Exempt { own: &auth.own_dummies, ..dummies::Exempt::default() },
+            Step::Place | Step::ReadBody(_) => dummies::Exempt {
+                own: &auth.own_dummies,
+                surface: Some(surface),
+                removed: &auth.remove_headers,
+                removed_params: auth.remove_params,
+            },
+        };
+        self.dummies.check(head, &exempt)?;
+        Ok(Prepared { entry: index, sent, step, body: None })
+    }
+
+    /// Takes the whole body where [`Prepared::needs_body`] asked for it, and decides with it.
+    pub fn read_body(&self, prepared: &mut Prepared, body: Bytes) -> Result<(), Refusal> {
+        let Some(auth) = &self.auth else { return Ok(()) };
+        let Some(entry) = auth.entries.get(prepared.entry) else { return Ok(()) };
+        let surface = entry.scheme.surface();
+        let judged = held::judge(&body, surface, &auth.own_dummies, &self.bounds).and_then(|sent| {
+            prepared.sent = prepared.sent.with(sent);
+            auth.decide(surface, prepared.sent)
+        });
+        prepared.step = judged.map_err(|refusal| refusal.of_provider(&self.provider))?;
+        prepared.body = Some(body);
+        Ok(())
+    }
+
+    /// Renders every injection of the provider with one version of its secret, once.
+    pub fn arm(&self, opened: &Opened) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
+        let mut echoes = Vec::new();
+        let mut entries = Vec::new();
+        if let Some(auth) = &self.auth {
+            let values = Values::new(opened, &auth.keys);
+            for entry in &auth.entries {
+                let fault = |fault| ArmError { secret: auth.secret.clone(), fault };
+                let Rendered { armed, echoes: found } = entry.scheme.arm(&values).map_err(fault)?;
+                entries.push(armed);
+                found.into_iter().for_each(|echo| merge(&mut echoes, echo, auth.public_prefixes));
+            }
+        }
+        Ok((ArmedCredential { version: opened.version, entries }, echoes))
+    }
+
+    /// Puts the credential on. Gives the body back where it was read, changed where the credential lies in it.
+    pub fn place(
+        &self,
+        armed: &ArmedCredential,
+        prepared: Prepared,
+        head: &mut Head,
+    ) -> Result<Option<Bytes>, Refusal> {
+        let Prepared { entry, step, body, sent: _ } = prepared;
+        let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(body) };
+        let own = armed.entries.get(entry).ok_or_else(|| {
+            Refusal::new(Code::Dw1004, "the credential was made for another provider")
+                .of_provider(&self.provider)
+        })?;
+        let placed = clean::remove_beside(head, &auth.remove_headers, auth.remove_params).and_then(|()| {
+            let mut out = Outgoing::new(head, &auth.own_dummies, &self.bounds, body);
+            own.place(&mut out).and_then(|()| out.finish())
+        });
+        placed.map_err(|refusal| refusal.of_provider(&self.provider))
+    }
+}
+
+impl Auth {
+    fn new(auth: &control::provider::Auth) -> Result<Self, BuildError> {
+        Ok(Self {
+            secret: auth.secret.clone(),
+            keys: auth.keys.clone(),
+            on_agent_credential: auth.on_agent_credential,
+            remove_headers: auth.remove_headers.clone(),
+            remove_params: auth.remove_params,
+            public_prefixes: auth.public_prefixes,
+            own_dummies: dummies::own(auth),
+            entries: auth.injections.iter().map(Entry::new).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn entry_for(&self, target: &Target) -> Option<(usize, &Entry)> {
+        self.entries.iter().enumerate().find(|(_, entry)| entry.covers(target))
+    }
+
+    /// What the agent sent on the surface; our dummy in what is removed counts too (SDKs that send it elsewhere).
+    fn sent(&self, head: &Head, surface: &Surface) -> Sent {
+        let mut sent = agent_credential(head, surface, &self.own_dummies);
+        let own = &self.own_dummies;
+        sent.dummy |= self.remove_headers.iter().any(|name| agent::in_header(head, name, own).dummy)
+            || self.remove_params.iter().any(|name| agent::in_query(head, name, own).dummy);
+        sent
+    }
+
+    /// `onAgentCredential`.
+    fn decide(&self, surface: &Surface, sent: Sent) -> Result<Step, Refusal> {
+        if sent.own && self.on_agent_credential == OnAgentCredential::Reject {
+            return Err(Refusal::new(
+                Code::Dw1008,
+                "the agent sent a credential of its own and this provider rejects that",
+            ));
+        }
+        let replaces = self.on_agent_credential == OnAgentCredential::Replace;
+        let places = match surface {
+            // Without the dummy there is nothing to replace.
+            Surface::Placeholder(_) => sent.dummy,
+            // Without a text in its place there is no telling where the credential belongs.
+            Surface::Path(_) => sent.dummy || (sent.own && replaces),
+            Surface::Header(_) | Surface::Query(_) | Surface::Cookie(_) | Surface::Body(_) => {
+                sent.dummy || self.on_agent_credential != OnAgentCredential::PlaceholderOnly
+            }
+        };
+        Ok(if places { Step::Place } else { Step::Forward })
+    }
+}
+
+/// Adds an echo; one for each value, with what its beginning gives away.
+fn merge(echoes: &mut Vec<Echo>, mut echo: Echo, public_prefixes: &[&str]) {
+    if let Some(same) = echoes.iter_mut().find(|other| *other.value == *echo.value) {
+        let new =
+            echo.basic_users.into_iter().filter(|user| !same.basic_users.contains(user)).collect::<Vec<_>>();
+        same.basic_users.extend(new);
+        return;
+    }
+    // A type without prefixes of its own may carry any vendor's value.
+    let all = control::types::ALL.iter().flat_map(|kind| kind.auth).flat_map(|auth| auth.public_prefixes);
+    let known = public_prefixes.iter().chain(all.filter(|_| public_prefixes.is_empty()));
+    let lengths = known.filter(|prefix| echo.value.starts_with(prefix.as_bytes())).map(|prefix| prefix.len());
+    echo.public_prefix = lengths.max().unwrap_or(0);
+    echoes.push(echo);
+}

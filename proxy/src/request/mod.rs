@@ -1,0 +1,87 @@
+//! The journey of a request, top to bottom: [`serve`].
+//!
+//! parse 5 · select 6 · decide 7 · inject 8 · send 9 · scrub 10 · refuse 11. Each stage consumes what the one before it
+//! made, so none can be skipped: there is no `Permit` without policy, no `Signed` without a permit, and no answer reaches
+//! the agent but through the scrubber.
+
+pub(crate) mod record;
+pub(crate) mod parse;
+pub(crate) mod select;
+pub(crate) mod decide;
+pub mod inject;
+pub(crate) mod send;
+pub mod scrub;
+pub(crate) mod answer;
+pub(crate) mod refuse;
+pub(crate) mod upgrade;
+pub(crate) mod body;
+
+use std::sync::Arc;
+
+use control::refusal::Refusal;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::conn::Conn;
+use answer::{Answered, Body, Held};
+use record::Record;
+use refuse::Dialect;
+use send::Way;
+use upgrade::WebSocket;
+
+/// Serves one request, from its head to the head of its answer; the body and the record follow by themselves.
+pub(crate) async fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
+    let mut record = conn.open_record(&request);
+    let (dialect, version) = (Dialect::of(request.headers()), request.version());
+    match journey(&conn, request, &mut record).await {
+        Ok(Outcome::Answer(answered)) => answer::recorded(answered, record),
+        Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
+        Err(refusal) => {
+            record.refused(&refusal);
+            conn.end_after(&refusal, version);
+            answer::refused(&refusal, dialect, version, record)
+        }
+    }
+}
+
+/// What a journey ends with.
+#[expect(clippy::large_enum_variant, reason = "nearly every journey ends with the large one")]
+enum Outcome {
+    Answer(Answered),
+    WebSocket(Box<WebSocket>),
+}
+
+async fn journey(
+    conn: &Arc<Conn>,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Outcome, Refusal> {
+    let exchange = conn.life.exchange();
+    let shared = &conn.worker.shared;
+    let plan = shared.plan.load_full(); // one snapshot, start to end
+    conn.recheck(&plan)?;
+    let named = conn.named(&request)?;
+    record.target(&named.target);
+    let parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
+    record.path(&parsed.path);
+    conn.refuse_if_mismatched()?;
+    named.refuse_unrouted_plain_http(&plan, &conn.caller)?;
+    let served = select::route(&plan, &named.target, &conn.caller)?;
+    record.provider(&served);
+    named.refuse_plain_http(&served)?;
+    let permit = decide::permit(&served, &conn.caller, &named.target, &parsed, &shared.rates)?;
+    let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
+    let ready = inject::prepare(&served.injector, &named.target, parsed).await?;
+    record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
+    let mut signed = inject::credential(&plan, &served, &permit, ready, shared).await?;
+    record.signed(&signed);
+    let slot = conn.slot(&served, signed.used.as_ref().map(|used| used.version), &named.target);
+    let way = Way::of(conn, &served, &named, &slot);
+    let search = signed.used.as_mut().map(|used| used.search.take());
+    if let Some(agent) = signed.upgrade.take() {
+        return upgrade::handshake(&way, signed, agent, search, &served, held).await;
+    }
+    let answer = send::upstream(&way, signed, record).await?;
+    let response = answer::scrub(answer, search, &served, &shared.limits)?;
+    Ok(Outcome::Answer(Answered { response, held }))
+}

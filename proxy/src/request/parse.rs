@@ -1,0 +1,175 @@
+//! Stage 5: the request as it will be matched and sent, or a refusal.
+//!
+//! Host, `:authority` and an absolute-form target must all name the CONNECT target (invariant 1, DW2007). Framing that
+//! hyper still shows as ambiguous is refused (invariant 8, DW2008). What leaves here is canonical.
+
+use control::refusal::{Code, Refusal};
+use control::rule::Path;
+use control::target::Target;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, Method, Request, Version};
+use hyper::body::Incoming;
+
+use crate::limits::{self, Limits};
+use crate::schemes::Head;
+
+/// A request that names its target once and has one reading.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// Method, canonical path with query, fields.
+    pub(crate) head: Head,
+    /// The canonical path as rules see it.
+    pub(crate) path: Path,
+    pub(crate) body: Incoming,
+    /// A WebSocket handshake: h1 upgrade, or extended CONNECT (RFC 8441).
+    pub(crate) upgrade: Option<Upgrade>,
+    /// hyper's handle on the agent's side of an upgrade.
+    pub(crate) on_upgrade: Option<hyper::upgrade::OnUpgrade>,
+}
+
+/// How the agent asked for a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    /// `Upgrade: websocket` over HTTP/1.1.
+    Http1,
+    /// `:protocol websocket` over h2.
+    Http2,
+}
+
+/// Parses a request to `target`; names without a port mean `default_port`.
+pub(crate) fn request(
+    mut request: Request<Incoming>,
+    target: &Target,
+    default_port: u16,
+    limits: &Limits,
+) -> Result<Parsed, Refusal> {
+    agree(&request, target, default_port)?;
+    refuse_ambiguous(request.headers(), limits)?;
+    let upgrade = upgrade(&request)?;
+    refuse_method(request.method(), upgrade)?;
+    let sent = match request.uri().path_and_query() {
+        // `OPTIONS *` asks about the server, which no path rule covers.
+        Some(sent) if sent.as_str() != "*" => sent.clone(),
+        _ => return Err(malformed("the request target has to be a path")),
+    };
+    if sent.as_str().len() > limits::count(limits.url_bytes) {
+        return Err(malformed("the request target is too long").with_status(431));
+    }
+    let path = Path::of_uri(request.uri()).map_err(|error| Refusal::new(Code::Dw2008, error.to_string()))?;
+    let canonical = if path.is_rewritten() { rewritten(&path, sent.query())? } else { sent };
+    let on_upgrade = upgrade.map(|_| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    // Rules see what the upstream will get: a WebSocket handshake is a GET there, whatever the agent's protocol calls it.
+    let method = if upgrade == Some(Upgrade::Http2) { Method::GET } else { parts.method };
+    let head = Head { method, target: canonical, headers: parts.headers };
+    Ok(Parsed { head, path, body, upgrade, on_upgrade })
+}
+
+/// The canonical path with the query as it came.
+fn rewritten(path: &Path, query: Option<&str>) -> Result<PathAndQuery, Refusal> {
+    let text = match query {
+        Some(query) => format!("{}?{query}", path.as_str()),
+        None => path.as_str().to_owned(),
+    };
+    PathAndQuery::try_from(text).map_err(|_| malformed("the request target is malformed"))
+}
+
+/// Everything that names a host has to name the target.
+fn agree(request: &Request<Incoming>, target: &Target, default_port: u16) -> Result<(), Refusal> {
+    match (request.uri().scheme_str(), request.uri().authority()) {
+        (None, None) | (Some("http" | "https"), Some(_)) => {}
+        (Some(_), _) => return Err(malformed("the scheme is neither http nor https")),
+        (None, Some(_)) if request.method() == Method::CONNECT => {}
+        (None, Some(_)) => return Err(malformed("the request target has to be a path")),
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(malformed("there are several Host fields"));
+    }
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    if host.is_none() && authority.is_none() {
+        return Err(malformed("there is no Host field"));
+    }
+    let host = match host.map(|value| value.to_str()) {
+        Some(Err(_)) => return Err(malformed("the Host field is malformed")),
+        Some(Ok(host)) => Some(host),
+        None => None,
+    };
+    for name in [host, authority].into_iter().flatten() {
+        // The common case without parsing: the canonical name, byte for byte.
+        if target.port == default_port && target.host.name() == Some(name) {
+            continue;
+        }
+        match Target::parse_host(name, default_port) {
+            Ok(named) if named == *target => {}
+            Ok(_) => {
+                return Err(Refusal::new(Code::Dw2007, "the request names another host than the tunnel"));
+            }
+            Err(error) => return Err(Refusal::new(Code::Dw2008, error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+fn refuse_ambiguous(headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
+    let count = |name: HeaderName| headers.get_all(name).iter().count();
+    let (lengths, codings) = (count(CONTENT_LENGTH), count(TRANSFER_ENCODING));
+    if lengths > 1 || codings > 1 || (lengths == 1 && codings == 1) {
+        return Err(malformed("the body's length is ambiguous"));
+    }
+    if let Some(coding) = headers.get(TRANSFER_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+    {
+        return Err(malformed("the only transfer coding that is taken is chunked"));
+    }
+    if let Some(length) = headers.get(CONTENT_LENGTH)
+        && !length.as_bytes().iter().all(u8::is_ascii_digit)
+    {
+        return Err(malformed("the Content-Length is not a number"));
+    }
+    if headers.len() > limits::count(limits.header_fields) {
+        return Err(malformed("there are too many fields").with_status(431));
+    }
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if size > limits::count(limits.header_bytes) {
+        return Err(malformed("the head is too long").with_status(431));
+    }
+    Ok(())
+}
+
+/// What kind of upgrade is asked for; anything but WebSocket is no upgrade (its header is removed as hop-by-hop).
+fn upgrade(request: &Request<Incoming>) -> Result<Option<Upgrade>, Refusal> {
+    if let Some(protocol) = request.extensions().get::<hyper::ext::Protocol>() {
+        let is_websocket = protocol.as_str().eq_ignore_ascii_case("websocket");
+        return if is_websocket { Ok(Some(Upgrade::Http2)) } else { Err(refuse_connect()) };
+    }
+    let asks = request.version() == Version::HTTP_11
+        && request
+            .headers()
+            .get(http::header::UPGRADE)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    match (asks, request.method() == Method::GET) {
+        (true, true) => Ok(Some(Upgrade::Http1)),
+        (true, false) => Err(malformed("a WebSocket handshake has to be a GET")),
+        (false, _) => Ok(None),
+    }
+}
+
+fn refuse_method(method: &Method, upgrade: Option<Upgrade>) -> Result<(), Refusal> {
+    match method.as_str() {
+        "CONNECT" if upgrade == Some(Upgrade::Http2) => Ok(()),
+        "CONNECT" => Err(refuse_connect()),
+        "TRACE" | "TRACK" => Err(Refusal::new(Code::Dw2011, "the method would echo the request")),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_connect() -> Refusal {
+    Refusal::new(Code::Dw2011, "there is no CONNECT inside a tunnel, except for WebSocket over h2")
+}
+
+fn malformed(detail: &'static str) -> Refusal {
+    Refusal::new(Code::Dw2008, detail)
+}

@@ -1,0 +1,166 @@
+//! Stage 11: a refusal as HTTP, from one table (CLI.md, "Errors on the wire").
+//!
+//! One JSON object that problem-details readers, the AI SDKs and GitHub clients all print; plain text for git. Nothing
+//! in it comes from a header value, a query, a body or a secret.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use control::refusal::{Blame, Code, Refusal};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, Response, StatusCode};
+use serde::Serialize;
+
+/// Which text the client prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `application/problem+json`.
+    #[default]
+    Json,
+    /// git prints the body of an error only if it is plain text.
+    Text,
+}
+
+impl Dialect {
+    /// What this client prints.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let is_git =
+            headers.get(http::header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"git/"));
+        if is_git { Self::Text } else { Self::Json }
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    hint: &'static str,
+    request_id: &'a str,
+    provider: Option<&'a str>,
+    rule: Option<&'a str>,
+    message: &'a str,
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    r#type: &'static str,
+    code: &'static str,
+    message: &'a str,
+}
+
+/// The answer to a refused request.
+pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: Dialect) -> Response<Bytes> {
+    let entry = refusal.code.entry();
+    let message = format!("doorward {}: {}. {}", entry.name, refusal.detail, entry.hint);
+    let (body, content_type) = match dialect {
+        Dialect::Text => (format!("{message}\n"), "text/plain; charset=utf-8"),
+        Dialect::Json => (problem(refusal, request_id, &message), "application/problem+json"),
+    };
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
+    let length = response.body().len();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
+    set(headers, HeaderName::from_static("doorward-request-id"), request_id);
+    set(headers, HeaderName::from_static("proxy-status"), &proxy_status(refusal));
+    if let Some(wait) = refusal.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    response
+}
+
+fn problem(refusal: &Refusal, request_id: &str, message: &str) -> String {
+    let entry = refusal.code.entry();
+    let kind = match entry.blame {
+        Blame::Agent => "invalid_request_error",
+        Blame::Operator => "permission_error",
+        Blame::Upstream | Blame::Doorward => "api_error",
+    };
+    let problem = Problem {
+        r#type: format!("urn:doorward:error:{}", entry.name),
+        title: entry.title,
+        status: refusal.status,
+        code: entry.name,
+        detail: &refusal.detail,
+        hint: entry.hint,
+        request_id,
+        provider: refusal.provider.as_deref(),
+        rule: refusal.rule.as_deref(),
+        message,
+        error: Inner { r#type: kind, code: entry.name, message },
+    };
+    // Strings and numbers always serialise.
+    serde_json::to_string(&problem).unwrap_or_default()
+}
+
+/// RFC 9209: who refused and the registered error type.
+fn proxy_status(refusal: &Refusal) -> String {
+    let mut text = format!("doorward; error={}", error_type(refusal));
+    // Writing to a String cannot fail.
+    if write!(text, "; details=\"{}\"", refusal.code).is_err() {
+        text.clear();
+    }
+    text
+}
+
+fn error_type(refusal: &Refusal) -> &'static str {
+    let step = refusal.detail.split(':').next().unwrap_or_default();
+    match (refusal.code, step) {
+        (Code::Dw2006, "dns") if refusal.status == 504 => "dns_timeout",
+        (Code::Dw2006, "dns") => "dns_error",
+        (Code::Dw2006, "connect" | "upstream proxy" | "tls") if refusal.status == 504 => "connection_timeout",
+        (Code::Dw2006, _) if refusal.status == 504 => "http_response_timeout",
+        (Code::Dw2006, _) => "destination_unavailable",
+        (Code::Dw2004, _) => "tls_certificate_error",
+        (Code::Dw2005, _) => "destination_ip_prohibited",
+        (Code::Dw2007 | Code::Dw2008 | Code::Dw2011 | Code::Dw2012, _) => "http_request_error",
+        (Code::Dw2009 | Code::Dw2010, _) => "http_protocol_error",
+        (Code::Dw2013, _) => "connection_limit_reached",
+        (code, _) if code >= Code::Dw5001 => "proxy_internal_error",
+        (_, _) => "http_request_denied",
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_read_by_problem_details_ai_sdks_and_github_clients() {
+        let refusal = Refusal::new(Code::Dw1002, "rule `no-delete` denies").by_rule("no-delete");
+        let answer = response(&refusal, "c1-1", Dialect::Json);
+        assert_eq!(answer.status(), 403);
+        let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(body["code"], "DW1002");
+        assert_eq!(body["error"]["code"], "DW1002");
+        assert_eq!(body["message"], body["error"]["message"]);
+        assert_eq!(body["rule"], "no-delete");
+        assert_eq!(answer.headers()["x-should-retry"], "false");
+        assert_eq!(
+            answer.headers()["proxy-status"],
+            "doorward; error=http_request_denied; details=\"DW1002\""
+        );
+    }
+
+    #[test]
+    fn speaks_plain_text_to_git() {
+        let mut headers = HeaderMap::new();
+        headers.insert("user-agent", HeaderValue::from_static("git/2.47.3"));
+        let answer = response(&Refusal::new(Code::Dw1002, "no"), "c1-1", Dialect::of(&headers));
+        assert!(answer.body().starts_with(b"doorward DW1002: no."));
+        assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
+    }
+}

@@ -1,0 +1,96 @@
+//! Brotli, by the pure Rust decoder.
+//!
+//! Like deflate, brotli is read symbol by symbol, and the decoder puts out all that it has when its input ends. What is
+//! open is less than one symbol with the block switch before it: a command with its extra bits (15 + 24 + 24) behind a
+//! switch (15 + 15 + 24) has 117 bits, so the last 16 bytes wait; nothing waits between two metablocks, where a flush
+//! ends. Waiting for whole metablocks instead would be no safer, and they may have 16 MiB.
+//! Refuses: windows of over 24 bits, and anything that follows the end.
+
+use std::mem::discriminant;
+
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+
+use super::{CodedError, PIECE, Sink};
+
+const SYMBOL: usize = 16;
+
+type State = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
+
+/// One body.
+pub(super) struct Brotli {
+    state: State,
+    /// A decoder that stands between two metablocks. The library does not name its states: they are compared with this.
+    between: State,
+    total: usize,
+    since: usize,
+    complete: bool,
+    out: Box<[u8]>,
+}
+
+impl Brotli {
+    pub(super) fn new() -> Self {
+        // A stream header and an empty metadata block, which is what a flush appends (RFC 7932, 9.2).
+        const FLUSHED: [u8; 1] = [0x0c];
+        let mut between = fresh();
+        let (mut left, mut read, mut room, mut wrote, mut total) = (FLUSHED.len(), 0, 0, 0, 0);
+        BrotliDecompressStream(
+            &mut left,
+            &mut read,
+            &FLUSHED,
+            &mut room,
+            &mut wrote,
+            &mut [],
+            &mut total,
+            &mut between,
+        );
+        let out = vec![0; PIECE].into_boxed_slice();
+        Self { state: fresh(), between, total: 0, since: 0, complete: false, out }
+    }
+
+    pub(super) fn open(&self) -> usize {
+        let between = discriminant(&self.state.state) == discriminant(&self.between.state)
+            && discriminant(&self.state.substate_metablock_header)
+                == discriminant(&self.between.substate_metablock_header);
+        if self.complete || between { 0 } else { self.since }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    pub(super) fn feed(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<(), CodedError> {
+        if self.complete {
+            return Err(CodedError::Trailing);
+        }
+        self.since = (self.since + input.len()).min(SYMBOL);
+        let (mut left, mut read) = (input.len(), 0);
+        loop {
+            let (mut room, mut wrote) = (self.out.len(), 0);
+            let result = BrotliDecompressStream(
+                &mut left,
+                &mut read,
+                input,
+                &mut room,
+                &mut wrote,
+                &mut self.out,
+                &mut self.total,
+                &mut self.state,
+            );
+            sink.take(self.out.get(..wrote).unwrap_or_default())?;
+            match result {
+                BrotliResult::NeedsMoreOutput => {}
+                BrotliResult::NeedsMoreInput => return Ok(()),
+                BrotliResult::ResultFailure => return Err(CodedError::Invalid),
+                BrotliResult::ResultSuccess => {
+                    self.complete = true;
+                    return if left == 0 { Ok(()) } else { Err(CodedError::Trailing) };
+                }
+            }
+        }
+    }
+}
+
+/// `new_strict` keeps to RFC 7932: `new` would accept windows of up to 30 bits.
+fn fresh() -> State {
+    State::new_strict(StandardAlloc::default(), StandardAlloc::default(), StandardAlloc::default())
+}

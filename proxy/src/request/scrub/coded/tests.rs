@@ -1,0 +1,358 @@
+use std::io::Write;
+
+use proptest::prelude::*;
+
+use super::super::tests::{Counted, PREFIX, SECRET, scanner};
+use super::*;
+
+const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
+
+/// Encodes the parts, with a flush after each.
+fn encode(coding: Coding, parts: &[&[u8]]) -> Vec<u8> {
+    fn flushed<W: Write>(mut to: W, parts: &[&[u8]]) -> W {
+        for part in parts {
+            to.write_all(part).unwrap();
+            to.flush().unwrap();
+        }
+        to
+    }
+    let level = flate2::Compression::default();
+    match coding {
+        Coding::Gzip => flushed(flate2::write::GzEncoder::new(Vec::new(), level), parts).finish().unwrap(),
+        Coding::Deflate => {
+            flushed(flate2::write::ZlibEncoder::new(Vec::new(), level), parts).finish().unwrap()
+        }
+        Coding::Brotli => {
+            flushed(::brotli::CompressorWriter::new(Vec::new(), 4096, 5, 20), parts).into_inner()
+        }
+        Coding::Zstd => {
+            flushed(::zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap(), parts).finish().unwrap()
+        }
+    }
+}
+
+fn coded(coding: Coding) -> (Coded, Arc<Counted>) {
+    let watch = Arc::new(Counted::default());
+    (Coded::new(coding, scanner(SECRET), watch.clone(), Decoding::default()).unwrap(), watch)
+}
+
+fn through(coding: Coding, chunks: &[&[u8]]) -> Result<Vec<u8>, ScrubError> {
+    through_this(coded(coding).0, chunks)
+}
+
+fn through_this(mut coded: Coded, chunks: &[&[u8]]) -> Result<Vec<u8>, ScrubError> {
+    let mut out = Vec::new();
+    for chunk in chunks {
+        out.extend_from_slice(&coded.push(Bytes::copy_from_slice(chunk), Instant::now())?);
+    }
+    out.extend_from_slice(&coded.finish()?);
+    Ok(out)
+}
+
+fn text() -> Vec<u8> {
+    (0..700u32)
+        .flat_map(|n| format!("{{\"n\":{n},\"h\":{}}}\n", n.wrapping_mul(2_654_435_761)).into_bytes())
+        .collect()
+}
+
+#[test]
+fn refuses_several_and_unknown_codings() {
+    for values in [&["br, gzip"][..], &["gzip", "gzip"], &["compress"], &["aes128gcm"], &["dcb"]] {
+        let headers = values.iter().map(|v| (CONTENT_ENCODING, v.parse().unwrap())).collect();
+        assert!(matches!(Coding::of(&headers), Err(ScrubError::UnknownCoding)), "{values:?}");
+    }
+    for (values, coding) in
+        [(&["X-GZip"][..], Some(Coding::Gzip)), (&["identity", "zstd"], Some(Coding::Zstd)), (&[""], None)]
+    {
+        let headers = values.iter().map(|v| (CONTENT_ENCODING, v.parse().unwrap())).collect();
+        assert_eq!(Coding::of(&headers).unwrap(), coding);
+    }
+}
+
+#[test]
+fn cuts_at_a_value_before_any_byte_that_tells_it() {
+    for coding in ALL {
+        let before = text();
+        for planted in
+            [SECRET.to_vec(), SECRET.iter().map(|b| format!("%{b:02x}")).collect::<String>().into_bytes()]
+        {
+            let body = encode(coding, &[&before, &planted, &before]);
+            for size in [1, 7, 1000, body.len()] {
+                let (mut coded, watch) = coded(coding);
+                let mut out = Vec::new();
+                let mut result = Ok(());
+                for chunk in body.chunks(size) {
+                    match coded.push(Bytes::copy_from_slice(chunk), Instant::now()) {
+                        Ok(released) => out.extend_from_slice(&released),
+                        Err(error) => {
+                            result = Err(error);
+                            break;
+                        }
+                    }
+                }
+                assert!(matches!(result, Err(ScrubError::Echoed)), "{coding:?} {size} {result:?}");
+                assert_eq!(watch.found(), 1);
+                let seen = decodable(coding, &out);
+                let told = seen.strip_prefix(&before[..]).unwrap_or_default();
+                assert!(told.len() < PREFIX * 3 + 8 * 3, "{coding:?} {size}: {}", told.len());
+            }
+        }
+    }
+}
+
+/// All that an agent can read from the beginning of a coded body.
+fn decodable(coding: Coding, coded: &[u8]) -> Vec<u8> {
+    struct Seen(Vec<u8>);
+    impl Sink for Seen {
+        fn take(&mut self, text: &[u8]) -> Result<(), CodedError> {
+            self.0.extend_from_slice(text);
+            Ok(())
+        }
+    }
+    let mut seen = Seen(Vec::new());
+    Decoder::new(coding).unwrap().feed(coded, &mut seen).ok();
+    seen.0
+}
+
+#[test]
+fn passes_clean_bodies_in_any_chunks() {
+    for coding in ALL {
+        let body = encode(coding, &[&text(), b"", &text()]);
+        for size in [1, 2, 13, 4096, body.len()] {
+            let chunks: Vec<&[u8]> = body.chunks(size).collect();
+            assert_eq!(through(coding, &chunks).unwrap(), body, "{coding:?} {size}");
+        }
+    }
+}
+
+#[test]
+fn passes_each_flushed_event_at_once() {
+    for coding in ALL {
+        let events: Vec<String> =
+            (0..50).map(|n| format!("data: {{\"n\":{n},\"{}\":1}}\n\n", "x".repeat(n % 7))).collect();
+        let mut ends = Vec::new();
+        let parts: Vec<&[u8]> = events.iter().map(String::as_bytes).collect();
+        for count in 1..=parts.len() {
+            let all = encode(coding, &parts[..count]);
+            let more = encode(coding, &parts[..(count + 1).min(parts.len())]);
+            ends.push(all.iter().zip(&more).take_while(|(a, b)| a == b).count());
+        }
+        let body = encode(coding, &parts);
+        let (mut coded, _) = coded(coding);
+        let mut out = Vec::new();
+        let mut from = 0;
+        for (count, end) in ends.into_iter().enumerate().take(parts.len() - 1) {
+            let released = coded.push(Bytes::copy_from_slice(&body[from..end]), Instant::now()).unwrap();
+            from = end;
+            out.extend_from_slice(&released);
+            let expected: String = events[..=count].concat();
+            let seen = decodable(coding, &out);
+            assert_eq!(String::from_utf8(seen).unwrap(), expected, "{coding:?}");
+        }
+    }
+}
+
+#[test]
+fn searches_all_that_was_decoded_before_anything_is_released() {
+    for coding in ALL {
+        for size in [100, 40_000, 3_000_000] {
+            let body = encode(coding, &[&vec![0; size]]);
+            // Without the checksum: the end of the input is then the end of the data.
+            let checksum = [8, 4, 0, 0][coding as usize];
+            let (mut coded, _) = coded(coding);
+            coded.push(Bytes::copy_from_slice(&body[..body.len() - checksum]), Instant::now()).unwrap();
+            assert_eq!(coded.decoded, size as u64, "{coding:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_that_may_tell_more_than_was_searched_wait() {
+    for coding in ALL {
+        let body = encode(coding, &[&text()]);
+        let boundaries = if coding == Coding::Zstd { zstd_boundaries(&body) } else { Vec::new() };
+        for end in (30..body.len() - 30).step_by(17) {
+            let (mut coded, _) = coded(coding);
+            let out = coded.push(Bytes::copy_from_slice(&body[..end]), Instant::now()).unwrap();
+            match coding {
+                Coding::Gzip | Coding::Deflate => assert_eq!(end - out.len(), 6, "{coding:?}"),
+                Coding::Brotli => assert_eq!(end - out.len(), 16),
+                Coding::Zstd => assert!(boundaries.contains(&out.len()), "{} of {end}", out.len()),
+            }
+        }
+    }
+}
+
+/// Where a frame's blocks end: of a stream that has no content size, as `write::Encoder` makes it.
+fn zstd_boundaries(frame: &[u8]) -> Vec<usize> {
+    let mut at = 6;
+    let mut ends = vec![0];
+    loop {
+        let header = u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], 0]);
+        at += 3 + usize::try_from(header >> 3).unwrap();
+        ends.push(at);
+        if header & 1 == 1 {
+            return ends;
+        }
+    }
+}
+
+#[test]
+fn refuses_truncated_bodies() {
+    for coding in ALL {
+        let body = encode(coding, &[&text()]);
+        for end in [1, 5, body.len() / 2, body.len() - 1] {
+            let result = through(coding, &[&body[..end]]);
+            assert!(
+                matches!(result, Err(ScrubError::Coded(CodedError::Truncated))),
+                "{coding:?} {end} {result:?}"
+            );
+        }
+        assert_eq!(through(coding, &[]).unwrap(), b"");
+    }
+}
+
+#[test]
+fn refuses_what_follows_the_end() {
+    for coding in ALL {
+        let body = encode(coding, &[b"text"]);
+        for rest in [b"garbage".as_slice(), b"\0\0\0\0\0\0\0\0"] {
+            assert!(matches!(through(coding, &[&body, rest]), Err(ScrubError::Coded(_))), "{coding:?}");
+            assert!(
+                matches!(through(coding, &[&[&body, rest].concat()]), Err(ScrubError::Coded(_))),
+                "{coding:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn refuses_what_is_not_in_the_coding() {
+    for coding in ALL {
+        assert!(
+            matches!(
+                through(coding, &[b"<html>plain text, as it happens</html>"]),
+                Err(ScrubError::Coded(_))
+            ),
+            "{coding:?}"
+        );
+        let mut body = encode(coding, &[&text()]);
+        for byte in &mut body[20..80] {
+            *byte ^= 0x5a;
+        }
+        assert!(through(coding, &[&body]).is_err(), "{coding:?}");
+    }
+    // Raw deflate, which some servers send as "deflate": decoders disagree, so it is refused.
+    let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    raw.write_all(&text()).unwrap();
+    assert!(through(Coding::Deflate, &[&raw.finish().unwrap()]).is_err());
+}
+
+#[test]
+fn refuses_bombs() {
+    for coding in ALL {
+        let body = encode(coding, &[&vec![0; 3_000_000]]);
+        let chunks: Vec<&[u8]> = body.chunks(512).collect();
+        assert_eq!(through(coding, &chunks).unwrap(), body, "what is small enough may have any ratio");
+        let (mut coded, _) = coded(coding);
+        coded.limits.free = 1_000_000;
+        let result = through_this(coded, &chunks).map(|out| out.len());
+        assert!(matches!(result, Err(ScrubError::Coded(CodedError::Limit))), "{coding:?} {result:?}");
+    }
+}
+
+#[test]
+fn passes_large_bodies_of_a_usual_ratio() {
+    for coding in ALL {
+        let body = encode(coding, &[&text()]);
+        let (mut coded, _) = coded(coding);
+        coded.limits.free = 1000;
+        assert_eq!(through_this(coded, &[&body]).unwrap(), body);
+    }
+}
+
+#[test]
+fn reads_further_gzip_members_and_zstd_frames() {
+    for coding in [Coding::Gzip, Coding::Zstd] {
+        let two = [encode(coding, &[b"one "]), encode(coding, &[b"two"])].concat();
+        let chunks: Vec<&[u8]> = two.chunks(1).collect();
+        assert_eq!(through(coding, &chunks).unwrap(), two);
+        let hidden = [encode(coding, &[b"one "]), encode(coding, &[SECRET])].concat();
+        assert!(matches!(through(coding, &[&hidden]), Err(ScrubError::Echoed)));
+    }
+    let skippable = [b"\x50\x2a\x4d\x18\x04\0\0\0abcd".as_slice(), &encode(Coding::Zstd, &[b"x"])].concat();
+    assert_eq!(through(Coding::Zstd, &[&skippable]).unwrap(), skippable);
+}
+
+#[test]
+fn finds_values_that_decoders_pass_over() {
+    let mut comment = flate2::GzBuilder::new().comment(SECRET).write(Vec::new(), flate2::Compression::fast());
+    comment.write_all(b"clean").unwrap();
+    assert!(matches!(through(Coding::Gzip, &[&comment.finish().unwrap()]), Err(ScrubError::Echoed)));
+    let length = u32::try_from(SECRET.len()).unwrap().to_le_bytes();
+    let skippable = [b"\x50\x2a\x4d\x18".as_slice(), &length, SECRET].concat();
+    assert!(matches!(through(Coding::Zstd, &[&skippable]), Err(ScrubError::Echoed)));
+}
+
+#[test]
+fn reads_every_gzip_header_field() {
+    let mut all = flate2::GzBuilder::new()
+        .filename("name")
+        .comment("comment")
+        .extra(vec![7; 300])
+        .write(Vec::new(), flate2::Compression::fast());
+    all.write_all(&text()).unwrap();
+    let body = all.finish().unwrap();
+    let chunks: Vec<&[u8]> = body.chunks(1).collect();
+    assert_eq!(through(Coding::Gzip, &chunks).unwrap(), body);
+    let large = [&[0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 0][..], &[b'x'; 5000]].concat();
+    assert!(matches!(through(Coding::Gzip, &[&large]), Err(ScrubError::Coded(CodedError::Limit))));
+    let chunks: Vec<&[u8]> = large.chunks(1).collect();
+    assert!(matches!(through(Coding::Gzip, &chunks), Err(ScrubError::Coded(CodedError::Limit))));
+}
+
+#[test]
+fn holds_a_beginning_of_a_value_and_cuts() {
+    for coding in ALL {
+        let (mut coded, watch) = coded(coding);
+        let guess = &SECRET[..PREFIX + 9];
+        let whole = encode(coding, &[b"text ", guess, b"."]);
+        let until = encode(coding, &[b"text ", guess, b"!"]);
+        let common = whole.iter().zip(&until).take_while(|(a, b)| a == b).count();
+        coded.push(Bytes::copy_from_slice(&whole[..common]), Instant::now()).unwrap();
+        if coding != Coding::Gzip && coding != Coding::Deflate {
+            continue;
+        }
+        assert!(coded.deadline().is_some(), "{coding:?}");
+        assert!(matches!(coded.finish(), Err(ScrubError::Held)));
+        assert_eq!(watch.events(), 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever comes after the bytes that were released, all that it has in common was searched before.
+    #[test]
+    fn released_bytes_determine_nothing_that_was_not_searched(
+        which in 0..4usize,
+        words in prop::collection::vec("[a-f]{1,9}", 1..400),
+        cut in any::<prop::sample::Index>(),
+        tails in prop::collection::vec(prop::collection::vec(any::<u8>(), 40), 12),
+    ) {
+        let coding = ALL[which];
+        let body = encode(coding, &[words.concat().as_bytes()]);
+        let (mut coded, _) = coded(coding);
+        let end = cut.index(body.len());
+        let out = coded.push(Bytes::copy_from_slice(&body[..end]), Instant::now()).unwrap();
+        let searched = coded.decoded;
+        let mut tails = tails;
+        tails.extend([vec![0; 40], vec![0xff; 40], body[out.len()..].to_vec()]);
+        let read: Vec<Vec<u8>> = tails.iter().map(|tail| decodable(coding, &[&out[..], tail].concat())).collect();
+        let mut common = read[0].len();
+        for other in &read[1..] {
+            common = common.min(other.iter().zip(&read[0]).take_while(|(a, b)| a == b).count());
+        }
+        prop_assert!(common as u64 <= searched, "{:?}: {} of {}", coding, searched, common);
+    }
+}

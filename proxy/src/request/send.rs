@@ -1,0 +1,243 @@
+//! Stage 9: the signed request to the upstream, and its answer's head.
+//!
+//! The head is written anew in the upstream's protocol (h1⇄h2); nothing is forwarded as it came. At most one retry, and
+//! only where nothing can have happened twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use control::refusal::{Code, Refusal};
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderValue, TE};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Instant, timeout_at};
+
+use super::body::{Progress, RequestBody, UpstreamBody};
+use super::parse::Upgrade;
+use super::record::Record;
+use super::scrub::Search;
+use crate::conn::Conn;
+use crate::conn::plain::Named;
+use crate::limits::{self, Limits};
+use crate::plan::Served;
+use crate::schemes::Head;
+use crate::upstream::guard::late;
+use crate::upstream::pool::{Lease, SendError, Slot};
+use crate::upstream::{Peer, Upstream};
+
+/// The upstream's answer: its head, and its body with the connection that it comes on.
+pub(crate) type Answer = Response<UpstreamBody>;
+
+/// What the upstream stage needs of its worker and plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) slot: &'a Arc<Slot>,
+    pub(crate) peer: Peer<'a>,
+    pub(crate) limits: &'a Limits,
+    /// The target as `:authority`.
+    pub(crate) authority: &'a Authority,
+}
+
+impl<'a> Way<'a> {
+    pub(crate) fn of(conn: &'a Conn, served: &'a Served, named: &'a Named, slot: &'a Arc<Slot>) -> Self {
+        let peer = Peer {
+            agent: &conn.caller.name,
+            provider: &served.provider,
+            tls: &served.tls,
+            target: &named.target,
+        };
+        let worker = &conn.worker;
+        Self {
+            upstream: &worker.upstream,
+            slot,
+            peer,
+            limits: &worker.shared.limits,
+            authority: &named.authority,
+        }
+    }
+}
+
+/// A request with its credential on it, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) head: Head,
+    pub(crate) body: RequestBody,
+    pub(crate) progress: Arc<Progress>,
+    /// What was put on; `None`: nothing.
+    pub(crate) used: Option<Used>,
+    /// A WebSocket handshake, with hyper's handle on the agent's side.
+    pub(crate) upgrade: Option<(Upgrade, OnUpgrade)>,
+}
+
+/// The credential that is on a request.
+#[derive(Debug)]
+pub(crate) struct Used {
+    /// The secret's version.
+    pub(crate) version: u64,
+    /// What the answer is searched for; `None` where the provider says `redact: false`.
+    pub(crate) search: Option<Search>,
+}
+
+/// Sends the request and waits for the answer's head.
+pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record) -> Result<Answer, Refusal> {
+    let limit = way.peer.provider.limits.timeout.unwrap_or(limits::time(way.limits.upstream_first_byte));
+    let mut draft = Draft { head: signed.head, body: Some(signed.body), progress: signed.progress };
+    let mut retried = false;
+    loop {
+        let mut lease = way.slot.lease(way.upstream, way.peer).await?;
+        let again =
+            if lease.reused && !retried { draft.again(limits::count(way.limits.replay_body)) } else { None };
+        let request = draft.request(&lease, way)?;
+        match exchange(&mut lease, request, &draft.progress, limit, record).await? {
+            Ok(answer) => return Ok(received(answer, lease, draft.progress, way.limits)),
+            Err(SendError::Unsent(request)) if lease.reused && !retried => draft.put_back(*request),
+            Err(SendError::Broken(error)) if again.is_some() => {
+                tracing::debug!(%error, "reused connection died before an answer, sending once more");
+                draft = again.ok_or_else(|| broken(&error))?;
+            }
+            Err(SendError::Unsent(_)) => return Err(closed()),
+            Err(SendError::Broken(error)) => return Err(broken(&error)),
+        }
+        retried = true;
+    }
+}
+
+/// A request that may have to be written twice.
+struct Draft {
+    head: Head,
+    body: Option<RequestBody>,
+    progress: Arc<Progress>,
+}
+
+impl Draft {
+    /// A copy for the one retry: idempotent methods whose body is still whole (RFC 9110 section 9.2.2).
+    fn again(&self, most: usize) -> Option<Self> {
+        let idempotent = matches!(
+            self.head.method,
+            Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+        );
+        let body = self.body.as_ref().filter(|_| idempotent)?.again(most)?;
+        let Head { method, target, headers } = &self.head;
+        let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
+        Some(Self { head, body: Some(body), progress: Arc::clone(&self.progress) })
+    }
+
+    /// hyper gave the request back unsent.
+    fn put_back(&mut self, request: Request<RequestBody>) {
+        let (parts, body) = request.into_parts();
+        self.head.headers = parts.headers;
+        self.body = Some(body);
+    }
+
+    /// The request in the lease's protocol.
+    fn request(&mut self, lease: &Lease, way: &Way<'_>) -> Result<Request<RequestBody>, Refusal> {
+        let mut body = self.body.take().ok_or_else(closed)?;
+        let mut headers = std::mem::take(&mut self.head.headers);
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = Some(self.head.target.clone());
+        let mut version = Version::HTTP_11;
+        if lease.is_http2() {
+            version = Version::HTTP_2;
+            uri.scheme = Some(Scheme::HTTPS);
+            uri.authority = Some(way.authority.clone());
+            headers.remove(EXPECT);
+            headers.remove(HOST);
+        } else {
+            if headers.contains_key(TE) {
+                headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            }
+            join_cookies(&mut headers);
+            headers.insert(HOST, host(way.authority)?);
+            if headers.contains_key(EXPECT) {
+                body.wait_for_continue(limits::time(way.limits.expect_wait));
+            }
+        }
+        let mut request = Request::new(body);
+        *request.version_mut() = version;
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = Uri::from_parts(uri)
+            .map_err(|_| Refusal::new(Code::Dw2008, "the request target cannot be sent"))?;
+        *request.headers_mut() = headers;
+        let progress = Arc::clone(&self.progress);
+        progress.allow_interim(way.limits.interim_answers);
+        hyper::ext::on_informational(&mut request, move |interim| progress.note_interim(interim.status()));
+        Ok(request)
+    }
+}
+
+/// Waits for the head. Slow uploads are not cut: the time runs anew as long as the body moves.
+async fn exchange(
+    lease: &mut Lease,
+    request: Request<RequestBody>,
+    progress: &Progress,
+    limit: Duration,
+    record: &mut Record,
+) -> Result<Result<Response<Incoming>, SendError>, Refusal> {
+    let mut sending = std::pin::pin!(lease.send(request));
+    let mut moved = Instant::now();
+    let mut before = progress.sent();
+    let mut lasting = Some(record.lasts_from());
+    loop {
+        let end = moved + limit;
+        match timeout_at(lasting.map_or(end, |lasting| lasting.min(end)), sending.as_mut()).await {
+            Ok(_) if progress.has_too_many_interim() => {
+                return Err(Refusal::new(Code::Dw2010, "the upstream sent too many interim answers"));
+            }
+            Ok(outcome) => return Ok(outcome),
+            Err(_) => {}
+        }
+        if lasting.is_some_and(|lasting| lasting <= Instant::now()) {
+            lasting = None;
+            record.note_lasting();
+        }
+        if progress.sent() != before {
+            (before, moved) = (progress.sent(), Instant::now());
+        } else if end <= Instant::now() {
+            return Err(late("first byte", limit));
+        }
+    }
+}
+
+fn received(answer: Response<Incoming>, lease: Lease, progress: Arc<Progress>, limits: &Limits) -> Answer {
+    progress.open_gate();
+    answer.map(|body| UpstreamBody::new(body, lease, progress, limits::time(limits.stream_idle)))
+}
+
+/// The `Host` that is sent is the target's, whatever the agent wrote (invariant 1).
+fn host(authority: &Authority) -> Result<HeaderValue, Refusal> {
+    HeaderValue::from_str(authority.as_str())
+        .map_err(|_| Refusal::new(Code::Dw2008, "the host cannot be sent in a field"))
+}
+
+/// h2 may split cookies into several fields; h1 has one (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let parts: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let sensitive = headers.get_all(COOKIE).iter().any(HeaderValue::is_sensitive);
+    let joined = bytes::Bytes::from_owner(zeroize::Zeroizing::new(parts.join(&b"; "[..])));
+    if let Ok(mut value) = HeaderValue::from_maybe_shared(joined) {
+        value.set_sensitive(sensitive);
+        headers.insert(COOKIE, value);
+    }
+}
+
+fn closed() -> Refusal {
+    Refusal::new(Code::Dw2006, "connect: the upstream closed the connection")
+}
+
+/// hyper's error names the cause; whether it is our reading of its answer or a broken connection decides the code.
+pub(super) fn broken(error: &hyper::Error) -> Refusal {
+    tracing::debug!(error = %crate::plan::chain(error), "exchange failed");
+    if error.is_parse_too_large() {
+        return Refusal::new(Code::Dw2010, "the upstream's head is over the limit");
+    }
+    if error.is_parse() || error.is_parse_status() {
+        return Refusal::new(Code::Dw2010, "the upstream's answer is malformed");
+    }
+    Refusal::new(Code::Dw2006, "first byte: the upstream's connection broke before an answer")
+}

@@ -1,0 +1,193 @@
+//! Auth schemes: how a credential gets onto a request. One file each, one line each in [`SCHEMES`].
+//!
+//! For: the injection stage, which builds the schemes of a provider, arms them once for each version of its secret and
+//! places them on requests. Refuses secrets that lack a key or hold bytes which the surface cannot carry.
+//! Invariants: a scheme reaches the request only through [`Outgoing`]; what it places it also names as an [`Echo`], so
+//! that answers are searched for it.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use control::catalog::{Fields, SchemeSpec};
+use control::refusal::Refusal;
+use control::secret::Secret;
+use control::vault::Opened;
+use zeroize::Zeroizing;
+
+pub mod outgoing;
+mod header;
+mod api_key;
+mod query;
+mod basic;
+mod path;
+mod cookie;
+mod body;
+mod placeholder;
+pub mod shared;
+#[cfg(test)]
+pub(crate) mod conformance;
+
+pub use outgoing::{Bounds, Head, Outgoing};
+pub use shared::surface::Surface;
+
+/// Every scheme. A new one is its file and its line here.
+pub static SCHEMES: &[SchemeEntry] = &[
+    SchemeEntry { spec: &header::SPEC, build: header::build },
+    SchemeEntry { spec: &api_key::SPEC, build: api_key::build },
+    SchemeEntry { spec: &query::SPEC, build: query::build },
+    SchemeEntry { spec: &basic::SPEC, build: basic::build },
+    SchemeEntry { spec: &path::SPEC, build: path::build },
+    SchemeEntry { spec: &cookie::SPEC, build: cookie::build },
+    SchemeEntry { spec: &body::SPEC, build: body::build },
+    SchemeEntry { spec: &placeholder::SPEC, build: placeholder::build },
+];
+
+static SPECS: LazyLock<Vec<&'static SchemeSpec>> =
+    LazyLock::new(|| SCHEMES.iter().map(|entry| entry.spec).collect());
+
+/// The schemes as data, for config validation, the JSON schema, prompts and docs.
+pub fn specs() -> &'static [&'static SchemeSpec] {
+    &SPECS
+}
+
+/// Builds the scheme of this name from validated fields.
+pub fn build(name: &str, fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
+    let entry = SCHEMES.iter().find(|entry| entry.spec.name == name).ok_or(BuildError::UnknownScheme)?;
+    let known = || entry.spec.auth_fields.iter().chain(entry.spec.inject_fields);
+    match fields.0.keys().find(|field| !known().any(|spec| spec.name == **field)) {
+        Some(field) => Err(BuildError::Unknown(field)),
+        None => (entry.build)(fields),
+    }
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct SchemeEntry {
+    /// What the scheme needs, as data.
+    pub spec: &'static SchemeSpec,
+    /// Makes it from its fields.
+    pub build: fn(&Fields) -> Result<Box<dyn Scheme>, BuildError>,
+}
+
+/// An auth scheme as configured for some hosts of a provider. Holds nothing secret.
+pub trait Scheme: Send + Sync + fmt::Debug {
+    /// Where it puts the credential.
+    fn surface(&self) -> &Surface;
+
+    /// Renders what is placed, once for each version of the secret.
+    fn arm(&self, values: &Values<'_>) -> Result<Rendered, ArmFault>;
+}
+
+/// A scheme that holds the rendered credential of one version of a secret.
+pub trait Armed: Send + Sync + fmt::Debug {
+    /// Puts the credential on the request. Pure.
+    fn place(&self, out: &mut Outgoing<'_>) -> Result<(), Refusal>;
+}
+
+/// What arming a scheme gives.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The scheme with its credential.
+    pub armed: Box<dyn Armed>,
+    /// What answers are searched for.
+    pub echoes: Vec<Echo>,
+}
+
+/// A secret value that goes out and must not come back.
+pub struct Echo {
+    /// The plain value, at least [`SHORTEST_VALUE`] bytes.
+    pub value: Zeroizing<Vec<u8>>,
+    /// How many of its first bytes anyone knows (`ghp_`).
+    pub public_prefix: usize,
+    /// User names with which it is sent as Basic credentials.
+    pub basic_users: Vec<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for Echo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Echo")
+    }
+}
+
+/// The shortest value that can be found in an answer without false alarms (SECURITY.md, "What is scrubbed").
+pub const SHORTEST_VALUE: usize = 8;
+
+/// The name by which templates call the provider's own value.
+pub(crate) const CREDENTIAL: &str = "token";
+
+/// The values of an opened secret, as a provider names them.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    opened: &'a Opened,
+    keys: &'a [String],
+}
+
+impl<'a> Values<'a> {
+    /// `keys` are the provider's `secretKey` candidates, in order.
+    pub fn new(opened: &'a Opened, keys: &'a [String]) -> Self {
+        Self { opened, keys }
+    }
+
+    /// The value of `{{name}}`: that key of the secret; `token` is the provider's own (`secretKey`) where there is one.
+    pub(crate) fn of(&self, name: &str) -> Result<&'a Secret, ArmFault> {
+        if name != CREDENTIAL {
+            return self.find(name).ok_or_else(|| ArmFault::Missing { key: name.to_owned() });
+        }
+        let own = self.keys.iter().find_map(|key| self.find(key)).or_else(|| self.find(CREDENTIAL));
+        own.ok_or_else(|| ArmFault::Missing {
+            key: if self.keys.is_empty() { CREDENTIAL.to_owned() } else { self.keys.join("` or `") },
+        })
+    }
+
+    fn find(&self, name: &str) -> Option<&'a Secret> {
+        self.opened.values.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+/// Why a scheme cannot be built from its fields. The validation of provider files finds these first, with their place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// No scheme of that name.
+    #[error("there is no auth scheme of this name")]
+    UnknownScheme,
+    /// A field that the scheme needs is not there.
+    #[error("the field `{0}` is missing")]
+    Missing(&'static str),
+    /// A field holds what the scheme cannot use.
+    #[error("the field `{field}` {why}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A field that the scheme does not have.
+    #[error("the scheme has no field `{0}`")]
+    Unknown(&'static str),
+}
+
+/// Why a secret cannot be used by a scheme. Names the key, never anything of the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArmFault {
+    /// The secret lacks the key.
+    #[error("it has no key `{key}`")]
+    Missing {
+        /// The key.
+        key: String,
+    },
+    /// The value holds a byte that the surface cannot carry: CR, LF, NUL, other control bytes, or worse.
+    #[error("its key `{key}` holds a character that cannot be sent here")]
+    Character {
+        /// The key.
+        key: String,
+    },
+    /// The value is too short to be found in an answer.
+    #[error("its key `{key}` holds fewer than {SHORTEST_VALUE} bytes")]
+    Short {
+        /// The key.
+        key: String,
+    },
+    /// The rendered value exceeds what a request head can hold.
+    #[error("its value is too long to be sent here")]
+    Long,
+}

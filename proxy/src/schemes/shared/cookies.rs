@@ -1,0 +1,32 @@
+//! Edits of the agent's cookies: ours is set, all others stay as they were.
+//!
+//! Names are compared with `.`, `[` and space read as `_`, as PHP does, so that no second spelling survives.
+
+/// The cookies of a `Cookie` header's value: each piece between semicolons, trimmed.
+pub fn cookies(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b';').map(<[u8]>::trim_ascii).filter(|cookie| !cookie.is_empty())
+}
+
+/// The value of a cookie, if it has this name.
+pub fn value_of<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let at = cookie.iter().position(|&b| b == b'=');
+    let (own, value) = at.and_then(|at| cookie.split_at_checked(at)).unwrap_or((cookie, b""));
+    let fold = |b: u8| if matches!(b, b'.' | b'[' | b' ') { b'_' } else { b };
+    let own = own.trim_ascii();
+    let same = own.len() == name.len() && own.iter().copied().map(fold).eq(name.bytes().map(fold));
+    same.then(|| value.get(1..).unwrap_or_default().trim_ascii())
+}
+
+/// Whether a byte may stand in a cookie's value (RFC 6265 section 4.1.1, `cookie-octet`).
+pub(crate) fn is_octet(b: u8) -> bool {
+    matches!(b, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
+}
+
+/// Writes the cookies of all `values` without those of this name, and then `ours` (`name=value`).
+pub fn set_into<'a>(values: impl Iterator<Item = &'a [u8]>, name: &str, ours: &[u8], out: &mut Vec<u8>) {
+    for cookie in values.flat_map(cookies).filter(|cookie| value_of(cookie, name).is_none()) {
+        out.extend_from_slice(cookie);
+        out.extend_from_slice(b"; ");
+    }
+    out.extend_from_slice(ours);
+}
