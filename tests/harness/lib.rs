@@ -1,1 +1,19 @@
-//! The harness: builders for the proxy, origins and agents.
+//! The harness: real origins, the real binary, real agents.
+//!
+//! A journey is `Origin` (what the vendor sees) ← `Proxy` (the built `doorward` with files of its own) ← `Agent` (what untrusted code may
+//! send). Each proxy plants a canary secret, and when it ends everything that it let out is searched for that canary in every form.
+
+pub mod agent;
+pub mod audit;
+pub mod binary;
+pub mod ca;
+pub mod canary;
+pub mod origin;
+pub mod proxy;
+pub mod sweep;
+pub mod within;
+
+pub use agent::{Agent, reply::Reply, tunnel::Tls};
+pub use origin::{Origin, Seen, answer};
+pub use proxy::{Proxy, build::ProxyBuilder};
+pub use within::within;

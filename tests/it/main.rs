@@ -1,1 +1,51 @@
-//! Journeys.
+//! Journeys and refusals: real sockets, real TLS, the real binary.
+//!
+//! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
+
+mod demo;
+mod exposed;
+mod generated;
+mod harness_itself;
+mod run;
+mod world;
+
+mod clients;
+
+mod refusals {
+    mod addresses;
+    mod codes;
+    mod framing;
+    mod framing_h2;
+    mod grants;
+    mod headers;
+    mod identity;
+    mod methods;
+    mod paths;
+    mod placeholders;
+    mod rules;
+    mod startup;
+    mod target;
+    mod target_h2;
+    mod upstream;
+}
+
+mod journeys {
+    mod admin;
+    mod audit;
+    mod bodies;
+    mod connections;
+    mod credentials;
+    mod inject;
+    mod inject_types;
+    mod limits;
+    mod listeners;
+    mod live;
+    mod protocols;
+    mod range;
+    mod scrub;
+    mod scrub_coded;
+    mod scrub_partial;
+    mod streams;
+    mod upstream_proxy;
+    mod websocket;
+}

@@ -1,0 +1,27 @@
+//! Deadlines: nothing in a test waits for ever, and what timed out is named.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Long enough for a loaded two-core machine, short enough to be noticed.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The output of `future`, or a panic that names what was waited for.
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("timed out after {DEADLINE:?}: {what}"),
+    }
+}
+
+/// Polls `probe` until it gives a value; for state that only another process changes (files, ports).
+pub async fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < end, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,168 @@
+//! `doorward run -- CMD`: what the program gets, and what comes back.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use harness::ca::TestCa;
+use harness::{Origin, binary::doorward, canary, within};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::world::HOST;
+
+/// A home with one provider, and what `run` needs to reach the origin.
+struct Home {
+    folder: TempDir,
+    secret: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let (folder, secret) = (tempfile::tempdir().unwrap(), canary::fresh());
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("secrets/canary")).unwrap();
+        std::fs::create_dir_all(at("tmp")).unwrap();
+        std::fs::write(at("secrets/canary/token"), &secret).unwrap();
+        std::fs::write(at("ca.pem"), TestCa::world().pem()).unwrap();
+        let provider = format!(
+            "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {{name: demo}}\nspec:\n  type: http-token\n  host: {HOST}\n  \
+             auth: {{type: bearer, secretRef: canary, secretKey: token, agentEnvVar: API_TOKEN}}\n"
+        );
+        std::fs::write(at("demo.yaml"), provider).unwrap();
+        Self { folder, secret }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `doorward run` with these words, in an environment that holds a real credential.
+    fn run(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(doorward());
+        command
+            .arg("--home")
+            .arg(self.path().join("home"))
+            .arg("run")
+            .arg("--providers")
+            .arg(self.path().join("demo.yaml"));
+        command.args(words).env_clear();
+        command
+            .env("PATH", "/usr/bin:/bin")
+            .env("API_TOKEN", &self.secret)
+            .env("TMPDIR", self.path().join("tmp"));
+        command.env("DOORWARD_SECRETS", self.path().join("secrets"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn output(&self, words: &[&str]) -> (Option<i32>, String, String) {
+        let output = within("doorward run", self.run(words).output()).await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert_eq!(std::fs::read_dir(self.path().join("tmp")).unwrap().count(), 0, "something stayed behind");
+        assert_eq!(canary::search(&output.stderr, &self.secret), None);
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+}
+
+/// Sends a signal.
+pub fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test]
+async fn refuses_what_the_program_would_inherit_or_compete_for() {
+    let home = Home::new();
+    for flags in [&["--master-key-fd", "3", "--", "true"][..], &["--passphrase", "--", "true"], &["true"]] {
+        assert_eq!(home.output(flags).await.0, Some(2), "{flags:?}");
+    }
+}
+
+#[tokio::test]
+async fn refuses_to_start_without_a_whole_provider_file() {
+    let home = Home::new();
+    std::fs::write(home.path().join("demo.yaml"), "kind: Provider\n").unwrap();
+    let (code, _, complaints) = home.output(&["--", "sh", "-c", "echo ran"]).await;
+    assert_eq!(code, Some(1));
+    assert!(complaints.contains("demo.yaml:1:1"), "{complaints}");
+}
+
+#[tokio::test]
+async fn exits_with_the_programs_code_or_as_shells_say() {
+    let home = Home::new();
+    assert_eq!(home.output(&["--", "sh", "-c", "exit 7"]).await.0, Some(7));
+    assert_eq!(home.output(&["--", "sh", "-c", "kill -9 $$"]).await.0, Some(137));
+    assert_eq!(home.output(&["--", "/nonexistent"]).await.0, Some(127));
+}
+
+#[tokio::test]
+async fn the_program_gets_the_agents_environment_and_no_real_credential() {
+    let home = Home::new();
+    let (code, env, complaints) = home.output(&["--", "env"]).await;
+    assert_eq!(code, Some(0), "{complaints}");
+    assert_eq!(canary::search(env.as_bytes(), &home.secret), None);
+    for part in [
+        "API_TOKEN=dw0",
+        "https_proxy=http://agent:",
+        "SSL_CERT_FILE=",
+        "JAVA_TOOL_OPTIONS=-Dhttp.proxyHost=127.0.0.1",
+    ] {
+        assert!(env.contains(part), "{part} is not in\n{env}");
+    }
+    assert!(!env.contains("DOORWARD_"), "{env}");
+    assert!(complaints.contains("advisory"), "{complaints}");
+}
+
+#[tokio::test]
+async fn the_program_inherits_no_limit_of_ours() {
+    let limits = "grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; ulimit -c";
+    let plain = within("sh", Command::new("sh").args(["-c", limits]).output()).await.unwrap();
+    let (_, below, _) = Home::new().output(&["--", "sh", "-c", limits]).await;
+    assert_eq!(below, String::from_utf8_lossy(&plain.stdout));
+}
+
+#[tokio::test]
+async fn the_programs_request_gets_the_credential_that_it_does_not_hold() {
+    let (home, origin) = (Home::new(), Origin::start(HOST).await);
+    let url = format!("https://{HOST}/v1/user");
+    let mut command =
+        home.run(&["--", doorward().to_str().unwrap(), "demo-client", "GET", &url, "API_TOKEN"]);
+    command
+        .env("DOORWARD_UPSTREAM_CA", home.path().join("ca.pem"))
+        .env("DOORWARD_ALLOW_CIDR", "127.0.0.1/32");
+    command.env("DOORWARD_RESOLVE", format!("{HOST}:443:{}", origin.address()));
+    let output = within("doorward run", command.output()).await.unwrap();
+    assert!(output.stdout.starts_with(b"HTTP/1.1 200"), "{output:?}");
+    assert_eq!(origin.only().header("authorization"), Some(format!("Bearer {}", home.secret).as_str()));
+    assert_eq!(canary::search(&output.stdout, &home.secret), None);
+}
+
+#[tokio::test]
+async fn signals_reach_the_program_and_its_code_comes_back() {
+    let home = Home::new();
+    for (name, number) in [("TERM", Signal::TERM), ("INT", Signal::INT), ("HUP", Signal::HUP)] {
+        let script = format!("trap 'exit 42' {name}; echo up; while :; do sleep 0.05; done");
+        let mut child = home.run(&["--", "sh", "-c", &script]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(within("the program", lines.next_line()).await.unwrap().as_deref(), Some("up"));
+        signal(&child, number);
+        assert_eq!(within("its end", child.wait()).await.unwrap().code(), Some(42), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_proxy_ends_even_when_the_launcher_is_killed() {
+    let home = Home::new();
+    let mut child = home.run(&["--", "sh", "-c", "echo ${https_proxy##*@}; exec sleep 10"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = within("the address", lines.next_line()).await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(&address).await.is_ok());
+    child.kill().await.unwrap();
+    let limit = std::time::Duration::from_secs(10);
+    harness::within::eventually("the proxy's end", limit, || {
+        std::net::TcpStream::connect(&address).is_err().then_some(())
+    })
+    .await;
+}
