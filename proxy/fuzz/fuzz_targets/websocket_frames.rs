@@ -1,0 +1,52 @@
+//! Frames are refused or passed with heads and lengths as they were, however they are cut; a payload never holds the secret.
+//!
+//! The first byte says how long chunks are; then 0x00 to 0x0f begins a text frame of that many bytes, and the byte 0x10 plants a
+//! frame with the secret. All else is taken as it comes.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use proxy::request::scrub::frames::FrameScrubber;
+use proxy::request::scrub::{Needle, Scanner, Search, Watch};
+use tokio::time::Instant;
+
+const SECRET: &[u8] = b"ghp_R4nd0mzYq7KwxT9v5L2b1N8s";
+
+struct Deaf;
+
+impl Watch for Deaf {
+    fn found(&self, _needle: usize) {}
+    fn event(&self, _needle: usize) {}
+}
+
+static SCANNER: LazyLock<Arc<Scanner>> = LazyLock::new(|| {
+    let needle = Needle { value: SECRET, public_prefix: 4, basic_users: &[] };
+    Arc::new(Scanner::compile(&[needle]).expect("the secret can be searched for"))
+});
+
+fuzz_target!(|input: &[u8]| {
+    let Some((size, text)) = input.split_first() else { return };
+    let wire: Vec<u8> = text.iter().flat_map(|byte| spelled(*byte)).collect();
+    let mut scrubber = FrameScrubber::new(Search { scanner: SCANNER.clone(), watch: Arc::new(Deaf) });
+    let mut out = Vec::new();
+    for chunk in wire.chunks(usize::from(*size).max(1)) {
+        let Ok(passed) = scrubber.push(Bytes::copy_from_slice(chunk), Instant::now()) else { break };
+        out.extend_from_slice(&passed);
+    }
+    assert!(out.len() <= wire.len());
+    assert!(
+        out.iter().zip(&wire).all(|(now, then)| now == then || *now == b'*'),
+        "more than masking was done"
+    );
+    assert!(!out.windows(SECRET.len()).any(|part| part == SECRET), "the secret came through");
+});
+
+fn spelled(byte: u8) -> Vec<u8> {
+    match byte {
+        0x00..=0x0f => vec![0x81, byte],
+        0x10 => [&[0x81, SECRET.len() as u8], SECRET].concat(),
+        other => vec![other],
+    }
+}
