@@ -266,7 +266,8 @@ mod tests {
             headers.append(name, HeaderValue::from_static(value));
         }
         clean(&mut headers, &[]);
-        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
         assert_eq!(left, ["content-encoding", "x-kept"]);
     }
 }
