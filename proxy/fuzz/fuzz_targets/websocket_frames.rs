@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
+use proxy::request::scrub::coded::Decoding;
 use proxy::request::scrub::frames::FrameScrubber;
 use proxy::request::scrub::{Needle, Scanner, Search, Watch};
 use tokio::time::Instant;
@@ -29,7 +30,11 @@ static SCANNER: LazyLock<Arc<Scanner>> = LazyLock::new(|| {
 fuzz_target!(|input: &[u8]| {
     let Some((size, text)) = input.split_first() else { return };
     let wire: Vec<u8> = text.iter().flat_map(|byte| spelled(*byte)).collect();
-    let mut scrubber = FrameScrubber::new(Search { scanner: SCANNER.clone(), watch: Arc::new(Deaf) });
+    let mut scrubber = FrameScrubber::new(Search {
+        scanner: SCANNER.clone(),
+        watch: Arc::new(Deaf),
+        decoding: Decoding::default(),
+    });
     let mut out = Vec::new();
     for chunk in wire.chunks(usize::from(*size).max(1)) {
         let Ok(passed) = scrubber.push(Bytes::copy_from_slice(chunk), Instant::now()) else { break };
