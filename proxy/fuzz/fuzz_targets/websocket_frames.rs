@@ -45,8 +45,39 @@ fuzz_target!(|input: &[u8]| {
         out.iter().zip(&wire).all(|(now, then)| now == then || *now == b'*'),
         "more than masking was done"
     );
-    assert!(!out.windows(SECRET.len()).any(|part| part == SECRET), "the secret came through");
+    for message in payloads(&out) {
+        assert!(!message.windows(SECRET.len()).any(|part| part == SECRET), "the secret came through");
+    }
 });
+
+/// What a client reads: the payload of each message, over its frames, and of each control frame. A head is no text: one whose
+/// length spells the secret's beginning is not an echo.
+fn payloads(mut wire: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut message = Vec::new();
+    while let [first, second, rest @ ..] = wire {
+        let width = match second {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let Some((extended, rest)) = rest.split_at_checked(width) else { break };
+        let extended = extended.iter().fold(0_u64, |length, byte| (length << 8) | u64::from(*byte));
+        let length = if width == 0 { u64::from(*second) } else { extended };
+        let (payload, rest) = rest.split_at(rest.len().min(usize::try_from(length).unwrap_or(usize::MAX)));
+        if first & 0x08 != 0 {
+            all.push(payload.to_vec());
+        } else {
+            message.extend_from_slice(payload);
+            if first & 0x80 != 0 {
+                all.push(std::mem::take(&mut message));
+            }
+        }
+        wire = rest;
+    }
+    all.push(message);
+    all
+}
 
 fn spelled(byte: u8) -> Vec<u8> {
     match byte {
