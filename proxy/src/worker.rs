@@ -191,8 +191,14 @@ impl Shared {
         }
     }
 
-    /// Records what was refused, or failed, before a request could be read.
-    pub(crate) fn record_connect(&self, caller: Option<&Caller>, target: Option<&Target>, refusal: &Refusal) {
+    /// Records what was refused, or failed, before a request could be read. Gives what is answered: as everywhere,
+    /// nothing but DW5003 where it cannot be recorded.
+    pub(crate) fn record_connect(
+        &self,
+        caller: Option<&Caller>,
+        target: Option<&Target>,
+        refusal: Refusal,
+    ) -> Refusal {
         let mut entry = Entry::new(Kind::Connect, SystemTime::now());
         entry.id = Some(RequestId { conn: self.next_conn(), number: 0 });
         entry.agent = caller.map(|caller| caller.name.shared());
@@ -205,8 +211,12 @@ impl Shared {
         entry.rule.clone_from(&refusal.rule);
         self.metrics.count(audit::Verdict::Deny, Some(refusal.code));
         tracing::info!(code = %refusal.code, target = ?target, reason = %refusal.detail, "connection refused");
-        if let Err(error) = self.audit.record(entry) {
-            tracing::error!(%error, "refusal not recorded");
+        match self.audit.record(entry) {
+            Ok(()) => refusal,
+            Err(error) => {
+                tracing::error!(%error, "refusal not recorded");
+                error.refusal()
+            }
         }
     }
 

@@ -37,8 +37,8 @@ pub(crate) async fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> Respon
         Ok(Outcome::Answer(answered)) => answer::recorded(answered, record),
         Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
         Err(refusal) => {
-            record.refused(&refusal);
             conn.end_after(&refusal, version);
+            let refusal = record.refused(refusal);
             answer::refused(&refusal, dialect, version, record)
         }
     }
@@ -79,7 +79,7 @@ async fn journey(
     let way = Way::of(conn, &served, &named, &slot);
     let search = signed.used.as_mut().map(|used| used.search.take());
     if let Some(agent) = signed.upgrade.take() {
-        return upgrade::handshake(&way, signed, agent, search, &served, held).await;
+        return upgrade::handshake(&way, signed, agent, search, &served, held, record).await;
     }
     let answer = send::upstream(&way, signed, record).await?;
     let response = answer::scrub(answer, search, &served, &shared.limits)?;
