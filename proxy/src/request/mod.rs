@@ -62,15 +62,16 @@ async fn journey(
     conn.recheck(&plan)?;
     let named = conn.named(&request)?;
     record.target(&named.target);
-    let parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
+    let mut parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
     record.path(&parsed.path);
     conn.refuse_if_mismatched()?;
     named.refuse_unrouted_plain_http(&plan, &conn.caller)?;
     let served = select::route(&plan, &named.target, &conn.caller)?;
     record.provider(&served);
     named.refuse_plain_http(&served)?;
-    let permit = decide::permit(&served, &conn.caller, &named.target, &parsed, &shared.rates)?;
+    let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
+    decide::rate(&served, &conn.caller, &shared.rates)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
     let mut signed = inject::credential(&plan, &served, &permit, ready, shared).await?;
