@@ -29,6 +29,7 @@ use crate::listen::Listener;
 use crate::metrics::{Metrics, Raised};
 use crate::plan::Plan;
 use crate::request::scrub::Incidents;
+use crate::request::scrub::coded::Windows;
 use crate::upstream::Upstream;
 use crate::upstream::pool::Slot;
 
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) incidents: Incidents,
     pub(crate) rates: Rates,
+    /// The memory of the decoders of coded answers.
+    pub(crate) windows: Arc<Windows>,
     pub(crate) trusts: Trusts,
     pub(crate) leaves: Leaves,
     pub(crate) denied_leaves: Leaves,
@@ -165,11 +168,12 @@ impl Shared {
             leaves: Leaves::new(Arc::clone(authority), limits::count(limits.leaf_cache))?,
             denied_leaves: Leaves::new(Arc::clone(authority), limits::count(limits.denied_leaf_cache))?,
             mints: Mints::new(&limits),
-            limits,
             audit,
             metrics: Metrics::default(),
             incidents: Incidents::default(),
             rates: Rates::default(),
+            windows: Windows::new(limits.decoder_windows),
+            limits,
             trusts: Trusts::default(),
             counts: Mutex::default(),
             strangers: Arc::default(),

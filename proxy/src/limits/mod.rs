@@ -108,6 +108,7 @@ limits! {
     audit_open_after "audit-open-after" Time 5_000 [100, 600_000] "an exchange that lasts longer writes an `open` line first";
     decoded_bytes "decoded-bytes" Size 67_108_864 [1_024, 4_294_967_296] "a coded answer, decoded";
     decoded_ratio "decoded-ratio" Count 100 [2, 100_000] "decoded to coded bytes";
+    decoder_windows "decoder-windows" Size 536_870_912 [16_777_216, 68_719_476_736] "what the decoders of all coded answers in flight look back at together";
     drain "drain" Time 30_000 [0, 86_400_000] "what is in flight at SIGTERM";
 }
 
