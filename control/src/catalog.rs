@@ -120,7 +120,9 @@ pub enum Spot {
 
 /// Text with references to keys of the secret: `Bearer {{token}}`.
 ///
-/// `{{KEY}}` is the value of that key. `{{token}}` stands for the provider's `secretKey` where the secret has no key `token`.
+/// `{{KEY}}` is the value of that key of the secret. `{{token}}` is the provider's own credential: the value of its `secretKey`
+/// (or of the first of its type's keys that the secret has), also where the secret has a key `token` of its own, which it
+/// stands for only if there is none of those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(pub Vec<Piece>);
 

@@ -75,12 +75,12 @@ pub(crate) enum StartError {
 }
 
 /// What the workers are told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Order {
-    /// Serve; the number rises with each plan.
-    Serve(u64),
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Order {
+    /// Rises when they have to look at their connections again: a new plan, an expired token.
+    pub(crate) look: u64,
     /// Stop accepting, finish what is in flight until this instant.
-    Drain(Instant),
+    pub(crate) drain: Option<Instant>,
 }
 
 /// Runs a proxy until it is told to end.
@@ -126,7 +126,7 @@ impl Proxy {
         let own = bound.tcp_addresses().chain(admin_address).collect();
         let addresses = Arc::new(settings.addresses.with_own(own));
         let corporate = settings.corporate.map(Arc::new);
-        let (orders, _) = watch::channel(Order::Serve(0));
+        let (orders, _) = watch::channel(Order::default());
         let mut workers = Vec::new();
         for _ in 0..settings.workers {
             let upstream =
@@ -137,8 +137,8 @@ impl Proxy {
         if let Some(admin) = admin {
             tokio::spawn(admin.serve(Arc::clone(&health)));
         }
-        let published = Published { dir: settings.publish, ready_file: settings.ready_file };
-        published.write(&authority, &loader, &shared.plan.load(), &bound)?;
+        let published = Published::new(settings.publish, settings.ready_file, &bound);
+        published.write(&authority, &loader, &shared.plan.load())?;
         shared.audit.lifecycle("started", shared.plan.load().revision);
         tracing::info!(listeners = ?bound.names(), "serving");
         published.ready(&bound, admin_address)?;
@@ -177,9 +177,7 @@ impl Proxy {
                 self.shared.metrics.reloads.inc();
                 self.shared.audit.lifecycle("reloaded", revision);
                 self.tell();
-                if let Err(error) =
-                    self.published.write_env(&self.loader, &self.shared.plan.load(), &self.bound)
-                {
+                if let Err(error) = self.published.write_env(&self.loader, &self.shared.plan.load()) {
                     tracing::error!(%error, "environment not published");
                 }
                 tracing::info!(revision, "plan reloaded");
@@ -189,43 +187,39 @@ impl Proxy {
 
     /// Has every worker look at its connections again.
     fn tell(&self) {
-        self.orders.send_modify(|order| {
-            if let Order::Serve(count) = order {
-                *count += 1;
-            }
-        });
+        self.orders.send_modify(|order| order.look += 1);
     }
 
-    /// Stops accepting, lets what is in flight finish, and ends; a second signal ends at once.
-    async fn drain(self, signals: &mut Signals) {
-        let Self { shared, health, orders, workers, bound, published, .. } = self;
-        health.drain();
-        shared.draining.store(true, Ordering::Relaxed);
+    /// Stops accepting, lets what is in flight finish, and ends; a second signal ends at once. Files are followed to the
+    /// end: an agent that is revoked during the drain loses its streams as at other times.
+    async fn drain(mut self, signals: &mut Signals) {
+        self.health.drain();
+        self.shared.draining.store(true, Ordering::Relaxed);
         tracing::info!("draining");
-        let deadline = Instant::now() + limits::time(shared.limits.drain);
-        orders.send_replace(Order::Drain(deadline));
+        let deadline = Instant::now() + limits::time(self.shared.limits.drain);
+        self.orders.send_modify(|order| order.drain = Some(deadline));
         // The workers hold clones of the sockets and close them; these are the last.
-        drop(bound);
-        let joined = tokio::task::spawn_blocking(move || {
+        drop(std::mem::take(&mut self.bound));
+        let workers = std::mem::take(&mut self.workers);
+        let mut joined = tokio::task::spawn_blocking(move || {
             for worker in workers {
                 if worker.join().is_err() {
                     tracing::error!("a worker panicked");
                 }
             }
         });
-        tokio::pin!(joined);
-        tokio::select! {
-            _ = &mut joined => {}
-            () = signals.ended() => {
-                orders.send_replace(Order::Drain(Instant::now()));
-                if joined.await.is_err() {
-                    tracing::error!("workers not joined");
-                }
+        loop {
+            let expiry = self.shared.plan.load().next_expiry(SystemTime::now());
+            tokio::select! {
+                _ = &mut joined => break,
+                () = signals.ended() => self.orders.send_modify(|order| order.drain = Some(Instant::now())),
+                () = self.watcher.changed() => self.reload().await,
+                () = sleep_until(expiry) => self.tell(),
             }
         }
-        published.remove();
-        shared.audit.lifecycle("stopped", shared.plan.load().revision);
-        if shared.audit.close().await.is_err() {
+        self.published.remove();
+        self.shared.audit.lifecycle("stopped", self.shared.plan.load().revision);
+        if self.shared.audit.close().await.is_err() {
             tracing::error!("the audit's last lines could not be written");
         }
     }
@@ -241,7 +235,8 @@ async fn sleep_until(when: Option<SystemTime>) {
 /// What is written for agents and for whoever started us.
 #[derive(Debug)]
 struct Published {
-    dir: Option<PathBuf>,
+    /// The directory, and what agents are told in it.
+    doorway: Option<(PathBuf, Doorway)>,
     ready_file: Option<PathBuf>,
 }
 
@@ -257,32 +252,27 @@ struct Ready {
 }
 
 impl Published {
-    fn doorway(&self, bound: &Bound) -> Option<Doorway> {
-        let dir = self.dir.as_ref()?;
+    fn new(dir: Option<PathBuf>, ready_file: Option<PathBuf>, bound: &Bound) -> Self {
         let address = bound.tcp_addresses().next().map(|address| address.to_string());
-        Some(Doorway { address, ca: dir.join("ca.crt"), bundle: dir.join("ca-bundle.crt") })
+        let doorway = dir.map(|dir| {
+            let (ca, bundle) = (dir.join("ca.crt"), dir.join("ca-bundle.crt"));
+            (dir, Doorway { address, ca, bundle })
+        });
+        Self { doorway, ready_file }
     }
 
-    fn write(
-        &self,
-        authority: &Authority,
-        loader: &Loader,
-        plan: &Plan,
-        bound: &Bound,
-    ) -> Result<(), StartError> {
-        let Some(doorway) = self.doorway(bound) else { return Ok(()) };
-        if let Some(dir) = &self.dir {
-            std::fs::create_dir_all(dir).map_err(|cause| StartError::Write { path: dir.clone(), cause })?;
-        }
+    fn write(&self, authority: &Authority, loader: &Loader, plan: &Plan) -> Result<(), StartError> {
+        let Some((dir, doorway)) = &self.doorway else { return Ok(()) };
+        std::fs::create_dir_all(dir).map_err(|cause| StartError::Write { path: dir.clone(), cause })?;
         let bundle = certs::trust::combined_bundle(authority, loader.system_roots());
         put(&doorway.ca, authority.certificate_pem().as_bytes(), Readers::All)?;
         put(&doorway.bundle, bundle.as_bytes(), Readers::All)?;
-        self.write_env(loader, plan, bound)
+        self.write_env(loader, plan)
     }
 
     /// One file for each agent, with its own token and the dummies of its providers.
-    fn write_env(&self, loader: &Loader, plan: &Plan, bound: &Bound) -> Result<(), StartError> {
-        let (Some(doorway), Some(dir)) = (self.doorway(bound), &self.dir) else { return Ok(()) };
+    fn write_env(&self, loader: &Loader, plan: &Plan) -> Result<(), StartError> {
+        let Some((dir, doorway)) = &self.doorway else { return Ok(()) };
         let tokens = loader.tokens().map_err(StartError::Files)?;
         let names = plan.agent_names();
         for name in &names {
@@ -292,8 +282,7 @@ impl Published {
                 .providers_of(name)
                 .flat_map(|provider| provider.agent_env.iter().cloned())
                 .collect();
-            let env =
-                zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(&doorway, token, &dummies)));
+            let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(doorway, token, &dummies)));
             put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;
         }
         Ok(())
@@ -302,13 +291,13 @@ impl Published {
     /// Says that everything serves, last of all.
     fn ready(&self, bound: &Bound, admin: Option<SocketAddr>) -> Result<(), StartError> {
         let Some(path) = &self.ready_file else { return Ok(()) };
-        let doorway = self.doorway(bound);
+        let doorway = self.doorway.as_ref().map(|(_, doorway)| doorway);
         let ready = Ready {
             proxy: bound.tcp_addresses().next().map(|address| format!("http://{address}")),
             listeners: bound.names(),
             admin: admin.map(|address| format!("http://{address}")),
-            ca: doorway.as_ref().map(|doorway| doorway.ca.clone()),
-            ca_bundle: doorway.map(|doorway| doorway.bundle),
+            ca: doorway.map(|doorway| doorway.ca.clone()),
+            ca_bundle: doorway.map(|doorway| doorway.bundle.clone()),
             pid: std::process::id(),
         };
         let text = serde_json::to_vec(&ready).map_err(std::io::Error::other)?;

@@ -61,7 +61,7 @@ enum Socketed {
 }
 
 /// All listeners, bound.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Bound(Vec<Socketed>);
 
 impl Bound {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use control::agent::{AgentName, Agents};
@@ -14,7 +14,8 @@ use control::provider::{AgentRules, Provider};
 use control::refusal::{Code, Refusal};
 use control::rule::Routes;
 use control::target::Target;
-use control::vault::{OpenError, Terms, Vault};
+use control::vault::{OpenError, Opened, Terms, Vault};
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 use crate::request::inject::ArmedCredential;
@@ -61,7 +62,22 @@ pub(crate) struct Served {
     credential: ArcSwapOption<Credential>,
     /// Held by the one request that opens the secret for all that wait.
     opening: tokio::sync::Mutex<()>,
+    /// How the last attempt to open it failed.
+    failure: Mutex<Option<Failure>>,
 }
+
+/// An attempt to open a secret that failed.
+#[derive(Clone, Debug)]
+struct Failure {
+    /// Counts the attempts that failed: who began to wait before this one ended is answered by it.
+    number: u64,
+    at: Instant,
+    refusal: Refusal,
+}
+
+/// How long a failed attempt answers for the next ones too: a source that is slow to fail would otherwise be asked
+/// without a pause.
+const BACK_OFF: Duration = Duration::from_millis(250);
 
 /// What a [`Served`] was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +122,7 @@ impl Served {
             tls,
             credential: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
+            failure: Mutex::default(),
         }
     }
 
@@ -129,18 +146,46 @@ impl Served {
         self.credential.load_full().filter(|credential| !credential.is_stale())
     }
 
+    /// One attempt answers all who waited for it, whether it opened the secret or failed.
     async fn open_once(&self, vault: &Vault, permit: &Permit) -> Result<Arc<Credential>, Refusal> {
+        let failures = self.failure.lock().as_ref().map_or(0, |failure| failure.number);
+        self.refuse_failed(failures)?;
         let _one = self.opening.lock().await;
         if let Some(credential) = self.ready() {
             return Ok(credential);
         }
-        let credential = Arc::new(self.open(vault, permit).await?);
-        self.credential.store(Some(Arc::clone(&credential)));
-        Ok(credential)
+        self.refuse_failed(failures)?;
+        let opened = match vault.open(permit).await {
+            // This is of the one permit: others may be for hosts that the secret is bound to.
+            Err(error @ OpenError::NotBound(_)) => return Err(self.refuse(&error)),
+            opened => opened.map_err(|error| self.refuse(&error)),
+        };
+        match opened.and_then(|opened| self.arm(opened)) {
+            Ok(credential) => {
+                let credential = Arc::new(credential);
+                self.credential.store(Some(Arc::clone(&credential)));
+                Ok(credential)
+            }
+            Err(refusal) => {
+                let number = failures_after(self.failure.lock().as_ref());
+                let failure = Failure { number, at: Instant::now(), refusal: refusal.clone() };
+                *self.failure.lock() = Some(failure);
+                Err(refusal)
+            }
+        }
     }
 
-    async fn open(&self, vault: &Vault, permit: &Permit) -> Result<Credential, Refusal> {
-        let opened = vault.open(permit).await.map_err(|error| self.refuse(&error))?;
+    /// Refuses with the last failure, if it came after the caller began to wait or is still fresh.
+    fn refuse_failed(&self, seen: u64) -> Result<(), Refusal> {
+        match &*self.failure.lock() {
+            Some(failure) if failure.number > seen || failure.at.elapsed() < BACK_OFF => {
+                Err(failure.refusal.clone())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn arm(&self, opened: Opened) -> Result<Credential, Refusal> {
         let (armed, echoes) = self.injector.arm(&opened).map_err(|error| self.unusable(&error))?;
         let redact = self.provider.response.redact;
         let echoes: Vec<&Echo> = echoes.iter().filter(|_| redact).collect();
@@ -229,10 +274,97 @@ impl Plan {
     }
 }
 
+fn failures_after(last: Option<&Failure>) -> u64 {
+    last.map_or(1, |failure| failure.number + 1)
+}
+
 fn users(echo: &Echo) -> Vec<&[u8]> {
     echo.basic_users.iter().map(|user| user.as_slice()).collect()
 }
 
 fn needle<'a>(echo: &'a Echo, users: &'a [&'a [u8]]) -> Needle<'a> {
     Needle { value: &echo.value, public_prefix: echo.public_prefix, basic_users: users }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use control::policy::{Facts, decide};
+    use control::rule::Path;
+    use control::secret::SecretRef;
+    use control::vault::{Opening, SecretFacts, Source};
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::request::inject::dummies::Dummies;
+    use crate::schemes::{Bounds, specs};
+
+    /// A source that takes a while to fail, as a command past its deadline does.
+    #[derive(Debug, Default)]
+    struct Failing(AtomicUsize);
+
+    impl Source for Failing {
+        fn open<'a>(&'a self, _permit: &'a Permit, secret: &'a SecretRef) -> Opening<'a, Opened> {
+            Box::pin(async move {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                Err(OpenError::MissingKey(secret.clone(), "token".to_owned()))
+            })
+        }
+
+        fn facts<'a>(&'a self, secret: &'a SecretRef) -> Opening<'a, SecretFacts> {
+            Box::pin(async { Err(OpenError::Missing(secret.clone())) })
+        }
+    }
+
+    fn served() -> Served {
+        let text = "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {name: p}\n\
+                    spec: {type: http-token, host: a.example, auth: {type: bearer, secretRef: s}}\n";
+        let loaded = control::provider::parse_text("p.yaml", text, specs()).unwrap();
+        let provider = Arc::clone(&loaded.providers[0]);
+        let injector = Injector::compile(&provider, &Arc::new(Dummies::of([])), Bounds::default()).unwrap();
+        let tls = UpstreamTls::new(Arc::new(rustls::RootCertStore::empty())).unwrap();
+        Served::new(1, MadeFrom { definition: [0; 32], version: None }, provider, injector, tls)
+    }
+
+    fn permit(served: &Served) -> Permit {
+        let facts = Facts {
+            agent: &AgentName::local(),
+            target: &Target::parse_authority("a.example:443").unwrap(),
+            provider: &served.provider,
+            method: &Method::GET,
+            path: &Path::of_uri(&"/".parse().unwrap()).unwrap(),
+            query: None,
+            headers: &HeaderMap::new(),
+        };
+        decide(&facts).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_attempt_that_failed_answers_all_who_waited_for_it() {
+        let source = Arc::new(Failing::default());
+        let (served, vault) =
+            (served(), Vault::new(vec![Arc::clone(&source) as Arc<dyn Source>], OffsetDateTime::now_utc));
+        let permit = permit(&served);
+        let start = tokio::time::Instant::now();
+        let waiting = (0..50).map(|_| served.credential(&vault, &permit));
+        for outcome in futures_util::future::join_all(waiting).await {
+            assert_eq!(outcome.unwrap_err().code, Code::Dw1004);
+        }
+        assert_eq!((source.0.load(Ordering::Relaxed), start.elapsed()), (1, Duration::from_secs(5)));
+        // The next one is answered by it too, until the back-off is over.
+        assert!(served.credential(&vault, &permit).await.is_err());
+        assert_eq!(source.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_failure_answers_those_who_waited_however_long_ago_it_was() {
+        let served = served();
+        let refusal = Refusal::new(Code::Dw1004, "gone");
+        let at = Instant::now().checked_sub(BACK_OFF * 2).unwrap();
+        *served.failure.lock() = Some(Failure { number: 3, at, refusal });
+        assert!(served.refuse_failed(2).is_err());
+        assert!(served.refuse_failed(3).is_ok());
+    }
 }

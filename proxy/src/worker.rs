@@ -29,6 +29,7 @@ use crate::listen::Listener;
 use crate::metrics::{Metrics, Raised};
 use crate::plan::Plan;
 use crate::request::scrub::Incidents;
+use crate::request::scrub::coded::Windows;
 use crate::upstream::Upstream;
 use crate::upstream::pool::Slot;
 
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) incidents: Incidents,
     pub(crate) rates: Rates,
+    /// The memory of the decoders of coded answers.
+    pub(crate) windows: Arc<Windows>,
     pub(crate) trusts: Trusts,
     pub(crate) leaves: Leaves,
     pub(crate) denied_leaves: Leaves,
@@ -165,11 +168,12 @@ impl Shared {
             leaves: Leaves::new(Arc::clone(authority), limits::count(limits.leaf_cache))?,
             denied_leaves: Leaves::new(Arc::clone(authority), limits::count(limits.denied_leaf_cache))?,
             mints: Mints::new(&limits),
-            limits,
             audit,
             metrics: Metrics::default(),
             incidents: Incidents::default(),
             rates: Rates::default(),
+            windows: Windows::new(limits.decoder_windows),
+            limits,
             trusts: Trusts::default(),
             counts: Mutex::default(),
             strangers: Arc::default(),
@@ -191,8 +195,14 @@ impl Shared {
         }
     }
 
-    /// Records what was refused, or failed, before a request could be read.
-    pub(crate) fn record_connect(&self, caller: Option<&Caller>, target: Option<&Target>, refusal: &Refusal) {
+    /// Records what was refused, or failed, before a request could be read. Gives what is answered: as everywhere,
+    /// nothing but DW5003 where it cannot be recorded.
+    pub(crate) fn record_connect(
+        &self,
+        caller: Option<&Caller>,
+        target: Option<&Target>,
+        refusal: Refusal,
+    ) -> Refusal {
         let mut entry = Entry::new(Kind::Connect, SystemTime::now());
         entry.id = Some(RequestId { conn: self.next_conn(), number: 0 });
         entry.agent = caller.map(|caller| caller.name.shared());
@@ -205,8 +215,12 @@ impl Shared {
         entry.rule.clone_from(&refusal.rule);
         self.metrics.count(audit::Verdict::Deny, Some(refusal.code));
         tracing::info!(code = %refusal.code, target = ?target, reason = %refusal.detail, "connection refused");
-        if let Err(error) = self.audit.record(entry) {
-            tracing::error!(%error, "refusal not recorded");
+        match self.audit.record(entry) {
+            Ok(()) => refusal,
+            Err(error) => {
+                tracing::error!(%error, "refusal not recorded");
+                error.refusal()
+            }
         }
     }
 
@@ -328,35 +342,57 @@ impl Trusts {
 pub(crate) async fn serve(worker: Arc<Worker>, listeners: Vec<Listener>, mut orders: watch::Receiver<Order>) {
     let accepting: Vec<_> =
         listeners.into_iter().map(|listener| tokio::spawn(accept(Arc::clone(&worker), listener))).collect();
-    let mut deadline = loop {
+    let deadline = loop {
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => worker.sweep(),
-            told = orders.changed() => match *orders.borrow_and_update() {
-                Order::Serve(_) if told.is_ok() => worker.recheck(),
-                Order::Serve(_) => break Instant::now(),
-                Order::Drain(deadline) => break deadline,
+            told = orders.changed() => match told.map(|()| *orders.borrow_and_update()) {
+                Ok(Order { drain: Some(deadline), .. }) => break deadline,
+                Ok(Order { drain: None, .. }) => worker.recheck(),
+                Err(_) => break Instant::now(),
             },
         }
     };
     for task in accepting {
         task.abort();
     }
-    worker.registry.close_if(Closing::WhenIdle, |_| true);
-    while worker.registry.len() > 0 && Instant::now() < deadline {
-        // A connection may begin its last exchange between two looks: it is told again.
-        worker.registry.close_if(Closing::WhenIdle, |_| true);
-        tokio::time::sleep(DRAIN_LOOK).await;
-        // A second signal brings the end forward.
-        if let Order::Drain(sooner) = *orders.borrow() {
-            deadline = sooner;
-        }
-    }
+    drain(&worker, orders, deadline).await;
     worker.registry.close_if(Closing::Now, |_| true);
-    tokio::task::yield_now().await;
+    // What is cut writes down what it carried, which takes no longer than its turn on this thread.
+    let end = Instant::now() + CUT;
+    while worker.registry.len() > 0 && Instant::now() < end {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// How often a draining worker looks whether all is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
+/// How long the connections that are cut at the end may take to be gone.
+const CUT: Duration = Duration::from_millis(500);
+
+/// Lets what is in flight finish. Idle limits, revocation and expiry go on meanwhile.
+async fn drain(worker: &Worker, mut orders: watch::Receiver<Order>, mut deadline: Instant) {
+    let mut swept = Instant::now();
+    worker.recheck();
+    while worker.registry.len() > 0 && Instant::now() < deadline {
+        // A connection may begin its last exchange between two looks: it is told again.
+        worker.registry.close_if(Closing::WhenIdle, |_| true);
+        tokio::select! {
+            () = tokio::time::sleep(DRAIN_LOOK) => {}
+            told = orders.changed() => match told.map(|()| *orders.borrow_and_update()) {
+                // A second signal brings the end forward.
+                Ok(order) => {
+                    deadline = order.drain.unwrap_or(deadline);
+                    worker.recheck();
+                }
+                Err(_) => return,
+            },
+        }
+        if swept.elapsed() >= SWEEP {
+            swept = Instant::now();
+            worker.sweep();
+        }
+    }
+}
 
 async fn accept(worker: Arc<Worker>, listener: Listener) {
     loop {

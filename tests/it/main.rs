@@ -48,4 +48,5 @@ mod journeys {
     mod streams;
     mod upstream_proxy;
     mod websocket;
+    mod websocket_limits;
 }

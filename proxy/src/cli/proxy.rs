@@ -10,6 +10,7 @@ use control::audit::{Destination, Durability};
 use control::cli::vault::VaultArgs;
 use control::cli::{Env, Exit, Failure};
 use control::config::Home;
+use control::provider::covers_only_metadata;
 use control::vault::directory::Directory;
 use control::vault::{Source, Vault};
 use ipnet::IpNet;
@@ -20,7 +21,6 @@ use crate::limits::Limits;
 use crate::listen::Listen;
 use crate::loader::Sources;
 use crate::process::{self, Confinement, Programs, SelfCheck};
-use crate::upstream::address::is_only_metadata;
 use crate::upstream::corporate::CorporateProxy;
 use crate::upstream::guard::Addresses;
 use crate::watch::Watched;
@@ -248,7 +248,7 @@ impl Proxy {
     }
 
     fn addresses(&self) -> Result<Addresses, Failure> {
-        if let Some(cidr) = self.allow_cidr.iter().find(|cidr| is_only_metadata(cidr)) {
+        if let Some(cidr) = self.allow_cidr.iter().find(|cidr| covers_only_metadata(cidr)) {
             return Err(usage(format!("--allow-cidr {cidr}: cloud metadata can never be reached")));
         }
         let mut addresses = Addresses { allowed: self.allow_cidr.clone(), ..Addresses::default() };

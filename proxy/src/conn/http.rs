@@ -74,7 +74,7 @@ fn note(conn: &Conn, error: &hyper::Error) {
         };
         let status = if error.is_parse_too_large() { 431 } else { 400 };
         let refusal = Refusal::new(Code::Dw2008, "the request is malformed").with_status(status);
-        conn.worker.shared.record_connect(Some(&conn.caller), target, &refusal);
+        conn.worker.shared.record_connect(Some(&conn.caller), target, refusal);
     }
 }
 

@@ -120,8 +120,10 @@ impl Life {
         let slow_head = head != 0 && now.saturating_sub(head) > limits.request_head;
         let still = now.saturating_sub(self.moved.load(Ordering::Relaxed));
         let busy = self.exchanges.load(Ordering::Relaxed) > 0;
-        // With an exchange in flight its own limits act first; this one catches a client that stopped reading.
-        let limit = if busy { limits.stream_idle + limits.upstream_first_byte } else { limits.tunnel_idle };
+        // With an exchange in flight (a WebSocket is one) its own limits act first; this one catches a client that
+        // stopped reading.
+        let exchange = (limits.stream_idle + limits.upstream_first_byte).max(limits.tunnel_idle);
+        let limit = if busy { exchange } else { limits.tunnel_idle };
         slow_head || still > limit
     }
 }

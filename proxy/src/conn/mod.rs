@@ -9,9 +9,11 @@ pub(crate) mod connect;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod passthrough;
+pub(crate) mod flow;
 pub(crate) mod plain;
 pub(crate) mod life;
 pub(crate) mod wire;
+mod turn_away;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,26 +21,25 @@ use std::time::{Duration, SystemTime};
 
 use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ::http::uri::Authority;
-use ::http::{Method, Request, Version};
+use ::http::{Request, Version};
 use bytes::BytesMut;
 use control::audit::RequestId;
 use control::refusal::{Code, Refusal};
 use control::target::Target;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::AsyncWriteExt;
 
-use crate::limits;
 use crate::plan::{Plan, Served};
+use crate::request::parse;
 use crate::request::record::Record;
 use crate::upstream::pool::Slot;
 use crate::worker::{Counts, Owner, Seat, Shared, Worker};
 use accept::{Head, NoHead};
 use connect::Verdict;
-use handshake::Failure;
 use identify::{Caller, Peer};
 use life::{Life, Registered};
 use plain::Named;
+use turn_away::{challenge, handshake_failed, turn_away};
 use wire::{Stream, Wire};
 
 /// How often a client may try to authenticate on one connection.
@@ -85,7 +86,7 @@ impl Conn {
 
     /// Opens the record of a request.
     pub(crate) fn open_record<B>(&self, request: &Request<B>) -> Record {
-        Record::open(&self.worker.shared, self.next_id(), &self.caller, request.method())
+        Record::open(&self.worker.shared, self.next_id(), &self.caller, parse::judged_method(request))
     }
 
     /// The target of a request: the tunnel's, or the one that an absolute-form request names.
@@ -176,7 +177,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, mut stream: Stream, peer: Peer) {
     drop(plan);
     let seat = match worker.seat(&caller.name) {
         Ok(seat) => seat,
-        Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), &refusal).await,
+        Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), refusal).await,
     };
     let registered = worker.registry.enter(owner);
     if head.method == "CONNECT" {
@@ -195,7 +196,7 @@ async fn first_head(worker: &Arc<Worker>, stream: &mut Stream, peer: Peer) -> Op
             Ok(head) => head,
             Err(NoHead::Closed | NoHead::Late) => return None,
             Err(NoHead::Refused(refusal)) => {
-                turn_away(worker, stream, None, &refusal).await;
+                turn_away(worker, stream, None, refusal).await;
                 return None;
             }
         };
@@ -204,9 +205,8 @@ async fn first_head(worker: &Arc<Worker>, stream: &mut Stream, peer: Peer) -> Op
             Ok(caller) => return Some((head, caller)),
             Err(refusal) => refusal,
         };
-        worker.shared.record_connect(None, None, &refusal);
         let keeps = head.rest.is_empty() && head.method == "CONNECT";
-        if !answer(stream, &refusal, keeps).await || !keeps {
+        if !challenge(worker, stream, refusal, keeps).await {
             return None;
         }
     }
@@ -225,7 +225,7 @@ async fn tunnel(
     let plan = worker.shared.plan.load_full();
     let (target, verdict) = match connect(&worker.shared, &plan, &head, &caller) {
         Ok(decided) => decided,
-        Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), &refusal).await,
+        Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), refusal).await,
     };
     if stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await.is_err() {
         return;
@@ -235,7 +235,7 @@ async fn tunnel(
     let wire = Wire::new(stream, head.rest, &registered.life);
     let conn = Conn::new(worker, caller, door, (registered, seat));
     match verdict {
-        Verdict::Passthrough(served) => passthrough(conn, &target, &served, wire).await,
+        Verdict::Passthrough(served) => passthrough::serve(conn, &target, &served, wire).await,
         Verdict::Plain => plain_inside(conn, target, wire).await,
         Verdict::Intercept => intercept(conn, target, wire, false).await,
         Verdict::Denied(_) => intercept(conn, target, wire, true).await,
@@ -285,94 +285,4 @@ async fn plain_inside(mut conn: Conn, target: Target, wire: Wire) {
         (*authority, *default_port) = (own, 80);
     }
     http::serve(Arc::new(conn), wire, false).await;
-}
-
-async fn passthrough(conn: Conn, target: &Target, served: &Served, mut wire: Wire) {
-    let shared = &conn.worker.shared;
-    let mut record = Record::open(shared, conn.next_id(), &conn.caller, &Method::CONNECT).of_tunnel();
-    record.target(target);
-    record.provider(served);
-    if let Err(refusal) = record.passed_through() {
-        return shared.record_connect(Some(&conn.caller), Some(target), &refusal);
-    }
-    let outcome = async {
-        let hello = passthrough::hello(&mut wire, target, &shared.limits).await?;
-        let upstream = conn.worker.upstream.tunnel(target, &served.provider).await?;
-        Ok((hello, upstream))
-    };
-    match outcome.await {
-        Err(refusal) => record.refused(&refusal),
-        Ok((hello, upstream)) => {
-            let carrying = passthrough::carry(wire, upstream, hello, &shared.limits);
-            if let Some(carried) = life::until_closed(&conn.life, carrying).await {
-                record.received(carried.up);
-                record.sent(carried.down);
-            }
-        }
-    }
-}
-
-fn handshake_failed(conn: &Conn, target: &Target, failure: Failure) {
-    let shared = &conn.worker.shared;
-    let code = match failure {
-        Failure::NotTls => Code::Dw2003,
-        Failure::Untrusted if shared.trusts.elsewhere(&conn.caller.name, target) => Code::Dw2002,
-        Failure::Untrusted => Code::Dw2001,
-        Failure::ClosedAfterCertificate if shared.trusts.elsewhere(&conn.caller.name, target) => Code::Dw2002,
-        Failure::ClosedAfterCertificate | Failure::Broken | Failure::Late => return,
-    };
-    tracing::warn!(agent = %conn.caller.name, host = %target.host, %code, "tls with the agent failed");
-    shared.record_connect(Some(&conn.caller), Some(target), &Refusal::new(code, code.entry().title));
-}
-
-/// Refuses before there is a tunnel: records, answers, closes.
-async fn turn_away(
-    worker: &Arc<Worker>,
-    stream: &mut Stream,
-    head: Option<(&Head, &Caller)>,
-    refusal: &Refusal,
-) {
-    let target = head.and_then(|(head, _)| Target::parse_authority(&head.target).ok());
-    worker.shared.record_connect(head.map(|(_, caller)| caller), target.as_ref(), refusal);
-    answer(stream, refusal, false).await;
-}
-
-/// The code goes into the reason phrase too: of a refused CONNECT that is all that most clients show.
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refusal: &Refusal, keeps: bool) -> bool {
-    let entry = refusal.code.entry();
-    let connection = if keeps { "keep-alive" } else { "close" };
-    let challenge =
-        if refusal.status == 407 { "Proxy-Authenticate: Basic realm=\"doorward\"\r\n" } else { "" };
-    let body = format!("doorward {}: {}. {}\n", entry.name, refusal.detail, entry.hint);
-    let head = format!(
-        "HTTP/1.1 {} {} {}\r\n{challenge}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nProxy-Status: doorward; details=\"{}\"\r\nConnection: {connection}\r\n\r\n{body}",
-        refusal.status,
-        entry.name,
-        entry.title,
-        body.len(),
-        entry.name,
-    );
-    let sent = stream.write_all(head.as_bytes()).await.is_ok();
-    if !keeps {
-        linger(stream).await;
-    }
-    sent
-}
-
-/// Closes so that the client can read the answer: unread bytes at close would make the kernel send RST and drop it.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut rest = [0_u8; 1024];
-    let drain = async {
-        for _ in 0..64 {
-            if !matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {
-                break;
-            }
-        }
-    };
-    // Past the deadline the client has had its time to read.
-    drop(timeout(limits::LINGER, drain).await);
 }

@@ -3,25 +3,56 @@
 //! The ClientHello is read first: its SNI has to be the CONNECT host, or there has to be none for an address literal.
 //! Anything else closes without a dial, so a tunnel to one host cannot be used to reach another behind the same address.
 
-use std::time::Duration;
+use std::pin::pin;
 
 use control::refusal::{Code, Refusal};
 use control::target::Target;
+use http::Method;
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::flow::{Direction, Flow, Passed};
 use super::handshake::mismatch;
+use super::wire::Wire;
+use super::{Conn, life};
 use crate::limits::{self, Limits};
+use crate::plan::Served;
+use crate::request::record::Record;
 
-/// How much is read at once in either direction.
-const CHUNK: usize = 16 * 1024;
 /// The longest ClientHello: a record carries 16 KiB, and post-quantum shares and tickets need a few of these at most.
 const HELLO_MAX: usize = 64 * 1024;
 
+/// Serves a tunnel that is passed through, until it ends or has to.
+pub(super) async fn serve(conn: Conn, target: &Target, served: &Served, mut wire: Wire) {
+    let shared = &conn.worker.shared;
+    let mut record = Record::open(shared, conn.next_id(), &conn.caller, &Method::CONNECT).of_tunnel();
+    record.target(target);
+    record.provider(served);
+    if let Err(refusal) = record.passed_through() {
+        shared.record_connect(Some(&conn.caller), Some(target), refusal);
+        return;
+    }
+    let limits = &shared.limits;
+    let flow = Flow::new(limits::time(limits.tunnel_idle), limits::time(limits.tunnel_write));
+    let passing = async {
+        let first = hello(&mut wire, target, limits).await?;
+        let upstream = conn.worker.upstream.tunnel(target, &served.provider).await?;
+        carry(wire, upstream, first, &flow).await;
+        Ok(())
+    };
+    match life::until_closed(&conn.life, record.while_lasting(passing)).await {
+        Some(Err(refusal)) => drop(record.refused(refusal)),
+        Some(Ok(())) => {}
+        None => tracing::debug!("tunnel closed before its end"),
+    }
+    record.received(flow.carried(Direction::Up));
+    record.sent(flow.carried(Direction::Down));
+}
+
 /// Reads the ClientHello and refuses it unless it is for the target. Gives the bytes back: they belong to the upstream.
-pub(crate) async fn hello<S: AsyncRead + Unpin>(
+async fn hello<S: AsyncRead + Unpin>(
     stream: &mut S,
     target: &Target,
     limits: &Limits,
@@ -61,57 +92,21 @@ fn not_tls() -> Refusal {
     Refusal::new(Code::Dw2003, "what came in the tunnel is not TLS")
 }
 
-/// How many bytes went each way.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Carried {
-    pub(crate) up: u64,
-    pub(crate) down: u64,
-}
-
 /// Carries bytes both ways until both sides ended, one failed, or nothing moved for too long.
-pub(crate) async fn carry<S>(agent: S, upstream: TcpStream, first: Vec<u8>, limits: &Limits) -> Carried
+async fn carry<S>(agent: S, upstream: TcpStream, first: Vec<u8>, flow: &Flow)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let idle = limits::time(limits.tunnel_idle);
     let (agent_read, agent_write) = tokio::io::split(agent);
     let (upstream_read, mut upstream_write) = upstream.into_split();
-    let mut carried = Carried { up: first.len() as u64, down: 0 };
-    if timeout(idle, upstream_write.write_all(&first)).await.is_ok_and(|wrote| wrote.is_ok()) {
-        let moves = Moves::default();
-        tokio::join!(
-            one_way(agent_read, upstream_write, idle, &moves, &mut carried.up),
-            one_way(upstream_read, agent_write, idle, &moves, &mut carried.down),
-        );
-    }
-    carried
-}
-
-/// Counts movements in either direction: a download keeps its silent upload direction alive.
-#[derive(Debug, Default)]
-struct Moves(std::sync::atomic::AtomicU64);
-
-async fn one_way<R, W>(mut from: R, mut to: W, idle: Duration, moves: &Moves, carried: &mut u64)
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let relaxed = std::sync::atomic::Ordering::Relaxed;
-    let mut chunk = vec![0_u8; CHUNK];
-    loop {
-        let before = moves.0.load(relaxed);
-        let count = match timeout(idle, from.read(&mut chunk)).await {
-            Err(_) if moves.0.load(relaxed) != before => continue,
-            Err(_) | Ok(Err(_) | Ok(0)) => break,
-            Ok(Ok(count)) => count,
-        };
-        let bytes = chunk.get(..count).unwrap_or_default();
-        if !matches!(timeout(idle, to.write_all(bytes)).await, Ok(Ok(()))) {
-            break;
+    if flow.give(&mut upstream_write, &first, Direction::Up).await {
+        let mut up = pin!(flow.pass(agent_read, upstream_write, Direction::Up));
+        let mut down = pin!(flow.pass(upstream_read, agent_write, Direction::Down));
+        // A side that takes nothing any more ends it; one that has no more to say may still listen.
+        tokio::select! {
+            Passed::Whole = &mut up => drop(down.await),
+            Passed::Whole = &mut down => drop(up.await),
+            else => {}
         }
-        moves.0.fetch_add(1, relaxed);
-        *carried += count as u64;
     }
-    // The other side learns of the end; if it cannot be told it is gone already.
-    to.shutdown().await.ok();
 }

@@ -80,7 +80,8 @@ limits! {
     upstream_first_byte "upstream-first-byte" Time 300_000 [10, 86_400_000] "from the request to the answer's head: language models think long";
     stream_idle "stream-idle" Time 300_000 [10, 86_400_000] "a body in which nothing moves";
     pool_idle "pool-idle" Time 30_000 [10, 3_600_000] "an upstream connection without a request: most servers close after 60 s";
-    tunnel_idle "tunnel-idle" Time 600_000 [10, 86_400_000] "a tunnel without a request, or a WebSocket without a byte";
+    tunnel_idle "tunnel-idle" Time 600_000 [10, 86_400_000] "a tunnel without a request, or one that is passed through or a WebSocket without a byte either way";
+    tunnel_write "tunnel-write" Time 60_000 [10, 3_600_000] "a write into a WebSocket, or into a tunnel that is passed through, of which nothing is taken";
     expect_wait "expect-wait" Time 1_000 [1, 60_000] "how long a body waits for the upstream's 100 (RFC 9110 section 10.1.1)";
     header_bytes "header-bytes" Size 65_536 [8_192, 1_048_576] "a message head, either way";
     header_fields "header-fields" Count 100 [10, 1_000] "fields of a message head, either way";
@@ -107,6 +108,7 @@ limits! {
     audit_open_after "audit-open-after" Time 5_000 [100, 600_000] "an exchange that lasts longer writes an `open` line first";
     decoded_bytes "decoded-bytes" Size 67_108_864 [1_024, 4_294_967_296] "a coded answer, decoded";
     decoded_ratio "decoded-ratio" Count 100 [2, 100_000] "decoded to coded bytes";
+    decoder_windows "decoder-windows" Size 536_870_912 [16_777_216, 68_719_476_736] "what the decoders of all coded answers in flight look back at together";
     drain "drain" Time 30_000 [0, 86_400_000] "what is in flight at SIGTERM";
 }
 

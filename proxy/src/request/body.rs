@@ -237,12 +237,6 @@ impl UpstreamBody {
         this
     }
 
-    /// A body on a connection that belongs to no pool.
-    pub(crate) fn alone(body: Incoming, progress: Arc<Progress>, idle: Duration) -> Self {
-        let idle = Idle { limit: idle, timer: None, last: Instant::now(), sent: progress.sent() };
-        Self { body, lease: None, progress, idle }
-    }
-
     /// The exchange is over; the connection is kept only if the request went out whole as well.
     fn end(&mut self) {
         if let Some(lease) = self.lease.take()

@@ -1,34 +1,108 @@
-//! Stage 7: policy's permit, then the agent's and the provider's limits.
+//! Stage 7: policy's permit, by a request that is cleaned of all that does not go upstream; then the provider's rate.
 
+use control::agent::AgentName;
 use control::policy::{Facts, Permit, decide};
 use control::refusal::Refusal;
+use control::rule::Path;
 use control::target::Target;
 
 use super::parse::Parsed;
 use crate::conn::identify::Caller;
 use crate::limits::rate::Rates;
 use crate::plan::Served;
+use crate::schemes::Head;
 
-/// Asks policy; an allowed request then takes its place in the provider's rate.
+/// Asks policy.
 pub(crate) fn permit(
     served: &Served,
     caller: &Caller,
     target: &Target,
-    parsed: &Parsed,
-    rates: &Rates,
+    parsed: &mut Parsed,
 ) -> Result<Permit, Refusal> {
-    let facts = Facts {
-        agent: &caller.name,
+    judged(served, &caller.name, target, &mut parsed.head, &parsed.path)
+}
+
+fn judged(
+    served: &Served,
+    agent: &AgentName,
+    target: &Target,
+    head: &mut Head,
+    path: &Path,
+) -> Result<Permit, Refusal> {
+    // First, or a header that the upstream never sees could decide what the request is taken for.
+    served.injector.clean(target, &mut head.headers);
+    decide(&Facts {
+        agent,
         target,
         provider: &served.provider,
-        method: &parsed.head.method,
-        path: &parsed.path,
-        query: parsed.head.target.query(),
-        headers: &parsed.head.headers,
-    };
-    let permit = decide(&facts)?;
-    if let Some(per_minute) = served.provider.limits.requests_per_minute {
-        rates.take(&served.provider, &caller.name, per_minute)?;
+        method: &head.method,
+        path,
+        query: head.target.query(),
+        headers: &head.headers,
+    })
+}
+
+/// Takes the request's place in the provider's rate; last of all, so that no request is counted that something else
+/// refuses.
+pub(crate) fn rate(served: &Served, caller: &Caller, rates: &Rates) -> Result<(), Refusal> {
+    match served.provider.limits.requests_per_minute {
+        Some(per_minute) => rates.take(&served.provider, &caller.name, per_minute),
+        None => Ok(()),
     }
-    Ok(permit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use control::types::{Actions, Ask, Clarity, Resolved, Resource, TypeSpec};
+
+    use super::*;
+    use crate::plan::MadeFrom;
+    use crate::request::inject::{Dummies, Injector};
+    use crate::schemes::conformance::request;
+    use crate::schemes::{Bounds, specs};
+    use crate::upstream::tls::UpstreamTls;
+
+    /// A type that takes a request for what its headers say.
+    static READS_HEADERS: TypeSpec = TypeSpec {
+        name: "reads-headers",
+        summary: "",
+        hosts: &[],
+        auth: &[],
+        actions: Actions::None,
+        scope: None,
+        verify: None,
+        resolve: by_header,
+    };
+
+    fn by_header<'a>(ask: &Ask<'a>) -> Resolved<'a> {
+        let seen: Vec<_> = ask.headers.keys().map(http::HeaderName::as_str).collect();
+        Resolved { action: seen.join(" ").into(), resource: Resource::None, clarity: Clarity::Clear }
+    }
+
+    fn served() -> Served {
+        let text = "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {name: p}\n\
+                    spec: {type: http-token, host: a.example, auth: {type: bearer, secretRef: s}}\n";
+        let mut provider = {
+            let loaded = control::provider::parse_text("p.yaml", text, specs()).unwrap();
+            Arc::clone(&loaded.providers[0])
+        };
+        Arc::get_mut(&mut provider).unwrap().kind = &READS_HEADERS;
+        let injector = Injector::compile(&provider, &Arc::new(Dummies::of([])), Bounds::default()).unwrap();
+        let tls = UpstreamTls::new(Arc::new(rustls::RootCertStore::empty())).unwrap();
+        Served::new(1, MadeFrom { definition: [0; 32], version: None }, provider, injector, tls)
+    }
+
+    #[test]
+    fn rules_see_no_header_that_does_not_go_upstream() {
+        let mut head = request(
+            "GET /\nconnection: x-action, close\nx-action: read\nproxy-action: read\nkeep-alive: 1\n\
+             x-http-method-override: GET\nte: gzip\nx-kept: 1",
+        );
+        let target = Target::parse_authority("a.example:443").unwrap();
+        let path = Path::of_uri(&"/".parse().unwrap()).unwrap();
+        let permit = judged(&served(), &AgentName::local(), &target, &mut head, &path).unwrap();
+        assert_eq!(permit.trace().action.as_deref(), Some("x-kept"));
+    }
 }

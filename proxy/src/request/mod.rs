@@ -37,8 +37,8 @@ pub(crate) async fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> Respon
         Ok(Outcome::Answer(answered)) => answer::recorded(answered, record),
         Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
         Err(refusal) => {
-            record.refused(&refusal);
             conn.end_after(&refusal, version);
+            let refusal = record.refused(refusal);
             answer::refused(&refusal, dialect, version, record)
         }
     }
@@ -62,15 +62,16 @@ async fn journey(
     conn.recheck(&plan)?;
     let named = conn.named(&request)?;
     record.target(&named.target);
-    let parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
+    let mut parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
     record.path(&parsed.path);
     conn.refuse_if_mismatched()?;
     named.refuse_unrouted_plain_http(&plan, &conn.caller)?;
     let served = select::route(&plan, &named.target, &conn.caller)?;
     record.provider(&served);
     named.refuse_plain_http(&served)?;
-    let permit = decide::permit(&served, &conn.caller, &named.target, &parsed, &shared.rates)?;
+    let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
+    decide::rate(&served, &conn.caller, &shared.rates)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
     let mut signed = inject::credential(&plan, &served, &permit, ready, shared).await?;
@@ -79,7 +80,7 @@ async fn journey(
     let way = Way::of(conn, &served, &named, &slot);
     let search = signed.used.as_mut().map(|used| used.search.take());
     if let Some(agent) = signed.upgrade.take() {
-        return upgrade::handshake(&way, signed, agent, search, &served, held).await;
+        return upgrade::handshake(&way, signed, agent, search, &served, held, record).await;
     }
     let answer = send::upstream(&way, signed, record).await?;
     let response = answer::scrub(answer, search, &served, &shared.limits)?;

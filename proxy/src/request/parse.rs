@@ -48,6 +48,7 @@ pub(crate) fn request(
     refuse_ambiguous(request.headers(), limits)?;
     let upgrade = upgrade(&request)?;
     refuse_method(request.method(), upgrade)?;
+    let method = judged_method(&request).clone();
     let sent = match request.uri().path_and_query() {
         // `OPTIONS *` asks about the server, which no path rule covers.
         Some(sent) if sent.as_str() != "*" => sent.clone(),
@@ -60,10 +61,22 @@ pub(crate) fn request(
     let canonical = if path.is_rewritten() { rewritten(&path, sent.query())? } else { sent };
     let on_upgrade = upgrade.map(|_| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    // Rules see what the upstream will get: a WebSocket handshake is a GET there, whatever the agent's protocol calls it.
-    let method = if upgrade == Some(Upgrade::Http2) { Method::GET } else { parts.method };
     let head = Head { method, target: canonical, headers: parts.headers };
     Ok(Parsed { head, path, body, upgrade, on_upgrade })
+}
+
+/// The method that rules see and records show, which is the one that the upstream will get: a WebSocket handshake is a GET
+/// there, whatever the agent's protocol calls it.
+pub(crate) fn judged_method<B>(request: &Request<B>) -> &Method {
+    if request.method() == Method::CONNECT && is_websocket_over_http2(request) {
+        return &Method::GET;
+    }
+    request.method()
+}
+
+fn is_websocket_over_http2<B>(request: &Request<B>) -> bool {
+    let protocol = request.extensions().get::<hyper::ext::Protocol>();
+    protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"))
 }
 
 /// The canonical path with the query as it came.
@@ -141,8 +154,8 @@ fn refuse_ambiguous(headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal>
 
 /// What kind of upgrade is asked for; anything but WebSocket is no upgrade (its header is removed as hop-by-hop).
 fn upgrade(request: &Request<Incoming>) -> Result<Option<Upgrade>, Refusal> {
-    if let Some(protocol) = request.extensions().get::<hyper::ext::Protocol>() {
-        let is_websocket = protocol.as_str().eq_ignore_ascii_case("websocket");
+    if request.extensions().get::<hyper::ext::Protocol>().is_some() {
+        let is_websocket = is_websocket_over_http2(request);
         return if is_websocket { Ok(Some(Upgrade::Http2)) } else { Err(refuse_connect()) };
     }
     let asks = request.version() == Version::HTTP_11

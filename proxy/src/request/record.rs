@@ -5,6 +5,7 @@
 //! answered unrecorded. Bytes are counted here, and metrics follow from the same record.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -134,8 +135,10 @@ impl Record {
         self.entry.code = Some(Code::Dw1006);
     }
 
-    /// The request was refused, or failed after it was let through.
-    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+    /// The request was refused, or failed after it was let through. Gives what the agent is told: where nothing can be
+    /// recorded, nothing is said but that (invariant 9), or an agent that fills the audit could probe unseen.
+    pub(crate) fn refused(&mut self, refusal: Refusal) -> Refusal {
+        let refusal = if self.place.is_some() { refusal } else { unrecorded() };
         let failed = self.entry.verdict.is_some()
             && !matches!(refusal.code, Code::Dw1007 | Code::Dw1008 | Code::Dw1009);
         self.entry.verdict = Some(if failed { Verdict::Error } else { Verdict::Deny });
@@ -145,6 +148,7 @@ impl Record {
         if let Some(rule) = &refusal.rule {
             self.entry.rule = Some(Arc::clone(rule));
         }
+        refusal
     }
 
     /// The answer could not be finished.
@@ -167,6 +171,18 @@ impl Record {
     /// From when on the exchange is one that lasts.
     pub(crate) fn lasts_from(&self) -> tokio::time::Instant {
         (self.start + crate::limits::time(self.shared.limits.audit_open_after)).into()
+    }
+
+    /// Does a part of the exchange; if the exchange lasts meanwhile, its `open` line is written.
+    pub(crate) async fn while_lasting<F: Future>(&mut self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep_until(self.lasts_from()) => {}
+        }
+        self.note_lasting();
+        work.await
     }
 
     /// An exchange that lasts writes an `open` line first; called as the body moves.
@@ -203,6 +219,6 @@ impl Drop for Record {
     }
 }
 
-fn unrecorded() -> Refusal {
+pub(crate) fn unrecorded() -> Refusal {
     Refusal::new(Code::Dw5003, "the audit cannot take another record")
 }

@@ -58,6 +58,12 @@ impl<'a> Way<'a> {
             authority: &named.authority,
         }
     }
+
+    /// How long the answer's head may take.
+    pub(super) fn patience(&self) -> Duration {
+        let own = self.peer.provider.limits.timeout;
+        own.unwrap_or(limits::time(self.limits.upstream_first_byte))
+    }
 }
 
 /// A request with its credential on it, ready to be sent.
@@ -83,7 +89,7 @@ pub(crate) struct Used {
 
 /// Sends the request and waits for the answer's head.
 pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record) -> Result<Answer, Refusal> {
-    let limit = way.peer.provider.limits.timeout.unwrap_or(limits::time(way.limits.upstream_first_byte));
+    let limit = way.patience();
     let mut draft = Draft { head: signed.head, body: Some(signed.body), progress: signed.progress };
     let mut retried = false;
     loop {
@@ -161,15 +167,20 @@ impl Draft {
         *request.uri_mut() = Uri::from_parts(uri)
             .map_err(|_| Refusal::new(Code::Dw2008, "the request target cannot be sent"))?;
         *request.headers_mut() = headers;
-        let progress = Arc::clone(&self.progress);
-        progress.allow_interim(way.limits.interim_answers);
-        hyper::ext::on_informational(&mut request, move |interim| progress.note_interim(interim.status()));
+        count_interim(&mut request, &self.progress, way.limits);
         Ok(request)
     }
 }
 
+/// Has the interim answers to a request counted.
+pub(super) fn count_interim(request: &mut Request<RequestBody>, progress: &Arc<Progress>, limits: &Limits) {
+    let progress = Arc::clone(progress);
+    progress.allow_interim(limits.interim_answers);
+    hyper::ext::on_informational(request, move |interim| progress.note_interim(interim.status()));
+}
+
 /// Waits for the head. Slow uploads are not cut: the time runs anew as long as the body moves.
-async fn exchange(
+pub(super) async fn exchange(
     lease: &mut Lease,
     request: Request<RequestBody>,
     progress: &Progress,
@@ -226,7 +237,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn closed() -> Refusal {
+pub(super) fn closed() -> Refusal {
     Refusal::new(Code::Dw2006, "connect: the upstream closed the connection")
 }
 

@@ -1,15 +1,16 @@
 //! WebSocket: the agent's handshake over h1 or h2 becomes an h1 upgrade upstream, on a connection of its own.
 //!
 //! Nothing is forwarded past the upgrade before a valid 101 (RFC 6455 section 4.1: status, Upgrade, Connection, accept
-//! value); a 101 with a wrong accept value is DW2010. The upstream's frames are read, so that echoes are masked in their
-//! payloads; broken frames end the connection with 1002.
+//! value); a 101 with a wrong accept value is DW2010. The connection counts in the pool's limits, and its handshake has
+//! the limits of every request. What comes after it is [`carry`]'s.
+
+mod carry;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use control::refusal::{Code, Refusal};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
@@ -17,12 +18,8 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use hyper::upgrade::OnUpgrade;
 use sha1::{Digest, Sha1};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout};
 
 use super::Outcome;
 use super::answer::{self, Answered, Body, Held};
@@ -31,19 +28,16 @@ use super::parse::Upgrade;
 use super::record::Record;
 use super::scrub::frames::FrameScrubber;
 use super::scrub::{self, Search};
-use super::send::{Signed, Way};
+use super::send::{self, Signed, Way};
 use crate::conn::Conn;
-use crate::conn::life;
+use crate::conn::flow::Flow;
 use crate::limits;
 use crate::plan::Served;
-use crate::upstream::Link;
-use crate::upstream::guard::late;
-use crate::upstream::tls::Offer;
+use crate::upstream::pool::{Lease, SendError};
+use carry::Carrier;
 
 /// RFC 6455 section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// How much is read at once in either direction.
-const CHUNK: usize = 16 * 1024;
 
 /// A handshake that the upstream agreed to; nothing was forwarded yet.
 pub(crate) struct WebSocket {
@@ -52,6 +46,7 @@ pub(crate) struct WebSocket {
     agent: OnUpgrade,
     upstream: OnUpgrade,
     scrubber: Option<FrameScrubber>,
+    lease: Lease,
     held: Held,
 }
 
@@ -63,13 +58,14 @@ pub(super) async fn handshake(
     search: Option<Option<Search>>,
     served: &Served,
     held: Held,
+    record: &mut Record,
 ) -> Result<Outcome, Refusal> {
     let key = websocket_key(&mut signed.head.headers)?;
     if matches!(search, Some(Some(_))) {
         // Compressed payloads could not be searched.
         signed.head.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     }
-    let answer = ask(way, &mut signed).await?;
+    let (answer, lease) = ask(way, &mut signed, record).await?;
     if kind == Upgrade::Http2 && answer.status().is_success() {
         // To an extended CONNECT this would say that the stream is a WebSocket from here on.
         return Err(Refusal::new(
@@ -79,7 +75,7 @@ pub(super) async fn handshake(
     }
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let idle = limits::time(way.limits.stream_idle);
-        let answer = answer.map(|body| UpstreamBody::alone(body, Arc::clone(&signed.progress), idle));
+        let answer = answer.map(|body| UpstreamBody::new(body, lease, Arc::clone(&signed.progress), idle));
         let response = answer::scrub(answer, search, served, way.limits)?;
         return Ok(Outcome::Answer(Answered { response, held }));
     }
@@ -93,37 +89,33 @@ pub(super) async fn handshake(
     }
     let scrubber = search.map(FrameScrubber::new);
     let upstream = hyper::upgrade::on(answer);
-    Ok(Outcome::WebSocket(Box::new(WebSocket { kind, headers, agent, upstream, scrubber, held })))
+    Ok(Outcome::WebSocket(Box::new(WebSocket { kind, headers, agent, upstream, scrubber, lease, held })))
 }
 
-async fn ask(way: &Way<'_>, signed: &mut Signed) -> Result<Response<Incoming>, Refusal> {
-    let request = request(way, signed)?;
-    let mut sender = connect(way).await?;
-    let limit = limits::time(way.limits.upstream_first_byte);
-    match timeout(limit, sender.send_request(request)).await {
-        Err(_) => Err(late("first byte", limit)),
-        Ok(Err(error)) => Err(super::send::broken(&error)),
-        Ok(Ok(answer)) => Ok(answer),
+async fn ask(
+    way: &Way<'_>,
+    signed: &mut Signed,
+    record: &mut Record,
+) -> Result<(Response<Incoming>, Lease), Refusal> {
+    let mut request = request(way, signed)?;
+    send::count_interim(&mut request, &signed.progress, way.limits);
+    let mut lease = way.slot.alone(way.upstream, way.peer).await?;
+    match send::exchange(&mut lease, request, &signed.progress, way.patience(), record).await? {
+        Ok(answer) => Ok((answer, lease)),
+        Err(SendError::Unsent(_)) => Err(send::closed()),
+        Err(SendError::Broken(error)) => Err(send::broken(&error)),
     }
 }
 
 /// Gives the agent its agreement and carries the stream from then on.
 pub(crate) fn begin(conn: &Arc<Conn>, socket: WebSocket, mut record: Record) -> Response<Body> {
-    let WebSocket { kind, mut headers, agent, upstream, scrubber, held } = socket;
+    let WebSocket { kind, mut headers, agent, upstream, scrubber, lease, held } = socket;
     let status = agreed(kind, &mut headers);
     record.answered(status);
-    let idle = limits::time(conn.worker.shared.limits.tunnel_idle);
-    let carrier = Carrier {
-        agent,
-        upstream,
-        scrubber,
-        idle,
-        conn: Arc::clone(conn),
-        record,
-        up: 0,
-        down: 0,
-        _held: held,
-    };
+    let limits = &conn.worker.shared.limits;
+    let flow = Flow::new(limits::time(limits.tunnel_idle), limits::time(limits.tunnel_write));
+    let conn = Arc::clone(conn);
+    let carrier = Carrier { agent, upstream, scrubber, flow, conn, record, _held: (held, lease) };
     tokio::spawn(carrier.run());
     answer::bare(status, headers)
 }
@@ -158,27 +150,6 @@ fn request(way: &Way<'_>, signed: &mut Signed) -> Result<Request<RequestBody>, R
     Ok(request)
 }
 
-async fn connect(way: &Way<'_>) -> Result<http1::SendRequest<RequestBody>, Refusal> {
-    match way.upstream.connect(way.peer, Offer::Http1).await? {
-        Link::Plain(stream) => speak(stream).await,
-        Link::Tls(stream) => speak(stream).await,
-    }
-}
-
-async fn speak<S>(stream: S) -> Result<http1::SendRequest<RequestBody>, Refusal>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, conn) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| super::send::broken(&error))?;
-    tokio::spawn(async move {
-        if let Err(error) = conn.with_upgrades().await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(sender)
-}
-
 /// RFC 6455 section 4.1, the client's checks.
 fn refuse_false(headers: &HeaderMap, key: &HeaderValue) -> Result<(), Refusal> {
     let is = |name, value: &str| {
@@ -211,100 +182,4 @@ fn agreed(kind: Upgrade, headers: &mut HeaderMap) -> StatusCode {
             StatusCode::OK
         }
     }
-}
-
-/// Carries a WebSocket once both sides agreed, until one ends, nothing moves, or the connection has to close.
-struct Carrier {
-    agent: OnUpgrade,
-    upstream: OnUpgrade,
-    /// `None`: nothing was injected, so there is nothing to mask.
-    scrubber: Option<FrameScrubber>,
-    idle: Duration,
-    /// Keeps the agent's connection registered for as long as the stream lives.
-    conn: Arc<Conn>,
-    record: Record,
-    up: u64,
-    down: u64,
-    _held: Held,
-}
-
-impl Carrier {
-    async fn run(mut self) {
-        let conn = Arc::clone(&self.conn);
-        if life::until_closed(&conn.life, self.carry()).await.is_none() {
-            tracing::debug!("websocket closed with its connection");
-        }
-        self.record.received(self.up);
-        self.record.sent(self.down);
-    }
-
-    async fn carry(&mut self) {
-        let (Ok(agent), Ok(upstream)) = tokio::join!(&mut self.agent, &mut self.upstream) else { return };
-        let (agent_read, agent_write) = tokio::io::split(TokioIo::new(agent));
-        let (upstream_read, upstream_write) = tokio::io::split(TokioIo::new(upstream));
-        let scrubber = self.scrubber.take();
-        let record = &mut self.record;
-        let lasting = async {
-            tokio::time::sleep_until(record.lasts_from()).await;
-            record.note_lasting();
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = plain(agent_read, upstream_write, self.idle, &mut self.up) => {}
-            () = masked(upstream_read, agent_write, scrubber, self.idle, &mut self.down) => {}
-            () = lasting => {}
-        }
-    }
-}
-
-async fn plain<R, W>(mut from: R, mut to: W, idle: Duration, carried: &mut u64)
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let mut chunk = BytesMut::with_capacity(CHUNK);
-    while let Ok(Ok(count @ 1..)) = timeout(idle, from.read_buf(&mut chunk)).await {
-        if to.write_all(&chunk.split()).await.is_err() || to.flush().await.is_err() {
-            return;
-        }
-        *carried += count as u64;
-        chunk.reserve(CHUNK);
-    }
-    // The other side learns of the end; if it cannot be told it is gone already.
-    to.shutdown().await.ok();
-}
-
-type Half<T> = tokio::io::WriteHalf<TokioIo<T>>;
-
-async fn masked<R>(
-    mut from: R,
-    mut to: Half<Upgraded>,
-    scrubber: Option<FrameScrubber>,
-    idle: Duration,
-    carried: &mut u64,
-) where
-    R: AsyncRead + Unpin,
-{
-    let Some(mut scrubber) = scrubber else { return plain(from, to, idle, carried).await };
-    let mut chunk = BytesMut::with_capacity(CHUNK);
-    loop {
-        let wait = scrubber.deadline().map_or(idle, |at| at.saturating_duration_since(Instant::now()));
-        let released = match timeout(wait, from.read_buf(&mut chunk)).await {
-            Err(_) if scrubber.deadline().is_some() => Err(scrubber.expire()),
-            Err(_) | Ok(Err(_) | Ok(0)) => break,
-            Ok(Ok(_)) => scrubber.push(chunk.split().freeze(), Instant::now()),
-        };
-        let Ok(released) = released else {
-            // RFC 6455 section 7.4.1: 1002, protocol error.
-            to.write_all(&[0x88, 0x02, 0x03, 0xea]).await.ok();
-            break;
-        };
-        if to.write_all(&released).await.is_err() || to.flush().await.is_err() {
-            return;
-        }
-        *carried += released.len() as u64;
-        chunk.reserve(CHUNK);
-    }
-    // As in `plain`.
-    to.shutdown().await.ok();
 }

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ipnet::IpNet;
+use control::provider::METADATA_ADDRESSES;
 
 /// Why an address is not dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,29 +49,8 @@ pub(crate) fn is_metadata_name(name: &str) -> bool {
     )
 }
 
-/// Whether a CIDR holds nothing but metadata addresses, so that listing it is a mistake.
-pub(crate) fn is_only_metadata(cidr: &IpNet) -> bool {
-    let single = matches!((cidr.addr(), cidr.prefix_len()), (IpAddr::V4(_), 32) | (IpAddr::V6(_), 128));
-    single && is_metadata(&cidr.addr())
-}
-
 fn is_metadata(ip: &IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => matches!(
-            ip.octets(),
-            [169, 254, 169, 254]
-                | [169, 254, 170, 2 | 23]
-                | [168, 63, 129, 16]
-                | [100, 100, 100, 200]
-                | [192, 0, 0, 192]
-        ),
-        IpAddr::V6(ip) => {
-            matches!(
-                ip.segments(),
-                [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
-            )
-        }
-    }
+    METADATA_ADDRESSES.contains(ip)
 }
 
 /// A listener on the unspecified address is reached by every address of this host; those are never public ones for a sidecar.
@@ -147,6 +126,8 @@ fn embedded(ip: IpAddr) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use ipnet::IpNet;
+
     use super::*;
 
     fn verdict(ip: &str, listed: &[&str]) -> Result<(), Refused> {
@@ -227,8 +208,6 @@ mod tests {
         ] {
             assert_eq!(verdict(ip, &["0.0.0.0/0", "::/0"]), Err(Refused::Metadata), "{ip}");
         }
-        assert!(is_only_metadata(&"169.254.169.254/32".parse().unwrap()));
-        assert!(!is_only_metadata(&"169.254.0.0/16".parse().unwrap()));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! their slot up to the peer's limit. Everything is bounded, and a request waits for a place no longer than
 //! `upstream-wait`.
 
+mod alone;
+
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use super::tls::Offer;
 use super::{Link, Peer, Upstream};
 use crate::limits::{self, Limits};
 use crate::request::body::RequestBody;
+use alone::Alone;
 
 /// The connections of one identity.
 #[derive(Debug, Default)]
@@ -41,6 +44,8 @@ struct State {
     shared: Vec<Arc<Shared>>,
     open: usize,
     dialling: usize,
+    /// Connections that are not pooled, from before their dial.
+    alone: usize,
     in_flight: usize,
     speaks: Speaks,
 }
@@ -92,6 +97,8 @@ pub(crate) struct Lease {
     seat: Seat,
     /// Whether the connection served another request before: only then may a failure be a race with its idle close.
     pub(crate) reused: bool,
+    /// Of a connection that is not pooled.
+    alone: Option<Alone>,
 }
 
 /// One request counted in; counted out on drop.
@@ -135,10 +142,10 @@ impl Slot {
         loop {
             let changed = self.changed.notified();
             match self.take(limits, Instant::now() >= deadline) {
-                Found::Conn(conn) => return Ok(Lease { conn: Some(conn), seat, reused: true }),
+                Found::Conn(conn) => return Ok(Lease { conn: Some(conn), seat, reused: true, alone: None }),
                 Found::Dial => {
                     let conn = self.dial(upstream, peer).await?;
-                    return Ok(Lease { conn: Some(conn), seat, reused: false });
+                    return Ok(Lease { conn: Some(conn), seat, reused: false, alone: None });
                 }
                 // Past the deadline it dials for itself: where dials fail, a queue of them would last for minutes.
                 Found::Dialling => {
@@ -175,7 +182,7 @@ impl Slot {
         if !waited && state.dialling > 0 && state.speaks != Speaks::Http1 {
             return Found::Dialling;
         }
-        if state.open + state.dialling >= limits::count(limits.upstream_connections) {
+        if state.taken() >= limits::count(limits.upstream_connections) {
             return Found::Full;
         }
         state.dialling += 1;
@@ -198,12 +205,8 @@ impl Slot {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut builder = http1::Builder::new();
-        builder
-            .max_headers(limits::count(limits.header_fields))
-            .max_header_size(limits::count(limits.header_bytes))
-            .max_buf_size(limits::count(limits.header_bytes).max(512 * 1024));
-        let (sender, conn) = builder.handshake(TokioIo::new(stream)).await.map_err(handshake_failed)?;
+        let (sender, conn) =
+            http1_settings(limits).handshake(TokioIo::new(stream)).await.map_err(handshake_failed)?;
         let open = Open::count(self, Speaks::Http1);
         let task = tokio::spawn(async move {
             let _open = open;
@@ -264,6 +267,11 @@ impl Slot {
 }
 
 impl State {
+    /// Connections that there are or will be.
+    fn taken(&self) -> usize {
+        self.open + self.dialling + self.alone
+    }
+
     fn ready(&mut self, limits: &Limits) -> Option<Conn> {
         while let Some(Idle { sender, task, .. }) = self.idle.pop() {
             if !sender.is_closed() {
@@ -355,6 +363,9 @@ impl Lease {
 
     /// Gives the connection back after a complete exchange: request sent whole, answer read whole.
     pub(crate) fn finish(mut self) {
+        if self.alone.is_some() {
+            return;
+        }
         match self.conn.take() {
             Some(Conn::Http1 { sender, task }) => {
                 self.seat.0.state.lock().idle.push(Idle { sender, task, since: Instant::now() });
@@ -376,6 +387,15 @@ impl Drop for Lease {
             None => {}
         }
     }
+}
+
+fn http1_settings(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_headers(limits::count(limits.header_fields))
+        .max_header_size(limits::count(limits.header_bytes))
+        .max_buf_size(limits::count(limits.header_bytes).max(512 * 1024));
+    builder
 }
 
 fn full(wait: Duration) -> Refusal {

@@ -215,3 +215,27 @@ async fn a_providers_timeout_does_not_cut_a_stream_that_has_begun() {
     feed.send("later").await;
     tls.read_until(b"later").await;
 }
+
+#[tokio::test]
+async fn a_request_that_finds_no_seat_costs_nothing_of_the_rate() {
+    let (mut feeds, answer) = answer::stream(&[]);
+    let builder = Proxy::builder()
+        .provider("demo", &bearer_and("limits: {requestsPerMinute: 2}"))
+        .limit("agent-requests", "1");
+    let world = World::built(Origin::builder(&[HOST]).answer(answer), builder).await;
+    let mut client = world.agent().h2(HOST).await;
+    let request = client.request("GET", "/").body(h2::empty()).unwrap();
+    let response = client.open(request).await.unwrap();
+    let feed = answer::next(&mut feeds).await;
+    for _ in 0..3 {
+        let refused = client.get("/over").await;
+        refused.assert_refused(429, "DW1009");
+        assert!(refused.text().contains("in flight"), "{}", refused.text());
+    }
+    feed.finish();
+    assert!(h2::collect(response).await.complete);
+    // The second of this minute's two.
+    let request = client.request("GET", "/again").body(h2::empty()).unwrap();
+    assert_eq!(client.open(request).await.unwrap().status(), 200);
+    drop(answer::next(&mut feeds).await);
+}

@@ -235,3 +235,37 @@ async fn what_does_not_end_within_the_drain_is_closed() {
     tls.read_to_end().await;
     world.proxy.audit().request("/stuck").await;
 }
+
+#[tokio::test]
+async fn an_agent_revoked_during_the_drain_loses_its_stream_within_five_seconds() {
+    let (mut feeds, answer) = answer::stream(&[]);
+    let builder = Proxy::builder().bearer(HOST).drain("60s");
+    let mut world = World::built(Origin::builder(&[HOST]).h1().answer(answer), builder).await;
+    let mut tls = world.agent().tls(HOST).await;
+    tls.send(b"GET /revoked HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
+    let feed = answer::next(&mut feeds).await;
+    feed.send("begun").await;
+    tls.read_until(b"begun").await;
+    world.proxy.signal(Signal::TERM);
+    until("the drain", SOON, async || tokio::net::TcpStream::connect(world.proxy.address()).await.is_err())
+        .await;
+    assert!(world.proxy.alive());
+    world.proxy.write_tokens("other:agent-token-of-somebody-else\n");
+    let cut = tokio::time::timeout(Duration::from_secs(5), tls.read_to_end()).await;
+    assert!(cut.is_ok(), "the stream of a revoked agent lives on while draining");
+    feed.reader_gone().await;
+    // Nothing else is in flight, so the drain is over.
+    assert!(world.proxy.ended(Duration::from_secs(5)).await.success());
+}
+
+#[tokio::test]
+async fn what_is_idle_for_too_long_is_closed_during_the_drain_too() {
+    let spec = format!("type: http-token\nhost: {HOST}\ntls: {{mode: passthrough}}");
+    let builder = Proxy::builder().provider("demo", &spec).drain("60s").limit("tunnel-idle", "1s");
+    let mut world = World::built(Origin::builder(&[HOST]), builder).await;
+    let mut pipe = world.agent().dial().await;
+    pipe.send(world.agent().connect_head("api.example.com:443").as_bytes()).await;
+    assert_eq!(pipe.read_head().await.status, 200);
+    world.proxy.signal(Signal::TERM);
+    assert!(world.proxy.ended(Duration::from_secs(5)).await.success());
+}

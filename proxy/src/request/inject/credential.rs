@@ -142,7 +142,9 @@ pub(crate) fn search(shared: &Arc<Shared>, permit: &Permit, credential: &Credent
         return None;
     }
     let watch = Arc::new(Watching { shared: Arc::clone(shared), of: use_of(permit, credential) });
-    let decoding = Decoding { free: shared.limits.decoded_bytes, ratio: shared.limits.decoded_ratio };
+    let windows = Arc::clone(&shared.windows);
+    let decoding =
+        Decoding { free: shared.limits.decoded_bytes, ratio: shared.limits.decoded_ratio, windows };
     Some(Search { scanner: Arc::clone(&credential.scanner), watch, decoding })
 }
 

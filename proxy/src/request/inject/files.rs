@@ -25,6 +25,7 @@ fn injector(spec: &str) -> (Injector, String, Target) {
 fn sent(spec: &str, line: &str, body: &str) -> String {
     let (injector, dummy, target) = injector(spec);
     let mut head = request(&line.replace("DUMMY", &dummy));
+    injector.clean(&target, &mut head.headers);
     let mut prepared = injector.prepare(&target, &mut head).unwrap();
     if prepared.needs_body().is_some() {
         injector.read_body(&mut prepared, Bytes::from(body.replace("DUMMY", &dummy))).unwrap();

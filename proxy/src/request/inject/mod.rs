@@ -1,8 +1,8 @@
 //! Puts the credential on a request, in two steps: all that needs no secret, then the placing.
 //!
-//! For: the journey's inject stage. [`Injector::prepare`] cleans the request, judges what credential the agent sent itself
-//! (DW1008), refuses dummies where they do not belong (DW1007) and says whether a credential goes on; only then is the
-//! secret opened, armed once for each version, and [`Injector::place`] puts it on through the schemes' one door.
+//! For: the journey's inject stage. [`Injector::clean`] removes what does not go upstream, before policy looks;
+//! [`Injector::prepare`] judges what credential the agent sent itself (DW1008), refuses dummies where they do not belong
+//! (DW1007) and says whether a credential goes on; only then is the secret opened, armed once for each version, and [`Injector::place`] puts it on through the schemes' one door.
 //! Invariant: the credential goes to the hosts of an injection and to no other; a host that none covers gets nothing.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use control::rule::HostPattern;
 use control::secret::SecretRef;
 use control::target::Target;
 use control::vault::Opened;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 use crate::schemes::{
     self, ArmFault, Armed, Bounds, BuildError, Echo, Head, Outgoing, Rendered, Scheme, Surface, Values,
@@ -86,7 +86,7 @@ impl Entry {
     }
 }
 
-/// A request that was cleaned and judged, before the secret is opened.
+/// A request that was judged, before the secret is opened.
 #[derive(Debug)]
 #[must_use = "a prepared request still lacks its credential"]
 pub struct Prepared {
@@ -183,7 +183,19 @@ impl Injector {
         Some([path.get(..found.range.start)?, "*", path.get(found.range.end..)?].concat())
     }
 
-    /// Everything that is done before the secret is opened.
+    /// Removes what does not go upstream, before anything reads the headers: a rule must not be decided by a header that
+    /// the upstream never sees.
+    pub fn clean(&self, target: &Target, headers: &mut HeaderMap) {
+        let injects = self.auth.as_ref().is_some_and(|auth| auth.entry_for(target).is_some());
+        let overrides = if injects {
+            clean::Overrides::Remove { except: &self.keep_headers }
+        } else {
+            clean::Overrides::Keep
+        };
+        clean::clean(headers, overrides);
+    }
+
+    /// Everything else that is done before the secret is opened; the headers are clean.
     pub fn prepare(&self, target: &Target, head: &mut Head) -> Result<Prepared, Refusal> {
         self.judge(target, head).map_err(|refusal| refusal.of_provider(&self.provider))
     }
@@ -194,11 +206,9 @@ impl Injector {
             .as_ref()
             .and_then(|auth| auth.entry_for(target).map(|(index, entry)| (auth, index, entry)));
         let Some((auth, index, entry)) = found else {
-            clean::clean(&mut head.headers, clean::Overrides::Keep);
             self.dummies.check(head, &dummies::Exempt::default())?;
             return Ok(Prepared { entry: 0, sent: Sent::default(), step: Step::Forward, body: None });
         };
-        clean::clean(&mut head.headers, clean::Overrides::Remove { except: &self.keep_headers });
         let surface = entry.scheme.surface();
         let sent = auth.sent(head, surface);
         let step = match held::wanted(head, surface, auth.on_agent_credential)? {

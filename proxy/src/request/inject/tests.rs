@@ -70,6 +70,7 @@ fn target() -> Target {
 /// The whole way; the result as text, with the body below.
 fn inject(injector: &Injector, sent: &str, body: &str) -> Result<String, Refusal> {
     let mut head = request(sent);
+    injector.clean(&target(), &mut head.headers);
     let mut prepared = injector.prepare(&target(), &mut head)?;
     if prepared.needs_body().is_some() {
         injector.read_body(&mut prepared, Bytes::copy_from_slice(body.as_bytes()))?;
@@ -339,6 +340,7 @@ fn a_secret_that_holds_the_dummy_is_placed_once() {
     let value = format!("<{DUMMY}{DUMMY}>");
     let (armed, _) = injector.arm(&opened(&[("token", &value)])).unwrap();
     let mut head = request(&format!("GET /?q={DUMMY}\nx-a: {DUMMY}"));
+    injector.clean(&target(), &mut head.headers);
     let prepared = injector.prepare(&target(), &mut head).unwrap();
     injector.place(&armed, prepared, &mut head).unwrap();
     assert_eq!(shown(&head), format!("GET /?q=%3C{DUMMY}{DUMMY}%3E\nx-a: {value}"));

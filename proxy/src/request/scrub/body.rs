@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::coded::{Coded, Coding, Decoding};
+use super::coded::{Coded, Coding, Decoding, TURN};
 use super::error::{BoxError, ScrubError};
 use super::headers::{self, Trailers};
 use super::masker::{Extent, Masker, Watch};
@@ -59,11 +59,25 @@ enum Filter {
 }
 
 impl Filter {
+    /// What may go of a chunk. A coded one is only taken, and worked through by [`Filter::turn`].
     fn push(&mut self, chunk: Bytes) -> Result<Bytes, ScrubError> {
         match self {
             Self::Pass => Ok(chunk),
             Self::Mask(masker) => masker.push(chunk, Instant::now()),
-            Self::Coded(coded) => coded.push(chunk, Instant::now()),
+            Self::Coded(coded) => coded.begin(chunk, Instant::now()).map(|()| Bytes::new()),
+        }
+    }
+
+    /// Works on, if there is something to work on.
+    fn turn(&mut self, left: &mut usize) -> Turn {
+        match self {
+            Self::Coded(coded) if coded.is_busy() => match coded.turn(left, Instant::now()) {
+                Ok(None) => Turn::Over,
+                Ok(Some(bytes)) if bytes.is_empty() => Turn::Idle,
+                Ok(Some(bytes)) => Turn::Done(Ok(bytes)),
+                Err(error) => Turn::Done(Err(error)),
+            },
+            Self::Coded(_) | Self::Pass | Self::Mask(_) => Turn::Idle,
         }
     }
 
@@ -107,6 +121,15 @@ impl Filter {
             Self::Coded(coded) => coded.may_end(),
         }
     }
+}
+
+/// What a turn came to.
+enum Turn {
+    /// There is nothing more to do: the next frame is due.
+    Idle,
+    /// There is, but others have to have their turn first.
+    Over,
+    Done(Result<Bytes, ScrubError>),
 }
 
 enum Stage {
@@ -179,12 +202,26 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ScrubError>>> {
         let mut this = self.project();
+        let mut left = TURN;
         loop {
             // Whatever leaves from here on other than by putting this back has ended the body.
             match std::mem::replace(this.stage, Stage::Done) {
                 Stage::Done => return Poll::Ready(None),
                 Stage::Trailing(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(*trailers)))),
                 Stage::Flowing => {}
+            }
+            match this.filter.turn(&mut left) {
+                Turn::Idle => {}
+                Turn::Over => {
+                    *this.stage = Stage::Flowing;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Turn::Done(Ok(bytes)) => {
+                    *this.stage = Stage::Flowing;
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Turn::Done(Err(error)) => return Poll::Ready(Some(Err(error))),
             }
             let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) else {
                 let Poll::Ready(error) = poll_hold(this.filter, this.timer, cx) else {

@@ -10,7 +10,7 @@ use std::mem::discriminant;
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 
-use super::{CodedError, PIECE, Sink};
+use super::{CodedError, Fed, PIECE, Sink, Turn};
 
 const SYMBOL: usize = 16;
 
@@ -23,6 +23,7 @@ pub(super) struct Brotli {
     between: State,
     total: usize,
     since: usize,
+    begun: bool,
     complete: bool,
     out: Box<[u8]>,
 }
@@ -44,7 +45,7 @@ impl Brotli {
             &mut between,
         );
         let out = vec![0; PIECE].into_boxed_slice();
-        Self { state: fresh(), between, total: 0, since: 0, complete: false, out }
+        Self { state: fresh(), between, total: 0, since: 0, begun: false, complete: false, out }
     }
 
     pub(super) fn open(&self) -> usize {
@@ -58,11 +59,24 @@ impl Brotli {
         self.complete
     }
 
-    pub(super) fn feed(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<(), CodedError> {
+    pub(super) fn feed(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<Fed, CodedError> {
         if self.complete {
-            return Err(CodedError::Trailing);
+            return if input.is_empty() {
+                Ok(Fed { used: 0, done: true })
+            } else {
+                Err(CodedError::Trailing)
+            };
         }
-        self.since = (self.since + input.len()).min(SYMBOL);
+        if let (false, Some(first)) = (self.begun, input.first()) {
+            self.begun = true;
+            sink.window(window(*first))?;
+        }
+        let fed = self.decode(input, sink)?;
+        self.since = (self.since + fed.used).min(SYMBOL);
+        Ok(fed)
+    }
+
+    fn decode(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<Fed, CodedError> {
         let (mut left, mut read) = (input.len(), 0);
         loop {
             let (mut room, mut wrote) = (self.out.len(), 0);
@@ -76,18 +90,35 @@ impl Brotli {
                 &mut self.total,
                 &mut self.state,
             );
-            sink.take(self.out.get(..wrote).unwrap_or_default())?;
+            let turn = sink.take(self.out.get(..wrote).unwrap_or_default())?;
             match result {
+                BrotliResult::NeedsMoreOutput if turn == Turn::Over => {
+                    return Ok(Fed { used: read, done: false });
+                }
                 BrotliResult::NeedsMoreOutput => {}
-                BrotliResult::NeedsMoreInput => return Ok(()),
+                BrotliResult::NeedsMoreInput => return Ok(Fed { used: read, done: true }),
                 BrotliResult::ResultFailure => return Err(CodedError::Invalid),
                 BrotliResult::ResultSuccess => {
                     self.complete = true;
-                    return if left == 0 { Ok(()) } else { Err(CodedError::Trailing) };
+                    let fed = Fed { used: read, done: true };
+                    return if left == 0 { Ok(fed) } else { Err(CodedError::Trailing) };
                 }
             }
         }
     }
+}
+
+/// How far back a stream that begins with this byte may refer (RFC 7932, 9.1).
+fn window(first: u8) -> u64 {
+    let bits = match (first & 1, first >> 1 & 7, first >> 4 & 7) {
+        (0, ..) => 16,
+        (_, 0, 0) => 17,
+        // Reserved: the decoder refuses it.
+        (_, 0, 1) => 24,
+        (_, 0, more) => 8 + more,
+        (_, bits, _) => 17 + bits,
+    };
+    1 << bits
 }
 
 /// `new_strict` keeps to RFC 7932: `new` would accept windows of up to 30 bits.

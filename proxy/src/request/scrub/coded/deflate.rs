@@ -8,9 +8,11 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{CodedError, PIECE, Sink};
+use super::{CodedError, Fed, PIECE, Sink, Turn};
 
 const SYMBOL: usize = 6;
+/// RFC 1951, 2: distances reach so far.
+const WINDOW: u64 = 32 * 1024;
 const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
 const HEADER: usize = 4096;
 
@@ -36,6 +38,8 @@ pub(super) struct Enveloped {
     /// How many bytes of the body came, up to [`SYMBOL`], and the last ones.
     since: usize,
     last: [u8; 4],
+    /// The body has more to put out of what it read.
+    paused: bool,
     out: Box<[u8]>,
 }
 
@@ -55,6 +59,7 @@ impl Enveloped {
             inflate: Decompress::new(false),
             since: 0,
             last: [1; 4],
+            paused: false,
             out: vec![0; PIECE].into_boxed_slice(),
         }
     }
@@ -71,8 +76,10 @@ impl Enveloped {
         matches!(self.stage, Stage::Between)
     }
 
-    pub(super) fn feed(&mut self, mut input: &[u8], sink: &mut impl Sink) -> Result<(), CodedError> {
-        while !input.is_empty() {
+    pub(super) fn feed(&mut self, whole: &[u8], sink: &mut impl Sink) -> Result<Fed, CodedError> {
+        sink.window(WINDOW)?;
+        let mut input = whole;
+        while self.paused || !input.is_empty() {
             let used = match &mut self.stage {
                 Stage::Header(seen) => {
                     let had = seen.len();
@@ -86,7 +93,14 @@ impl Enveloped {
                         None => input.len(),
                     }
                 }
-                Stage::Body => self.body(input, sink)?,
+                Stage::Body => {
+                    let fed = self.body(input, sink)?;
+                    self.paused = !fed.done;
+                    if self.paused {
+                        return Ok(Fed { used: whole.len() - input.len() + fed.used, done: false });
+                    }
+                    fed.used
+                }
                 Stage::Trailer(left) => {
                     let used = input.len().min(*left);
                     *left -= used;
@@ -103,7 +117,7 @@ impl Enveloped {
             };
             input = input.get(used..).unwrap_or_default();
         }
-        Ok(())
+        Ok(Fed { used: whole.len(), done: true })
     }
 
     fn begin_body(&mut self) {
@@ -113,8 +127,9 @@ impl Enveloped {
         self.last = [1; 4];
     }
 
-    fn body(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<usize, CodedError> {
+    fn body(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<Fed, CodedError> {
         let mut used = 0;
+        let mut done = true;
         loop {
             let (before, made) = (self.inflate.total_in(), self.inflate.total_out());
             let rest = input.get(used..).unwrap_or_default();
@@ -123,25 +138,29 @@ impl Enveloped {
             let read = usize::try_from(self.inflate.total_in() - before).map_err(|_| CodedError::Limit)?;
             let wrote = usize::try_from(self.inflate.total_out() - made).map_err(|_| CodedError::Limit)?;
             used += read;
-            sink.take(self.out.get(..wrote).unwrap_or_default())?;
+            let turn = sink.take(self.out.get(..wrote).unwrap_or_default())?;
             if status == Status::StreamEnd {
                 self.stage = Stage::Trailer(if self.envelope == Envelope::Gzip { 8 } else { 4 });
-                return Ok(used);
+                return Ok(Fed { used, done: true });
             }
             // It may leave room in the output and yet have more; only a call without any progress tells that it has not.
             if read == 0 && wrote == 0 {
                 break;
             }
+            if turn == Turn::Over {
+                done = false;
+                break;
+            }
         }
-        if used != input.len() {
+        if done && used != input.len() {
             return Err(CodedError::Invalid);
         }
         self.since = (self.since + used).min(SYMBOL);
-        for &byte in input.get(used.saturating_sub(4)..).unwrap_or_default() {
+        for &byte in input.get(used.saturating_sub(4)..used).unwrap_or_default() {
             self.last.rotate_left(1);
             self.last[3] = byte;
         }
-        Ok(used)
+        Ok(Fed { used, done })
     }
 }
 

@@ -5,7 +5,9 @@
 //! skippable frames, brotli's metadata).
 //! Refuses: several codings, unknown ones, what does not decode, what follows the end, and bombs. A body of any size
 //! passes, since nothing of it is kept; but beyond [`Decoding::free`] decoded bytes each coded byte may only stand for
-//! [`Decoding::ratio`] of them.
+//! [`Decoding::ratio`] of them, and what all decoders look back at together is bounded ([`Windows`]).
+//! A few coded bytes may stand for megabytes: they are decoded in turns, between which the worker's other connections
+//! have theirs.
 
 use std::sync::Arc;
 
@@ -21,22 +23,31 @@ use super::scanner::Scanner;
 
 mod brotli;
 mod deflate;
+mod windows;
 mod zstd;
 
+use windows::Window;
+pub use windows::Windows;
+
 /// How far a coded body is decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Decoding {
     /// Decoded bytes that need no justification.
     pub free: u64,
     /// Decoded bytes for each coded byte beyond that. Deflate reaches 1032, text seldom 20.
     pub ratio: u64,
+    /// The memory of all decoders together.
+    pub windows: Arc<Windows>,
 }
 
 impl Default for Decoding {
     fn default() -> Self {
-        Self { free: 64 * 1024 * 1024, ratio: 100 }
+        Self { free: 64 * 1024 * 1024, ratio: 100, windows: Windows::new(u64::MAX) }
     }
 }
+
+/// What is decoded in one turn: about a millisecond's work.
+pub(super) const TURN: usize = 256 * 1024;
 
 /// Coded bytes that may wait for their block to be whole (zstd: 128 KiB) or for the rest of a value.
 const WAITING: usize = 4 * 1024 * 1024;
@@ -106,7 +117,26 @@ impl Coding {
 
 /// Where decoded text goes.
 trait Sink {
-    fn take(&mut self, text: &[u8]) -> Result<(), CodedError>;
+    /// Takes the next text.
+    fn take(&mut self, text: &[u8]) -> Result<Turn, CodedError>;
+    /// Hears how far the decoder is going to look back, before it does.
+    fn window(&mut self, bytes: u64) -> Result<(), CodedError>;
+}
+
+/// Whether a decoder goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    On,
+    Over,
+}
+
+/// What came of feeding a decoder. If it was not done, the rest is fed the next time, even if that is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fed {
+    /// How many of the bytes were read.
+    used: usize,
+    /// Whether all was read, and all that it determines put out.
+    done: bool,
 }
 
 /// One decoder. `open` is how many of the bytes that were fed last determine something that is not put out yet.
@@ -126,7 +156,7 @@ impl Decoder {
         })
     }
 
-    fn feed(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<(), CodedError> {
+    fn feed(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<Fed, CodedError> {
         match self {
             Self::Deflate(decoder) => decoder.feed(input, sink),
             Self::Brotli(decoder) => decoder.feed(input, sink),
@@ -156,14 +186,18 @@ struct Search<'a> {
     masker: &'a mut Masker,
     decoded: &'a mut u64,
     coded: u64,
-    limits: Decoding,
+    limits: &'a Decoding,
+    window: &'a mut Window,
+    /// What this turn may still put out.
+    left: &'a mut usize,
     now: Instant,
     echoed: bool,
     tangled: bool,
 }
 
 impl Sink for Search<'_> {
-    fn take(&mut self, text: &[u8]) -> Result<(), CodedError> {
+    fn take(&mut self, text: &[u8]) -> Result<Turn, CodedError> {
+        *self.left = self.left.saturating_sub(text.len());
         *self.decoded += text.len() as u64;
         if *self.decoded > self.limits.free.max(self.coded.saturating_mul(self.limits.ratio)) {
             return Err(CodedError::Limit);
@@ -172,7 +206,11 @@ impl Sink for Search<'_> {
             Ok(_) => self.echoed |= self.masker.has_hit(),
             Err(_) => self.tangled = true,
         }
-        Ok(())
+        Ok(if *self.left == 0 { Turn::Over } else { Turn::On })
+    }
+
+    fn window(&mut self, bytes: u64) -> Result<(), CodedError> {
+        if self.window.grow_to(bytes) { Ok(()) } else { Err(CodedError::Limit) }
     }
 }
 
@@ -195,9 +233,12 @@ pub struct Coded {
     /// Searches the coded bytes themselves.
     raw: Masker,
     waiting: Zeroizing<Vec<u8>>,
+    /// A chunk that is being decoded, and how much of it was.
+    chunk: Option<(Bytes, usize)>,
     coded: u64,
     decoded: u64,
     limits: Decoding,
+    window: Window,
 }
 
 impl std::fmt::Debug for Coded {
@@ -225,43 +266,81 @@ impl Coded {
             text: Masker::new(scanner.clone(), watch.clone(), Extent::Whole),
             raw: Masker::new(scanner, Arc::new(OnlyHits(watch)), Extent::Whole),
             waiting: Zeroizing::default(),
+            chunk: None,
             coded: 0,
             decoded: 0,
+            window: Window::new(Arc::clone(&limits.windows)),
             limits,
         })
     }
 
-    /// Takes the next coded bytes and returns those that may go. May be empty.
+    /// Takes the next coded bytes and returns those that may go, in as many turns as it needs. May be empty.
     ///
     /// # Errors
     /// When a value is in it or when it cannot be read; the response must be cut.
     pub fn push(&mut self, chunk: Bytes, now: Instant) -> Result<Bytes, ScrubError> {
+        self.begin(chunk, now)?;
+        let mut left = usize::MAX;
+        while self.is_busy() {
+            if let Some(released) = self.turn(&mut left, now)? {
+                return Ok(released);
+            }
+        }
+        Ok(Bytes::new())
+    }
+
+    /// Takes the next coded bytes, to be decoded by [`Coded::turn`].
+    ///
+    /// # Errors
+    /// As [`Coded::push`].
+    pub(super) fn begin(&mut self, chunk: Bytes, now: Instant) -> Result<(), ScrubError> {
         if chunk.is_empty() {
-            return Ok(chunk);
+            return Ok(());
         }
         self.coded += chunk.len() as u64;
         self.raw.look(&chunk, now)?;
         if self.raw.has_hit() {
             return Err(ScrubError::Echoed);
         }
+        self.chunk = Some((chunk, 0));
+        Ok(())
+    }
+
+    /// Whether a chunk is being decoded.
+    pub(super) fn is_busy(&self) -> bool {
+        self.chunk.is_some()
+    }
+
+    /// Decodes on, about `left` bytes of text at most. Once the chunk is done, gives what may go.
+    ///
+    /// # Errors
+    /// As [`Coded::push`].
+    pub(super) fn turn(&mut self, left: &mut usize, now: Instant) -> Result<Option<Bytes>, ScrubError> {
+        let Some((chunk, from)) = self.chunk.take() else { return Ok(None) };
         let mut search = Search {
             masker: &mut self.text,
             decoded: &mut self.decoded,
             coded: self.coded,
-            limits: self.limits,
+            limits: &self.limits,
+            window: &mut self.window,
+            left,
             now,
             echoed: false,
             tangled: false,
         };
-        let fed = self.decoder.feed(&chunk, &mut search);
+        let fed = self.decoder.feed(chunk.get(from..).unwrap_or_default(), &mut search);
         if search.echoed {
             return Err(ScrubError::Echoed);
         }
         if search.tangled {
             return Err(ScrubError::Tangled);
         }
-        fed.map_err(ScrubError::Coded)?;
-        self.release(chunk)
+        let fed = fed.map_err(ScrubError::Coded)?;
+        if fed.done {
+            return self.release(chunk).map(Some);
+        }
+        self.chunk = Some((chunk, from + fed.used));
+        Ok(None)
     }
 
     /// Ends the body.
@@ -292,12 +371,13 @@ impl Coded {
     /// How many bytes wait.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.chunk.as_ref().map_or(0, |(chunk, _)| chunk.len())
     }
 
     /// Whether nothing is missing and nothing waits.
     pub(super) fn may_end(&self) -> bool {
         self.waiting.is_empty()
+            && self.chunk.is_none()
             && self.deadline().is_none()
             && (self.coded == 0 || self.decoder.is_complete())
     }

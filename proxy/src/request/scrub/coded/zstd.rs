@@ -6,7 +6,7 @@
 
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
-use super::{CodedError, PIECE, Sink};
+use super::{CodedError, Fed, PIECE, Sink, Turn};
 
 const WINDOW_BITS: u32 = 23;
 const MAGIC: u32 = 0xfd2f_b528;
@@ -31,6 +31,10 @@ pub(super) struct Zstd {
     decoder: Decoder<'static>,
     next: Next,
     has_checksum: bool,
+    /// The largest window of its frames so far.
+    window: u64,
+    /// Bytes that the format was followed over and the decoder has not read yet.
+    ahead: usize,
     /// Bytes since the last place where all was put out.
     open: usize,
     out: Box<[u8]>,
@@ -41,7 +45,15 @@ impl Zstd {
         let mut decoder = Decoder::new().map_err(|_| CodedError::Limit)?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_BITS)).map_err(|_| CodedError::Limit)?;
         let out = vec![0; PIECE].into_boxed_slice();
-        Ok(Self { decoder, next: Next::Header(Vec::new()), has_checksum: false, open: 0, out })
+        Ok(Self {
+            decoder,
+            next: Next::Header(Vec::new()),
+            has_checksum: false,
+            window: 0,
+            ahead: 0,
+            open: 0,
+            out,
+        })
     }
 
     pub(super) fn open(&self) -> usize {
@@ -52,8 +64,15 @@ impl Zstd {
         matches!(&self.next, Next::Header(seen) if seen.is_empty())
     }
 
-    pub(super) fn feed(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<(), CodedError> {
-        self.follow(input)?;
+    pub(super) fn feed(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<Fed, CodedError> {
+        self.follow(input.get(self.ahead..).unwrap_or_default())?;
+        sink.window(self.window)?;
+        let fed = self.decode(input, sink)?;
+        self.ahead = input.len() - fed.used;
+        Ok(fed)
+    }
+
+    fn decode(&mut self, input: &[u8], sink: &mut impl Sink) -> Result<Fed, CodedError> {
         let mut used = 0;
         loop {
             let mut from = InBuffer::around(input.get(used..).unwrap_or_default());
@@ -61,12 +80,15 @@ impl Zstd {
             self.decoder.run(&mut from, &mut to).map_err(|_| CodedError::Invalid)?;
             let (read, wrote) = (from.pos(), to.pos());
             used += read;
-            sink.take(self.out.get(..wrote).unwrap_or_default())?;
+            let turn = sink.take(self.out.get(..wrote).unwrap_or_default())?;
+            if wrote < self.out.len() && used == input.len() {
+                return Ok(Fed { used, done: true });
+            }
+            if turn == Turn::Over {
+                return Ok(Fed { used, done: false });
+            }
             if wrote == self.out.len() {
                 continue;
-            }
-            if used == input.len() {
-                return Ok(());
             }
             if read == 0 && wrote == 0 {
                 return Err(CodedError::Invalid);
@@ -80,7 +102,8 @@ impl Zstd {
             let used = match &mut self.next {
                 Next::Header(seen) => {
                     seen.push(byte);
-                    if let Some(after) = frame_header(seen, &mut self.has_checksum)? {
+                    if let Some((after, window)) = frame_header(seen, &mut self.has_checksum)? {
+                        self.window = self.window.max(window.min(1 << WINDOW_BITS));
                         self.next = after;
                     }
                     1
@@ -118,14 +141,14 @@ impl Zstd {
     }
 }
 
-/// RFC 8878, 3.1.1.1 and 3.1.2.
-fn frame_header(seen: &[u8], has_checksum: &mut bool) -> Result<Option<Next>, CodedError> {
+/// RFC 8878, 3.1.1.1 and 3.1.2: what comes behind it, and the frame's window.
+fn frame_header(seen: &[u8], has_checksum: &mut bool) -> Result<Option<(Next, u64)>, CodedError> {
     let Some(magic) = seen.first_chunk::<4>() else { return Ok(None) };
     let magic = u32::from_le_bytes(*magic);
     if magic & 0xffff_fff0 == 0x184d_2a50 {
         let Some(size) = seen.get(4..).and_then(|rest| rest.first_chunk::<4>()) else { return Ok(None) };
         let size = usize::try_from(u32::from_le_bytes(*size)).map_err(|_| CodedError::Limit)?;
-        return Ok(Some(Next::Skip(size)));
+        return Ok(Some((Next::Skip(size), 0)));
     }
     if magic != MAGIC {
         return Err(CodedError::Trailing);
@@ -144,7 +167,25 @@ fn frame_header(seen: &[u8], has_checksum: &mut bool) -> Result<Option<Next>, Co
         power => 1 << power,
     };
     let length = 5 + usize::from(!single) + content_size;
-    Ok((seen.len() == length).then(|| Next::BlockHeader(Vec::new())))
+    let window = if single { content(seen.get(5..).unwrap_or_default()) } else { seen.get(5).map(window) };
+    let next = (seen.len() == length).then(|| Next::BlockHeader(Vec::new()));
+    Ok(next.map(|next| (next, window.unwrap_or(u64::MAX))))
+}
+
+/// RFC 8878, 3.1.1.1.2: the window of a frame that states it.
+fn window(descriptor: &u8) -> u64 {
+    let base = 1 << (10 + (descriptor >> 3));
+    base + base / 8 * u64::from(descriptor & 7)
+}
+
+/// RFC 8878, 3.1.1.1.4: the content's size, which is the window of a frame of a single segment.
+fn content(field: &[u8]) -> Option<u64> {
+    match field.len() {
+        1 => field.first().map(|size| u64::from(*size)),
+        2 => field.first_chunk().map(|size| u64::from(u16::from_le_bytes(*size)) + 256),
+        4 => field.first_chunk().map(|size| u64::from(u32::from_le_bytes(*size))),
+        _ => field.first_chunk().map(|size| u64::from_le_bytes(*size)),
+    }
 }
 
 /// RFC 8878, 3.1.1.2.
