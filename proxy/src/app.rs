@@ -259,7 +259,7 @@ struct Ready {
 impl Published {
     fn doorway(&self, bound: &Bound) -> Option<Doorway> {
         let dir = self.dir.as_ref()?;
-        let address = bound.tcp_addresses().next().map(|address| address.to_string());
+        let address = bound.proxy_address().map(|address| address.to_string());
         Some(Doorway { address, ca: dir.join("ca.crt"), bundle: dir.join("ca-bundle.crt") })
     }
 
@@ -304,7 +304,7 @@ impl Published {
         let Some(path) = &self.ready_file else { return Ok(()) };
         let doorway = self.doorway(bound);
         let ready = Ready {
-            proxy: bound.tcp_addresses().next().map(|address| format!("http://{address}")),
+            proxy: bound.proxy_address().map(|address| format!("http://{address}")),
             listeners: bound.names(),
             admin: admin.map(|address| format!("http://{address}")),
             ca: doorway.as_ref().map(|doorway| doorway.ca.clone()),

@@ -6,6 +6,7 @@ pub mod process;
 pub mod cli;
 pub(crate) mod app;
 pub(crate) mod listen;
+pub(crate) mod peer;
 pub(crate) mod worker;
 pub(crate) mod conn;
 pub mod request;

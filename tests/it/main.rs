@@ -6,6 +6,7 @@ mod demo;
 mod exposed;
 mod generated;
 mod harness_itself;
+mod home;
 mod run;
 mod world;
 

@@ -1,70 +1,12 @@
 //! `doorward run -- CMD`: what the program gets, and what comes back.
 
-use std::path::Path;
-use std::process::Stdio;
-
-use harness::ca::TestCa;
 use harness::{Origin, binary::doorward, canary, within};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::home::Home;
 use crate::world::HOST;
-
-/// A home with one provider, and what `run` needs to reach the origin.
-struct Home {
-    folder: TempDir,
-    secret: String,
-}
-
-impl Home {
-    fn new() -> Self {
-        let (folder, secret) = (tempfile::tempdir().unwrap(), canary::fresh());
-        let at = |name: &str| folder.path().join(name);
-        std::fs::create_dir_all(at("secrets/canary")).unwrap();
-        std::fs::create_dir_all(at("tmp")).unwrap();
-        std::fs::write(at("secrets/canary/token"), &secret).unwrap();
-        std::fs::write(at("ca.pem"), TestCa::world().pem()).unwrap();
-        let provider = format!(
-            "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {{name: demo}}\nspec:\n  type: http-token\n  host: {HOST}\n  \
-             auth: {{type: bearer, secretRef: canary, secretKey: token, agentEnvVar: API_TOKEN}}\n"
-        );
-        std::fs::write(at("demo.yaml"), provider).unwrap();
-        Self { folder, secret }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// `doorward run` with these words, in an environment that holds a real credential.
-    fn run(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(doorward());
-        command
-            .arg("--home")
-            .arg(self.path().join("home"))
-            .arg("run")
-            .arg("--providers")
-            .arg(self.path().join("demo.yaml"));
-        command.args(words).env_clear();
-        command
-            .env("PATH", "/usr/bin:/bin")
-            .env("API_TOKEN", &self.secret)
-            .env("TMPDIR", self.path().join("tmp"));
-        command.env("DOORWARD_SECRETS", self.path().join("secrets"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        command
-    }
-
-    async fn output(&self, words: &[&str]) -> (Option<i32>, String, String) {
-        let output = within("doorward run", self.run(words).output()).await.unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert_eq!(std::fs::read_dir(self.path().join("tmp")).unwrap().count(), 0, "something stayed behind");
-        assert_eq!(canary::search(&output.stderr, &self.secret), None);
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    }
-}
 
 /// Sends a signal.
 pub fn signal(child: &Child, signal: Signal) {
@@ -129,10 +71,7 @@ async fn the_programs_request_gets_the_credential_that_it_does_not_hold() {
     let url = format!("https://{HOST}/v1/user");
     let mut command =
         home.run(&["--", doorward().to_str().unwrap(), "demo-client", "GET", &url, "API_TOKEN"]);
-    command
-        .env("DOORWARD_UPSTREAM_CA", home.path().join("ca.pem"))
-        .env("DOORWARD_ALLOW_CIDR", "127.0.0.1/32");
-    command.env("DOORWARD_RESOLVE", format!("{HOST}:443:{}", origin.address()));
+    home.towards(&mut command, &origin);
     let output = within("doorward run", command.output()).await.unwrap();
     assert!(output.stdout.starts_with(b"HTTP/1.1 200"), "{output:?}");
     assert_eq!(origin.only().header("authorization"), Some(format!("Bearer {}", home.secret).as_str()));

@@ -28,7 +28,8 @@ use crate::watch::Watched;
 /// The flags of `doorward proxy`.
 #[derive(Args, Clone, Debug)]
 pub struct Proxy {
-    /// Where agents connect: an address with its port, or unix:PATH (repeatable).
+    /// Where agents connect: an address with its port, unix:PATH, or uid:ADDR on loopback for clients that can send no token
+    /// (repeatable).
     #[arg(
         long,
         env = "DOORWARD_LISTEN",

@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind, signal};
 
+use super::java;
 use super::sidecar::{self, Setup, Sidecar};
 
 /// Run a program whose requests get their credentials from a proxy that ends with it.
@@ -111,6 +112,8 @@ impl Run {
         flag("--master-key-file", self.vault.master_key_file.clone().map(OsString::from));
         flag("--master-key-command", self.vault.master_key_command.clone().map(OsString::from));
         flag("--passphrase-file", self.vault.passphrase_file.clone().map(OsString::from));
+        // Java can send no token: the kernel tells this listener whose process connects.
+        flag("--listen", Some("uid:127.0.0.1:0".into()));
         flag("--log", env.var("DOORWARD_LOG").is_none().then(|| "warn".into()));
         for path in &self.providers {
             flag("--providers", Some(path.clone().into()));
@@ -127,8 +130,10 @@ impl Run {
             return Err(usage("which program?"));
         };
         let mut vars = agent_vars(env, &sidecar.agent_env);
-        let truststore = java_truststore(&sidecar.published())?;
-        let options = java_options(env.var("JAVA_TOOL_OPTIONS"), &sidecar.address, &truststore);
+        let knowing = sidecar.listeners.iter().find_map(|listener| listener.strip_prefix("uid:"));
+        let knowing = knowing.ok_or_else(|| failed("the proxy has no listener for Java"))?;
+        let truststore = java::truststore(&sidecar.published())?;
+        let options = java::options(env.var("JAVA_TOOL_OPTIONS"), knowing, &truststore);
         vars.insert("JAVA_TOOL_OPTIONS".into(), options.into());
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(vars);
@@ -145,30 +150,6 @@ fn agent_vars(env: &Env, ours: &[(String, String)]) -> BTreeMap<OsString, OsStri
     let inherited =
         env.vars.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone()));
     inherited.chain(ours.iter().map(|(name, value)| (name.into(), value.into()))).collect()
-}
-
-/// Java reads no PEM and no proxy variable: its truststore is written beside the bundle.
-fn java_truststore(published: &Path) -> Result<PathBuf, Failure> {
-    let (bundle, store) = (published.join("ca-bundle.crt"), published.join("truststore.p12"));
-    let text = std::fs::read(&bundle).map_err(|error| failed(format!("{}: {error}", bundle.display())))?;
-    let bytes =
-        certs::trust::java_truststore_of(&bundle, &text).map_err(|error| failed(error.to_string()))?;
-    std::fs::write(&store, bytes).map_err(|error| failed(format!("{}: {error}", store.display())))?;
-    Ok(store)
-}
-
-fn java_options(inherited: Option<&str>, address: &str, truststore: &Path) -> String {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, "3128"));
-    let mut options: Vec<String> = inherited.map(str::to_owned).into_iter().collect();
-    for scheme in ["http", "https"] {
-        options.push(format!("-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port}"));
-    }
-    options.push("\"-Dhttp.nonProxyHosts=localhost|127.*|[::1]\"".to_owned());
-    options.push(format!("\"-Djavax.net.ssl.trustStore={}\"", truststore.display()));
-    let password = certs::trust::JAVA_TRUSTSTORE_PASSWORD;
-    options
-        .push(format!("-Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword={password}"));
-    options.join(" ")
 }
 
 /// The files of the home's providers that were named.
@@ -332,12 +313,5 @@ mod tests {
     fn a_killed_program_exits_as_shells_say() {
         assert_eq!(code(ExitStatus::from_raw(15)), 143);
         assert_eq!(code(ExitStatus::from_raw(3 << 8)), 3);
-    }
-
-    #[test]
-    fn java_is_told_proxy_and_truststore() {
-        let options = java_options(Some("-Xmx1g"), "127.0.0.1:41234", Path::new("/tmp/a b/t.p12"));
-        assert!(options.starts_with("-Xmx1g -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=41234 "));
-        assert!(options.contains("\"-Djavax.net.ssl.trustStore=/tmp/a b/t.p12\""));
     }
 }

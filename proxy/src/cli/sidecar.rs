@@ -49,12 +49,15 @@ pub(crate) struct Sidecar {
     pub(crate) agent_env: Vec<(String, String)>,
     /// `127.0.0.1:40123`.
     pub(crate) address: String,
+    /// All of them, as `--listen` takes them.
+    pub(crate) listeners: Vec<String>,
 }
 
 /// What we need of the ready file.
 #[derive(Debug, Deserialize)]
 struct Ready {
     proxy: Option<String>,
+    listeners: Vec<String>,
 }
 
 impl Sidecar {
@@ -67,7 +70,7 @@ impl Sidecar {
             .mode(0o700)
             .create(&published)
             .map_err(|error| cannot("make", &published, &error))?;
-        put_private(&token_file, fresh_token()?.as_bytes())?;
+        put_private(&token_file, agent_lines()?.as_bytes())?;
         let log = match &setup.log {
             Some(path) => {
                 fs::File::create(path).map(Stdio::from).map_err(|error| cannot("write", path, &error))?
@@ -88,7 +91,7 @@ impl Sidecar {
         let address = ready.proxy.as_deref().and_then(|url| url.strip_prefix("http://"));
         let address = address.ok_or_else(|| failed("the proxy names no address"))?.to_owned();
         let agent_env = read_agent_env(&published.join("agent.env"))?;
-        Ok(Self { child, folder, agent_env, address })
+        Ok(Self { child, folder, agent_env, address, listeners: ready.listeners })
     }
 
     /// What agents may read.
@@ -165,6 +168,13 @@ pub(crate) fn random_hex(bytes: usize) -> Result<Zeroizing<String>, Failure> {
 
 fn fresh_token() -> Result<Zeroizing<String>, Failure> {
     random_hex(32)
+}
+
+/// One agent: by its token, and by our uid on a listener that knows uids. Who has our uid can read the agent's token from
+/// its environment anyway.
+fn agent_lines() -> Result<Zeroizing<String>, Failure> {
+    let (token, uid) = (fresh_token()?, rustix::process::geteuid().as_raw());
+    Ok(Zeroizing::new(format!("agent:{}\nagent:uid={uid}\n", &*token)))
 }
 
 async fn wait_for(ready_file: &Path, child: &mut Child) -> Result<Ready, Failure> {
