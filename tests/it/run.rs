@@ -1,5 +1,7 @@
 //! `doorward run -- CMD`: what the program gets, and what comes back.
 
+use std::process::Stdio;
+
 use harness::{Origin, binary::doorward, canary, within};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -104,4 +106,28 @@ async fn the_proxy_ends_even_when_the_launcher_is_killed() {
         std::net::TcpStream::connect(&address).is_err().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn removes_what_a_killed_launcher_left_behind_and_nothing_that_is_in_use() {
+    let home = Home::new();
+    let folders = || std::fs::read_dir(home.path().join("tmp")).unwrap().count();
+    let mut used = home.run(&["--", "sh", "-c", "echo up; cat; head -n 1 $SSL_CERT_FILE"]);
+    let mut used = used.stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(used.stdout.take().unwrap()).lines();
+    assert_eq!(within("the program", lines.next_line()).await.unwrap().as_deref(), Some("up"));
+    let mut killed = home.run(&["--", "sh", "-c", "echo up; exec sleep 10"]).spawn().unwrap();
+    let mut up = BufReader::new(killed.stdout.take().unwrap()).lines();
+    assert_eq!(within("the program", up.next_line()).await.unwrap().as_deref(), Some("up"));
+    killed.kill().await.unwrap();
+    assert_eq!(folders(), 2);
+    let next = within("doorward run", home.run(&["--", "true"]).output()).await.unwrap();
+    assert!(next.status.success(), "{next:?}");
+    assert_eq!(folders(), 1);
+    // What is in use is whole.
+    drop(used.stdin.take());
+    let bundle = within("the bundle", lines.next_line()).await.unwrap();
+    assert!(bundle.is_some_and(|line| line.contains("BEGIN CERTIFICATE")));
+    within("its end", used.wait()).await.unwrap();
+    assert_eq!(folders(), 0);
 }

@@ -11,6 +11,7 @@ pub mod completion;
 pub mod version;
 pub(crate) mod sidecar;
 pub(crate) mod java;
+pub(crate) mod folder;
 pub(crate) mod logging;
 pub(crate) mod vault;
 
