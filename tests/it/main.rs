@@ -3,6 +3,7 @@
 //! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
 
 mod demo;
+mod doctor;
 mod exposed;
 mod generated;
 mod harness_itself;
