@@ -3,7 +3,7 @@
 //! A plain launcher: it reads no secret, and the program inherits no limit of ours. It is told what it is: advisory, since
 //! a program that ignores its proxy variables can go around them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use clap::Args;
 use control::cli::vault::VaultArgs;
 use control::cli::{Env, Exit, Failure};
 use control::config::Home;
+use control::project;
 use control::provider::{self, Provider};
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
@@ -118,10 +119,21 @@ impl Run {
         for path in &self.providers {
             flag("--providers", Some(path.clone().into()));
         }
+        for folder in self.projects() {
+            flag("--pinned-below", Some(folder.into()));
+        }
         for path in named(&self.with, env)? {
             flag("--providers", Some(path.into()));
         }
         Ok(flags)
+    }
+
+    /// The folders that the program may well write in and whose provider files others may have written: the project that we are
+    /// in, and those that the provider files lie in.
+    fn projects(&self) -> BTreeSet<PathBuf> {
+        let here = std::env::current_dir().ok();
+        let given = provider::files(&self.providers).into_iter().chain(self.providers.iter().cloned());
+        given.chain(here).filter_map(|path| project::folder_of(&path)).collect()
     }
 
     /// The program, with the published environment over the inherited one.
