@@ -22,7 +22,7 @@ use crate::listen::{Bound, Listen};
 use crate::loader::{Loader, Sources};
 use crate::plan::Plan;
 use crate::process::SelfCheck;
-use crate::publish::{self, Doorway, Readers};
+use crate::publish::{self, Doorway, Own, Readers};
 use crate::upstream::Upstream;
 use crate::upstream::corporate::CorporateProxy;
 use crate::upstream::guard::Addresses;
@@ -260,7 +260,12 @@ impl Published {
     fn doorway(&self, bound: &Bound) -> Option<Doorway> {
         let dir = self.dir.as_ref()?;
         let address = bound.proxy_address().map(|address| address.to_string());
-        Some(Doorway { address, ca: dir.join("ca.crt"), bundle: dir.join("ca-bundle.crt") })
+        Some(Doorway {
+            address,
+            ca: dir.join("ca.crt"),
+            bundle: dir.join("ca-bundle.crt"),
+            truststore: dir.join("truststore.p12"),
+        })
     }
 
     fn write(
@@ -277,6 +282,11 @@ impl Published {
         let bundle = certs::trust::combined_bundle(authority, loader.system_roots());
         put(&doorway.ca, authority.certificate_pem().as_bytes(), Readers::All)?;
         put(&doorway.bundle, bundle.as_bytes(), Readers::All)?;
+        // Java can do nothing with it where it would have to send a token.
+        if plan.agents.is_none() || bound.knowing_address().is_some() {
+            let store = certs::trust::java_truststore_of(&doorway.bundle, bundle.as_bytes())?;
+            put(&doorway.truststore, &store, Readers::All)?;
+        }
         self.write_env(loader, plan, bound)
     }
 
@@ -286,14 +296,18 @@ impl Published {
         let tokens = loader.tokens().map_err(StartError::Files)?;
         let names = plan.agent_names();
         for name in &names {
-            let token = tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token);
-            let dummies: Vec<_> = plan
-                .routes
-                .providers_of(name)
-                .flat_map(|provider| provider.agent_env.iter().cloned())
-                .collect();
-            let env =
-                zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(&doorway, token, &dummies)));
+            let asks_nothing = match &plan.agents {
+                None => bound.proxy_address().or(bound.knowing_address()),
+                Some(agents) => bound.knowing_address().filter(|_| agents.has_uid(name)),
+            };
+            let dummies =
+                plan.routes.providers_of(name).flat_map(|provider| provider.agent_env.iter().cloned());
+            let own = Own {
+                token: tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token),
+                asks_nothing,
+                dummies: dummies.collect(),
+            };
+            let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(&doorway, &own)));
             put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;
         }
         Ok(())

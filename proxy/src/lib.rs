@@ -16,6 +16,7 @@ pub(crate) mod plan;
 pub(crate) mod loader;
 pub(crate) mod watch;
 pub(crate) mod publish;
+pub(crate) mod java;
 pub(crate) mod admin;
 pub(crate) mod metrics;
 pub(crate) mod limits;

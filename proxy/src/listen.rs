@@ -100,9 +100,18 @@ impl Bound {
 
     /// What agents with a token are told: the first address that takes one.
     pub(crate) fn proxy_address(&self) -> Option<SocketAddr> {
+        self.first(Proof::Token)
+    }
+
+    /// What agents are told that are known by their uid.
+    pub(crate) fn knowing_address(&self) -> Option<SocketAddr> {
+        self.first(Proof::Uid)
+    }
+
+    fn first(&self, wanted: Proof) -> Option<SocketAddr> {
         self.0.iter().find_map(|socket| match socket {
-            Socketed::Tcp(_, address, Proof::Token) => Some(*address),
-            Socketed::Tcp(_, _, Proof::Uid) | Socketed::Unix(..) => None,
+            Socketed::Tcp(_, address, proof) => (*proof == wanted).then_some(*address),
+            Socketed::Unix(..) => None,
         })
     }
 

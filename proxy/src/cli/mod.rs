@@ -10,7 +10,6 @@ pub mod health;
 pub mod completion;
 pub mod version;
 pub(crate) mod sidecar;
-pub(crate) mod java;
 pub(crate) mod folder;
 pub(crate) mod logging;
 pub(crate) mod vault;

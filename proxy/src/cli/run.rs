@@ -19,8 +19,8 @@ use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind, signal};
 
-use super::java;
 use super::sidecar::{self, Setup, Sidecar};
+use crate::java;
 
 /// Run a program whose requests get their credentials from a proxy that ends with it.
 #[derive(Args, Clone, Debug)]
@@ -141,12 +141,7 @@ impl Run {
         let Some((program, arguments)) = self.command.split_first() else {
             return Err(usage("which program?"));
         };
-        let mut vars = agent_vars(env, &sidecar.agent_env);
-        let knowing = sidecar.listeners.iter().find_map(|listener| listener.strip_prefix("uid:"));
-        let knowing = knowing.ok_or_else(|| failed("the proxy has no listener for Java"))?;
-        let truststore = java::truststore(&sidecar.published())?;
-        let options = java::options(env.var("JAVA_TOOL_OPTIONS"), knowing, &truststore);
-        vars.insert("JAVA_TOOL_OPTIONS".into(), options.into());
+        let vars = agent_vars(env, &sidecar.agent_env);
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(vars);
         Ok(command)
@@ -161,7 +156,11 @@ fn agent_vars(env: &Env, ours: &[(String, String)]) -> BTreeMap<OsString, OsStri
     };
     let inherited =
         env.vars.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone()));
-    inherited.chain(ours.iter().map(|(name, value)| (name.into(), value.into()))).collect()
+    let ours = ours.iter().map(|(name, value)| match name.as_str() {
+        java::VARIABLE => (name.into(), java::joined(env.var(java::VARIABLE), value).into()),
+        _ => (name.into(), value.into()),
+    });
+    inherited.chain(ours).collect()
 }
 
 /// The files of the home's providers that were named.

@@ -49,15 +49,12 @@ pub(crate) struct Sidecar {
     pub(crate) agent_env: Vec<(String, String)>,
     /// `127.0.0.1:40123`.
     pub(crate) address: String,
-    /// All of them, as `--listen` takes them.
-    pub(crate) listeners: Vec<String>,
 }
 
 /// What we need of the ready file.
 #[derive(Debug, Deserialize)]
 struct Ready {
     proxy: Option<String>,
-    listeners: Vec<String>,
 }
 
 impl Sidecar {
@@ -91,7 +88,7 @@ impl Sidecar {
         let address = ready.proxy.as_deref().and_then(|url| url.strip_prefix("http://"));
         let address = address.ok_or_else(|| failed("the proxy names no address"))?.to_owned();
         let agent_env = read_agent_env(&published.join("agent.env"))?;
-        Ok(Self { child, folder, agent_env, address, listeners: ready.listeners })
+        Ok(Self { child, folder, agent_env, address })
     }
 
     /// What agents may read.

@@ -74,6 +74,11 @@ async fn a_listener_that_knows_uids_asks_its_agent_for_no_token() {
     // What `agent.env` names is the other one, and it asks.
     assert_ne!(proxy.ready()["proxy"], format!("http://{}", knowing(&proxy)));
     assert_eq!(proxy.agent().without_authorization().connect("api.example.com:443").await.status, 407);
+    // Java is told of the first, where its agent is known by a uid.
+    let env = |name: &str| std::fs::read_to_string(proxy.path(&format!("publish/agent-{name}.env"))).unwrap();
+    assert!(env("local").contains(&format!("-Dhttps.proxyPort={} ", knowing(&proxy).port())));
+    assert!(!env("remote").contains("JAVA_TOOL_OPTIONS") && env("remote").contains("https_proxy="));
+    assert!(proxy.path("publish/truststore.p12").exists());
     // Its line goes, and it with it.
     proxy.write_tokens("remote:remote-token-0123456789abcdef\n");
     let limit = std::time::Duration::from_secs(5);
@@ -122,6 +127,19 @@ async fn without_a_uid_line_only_our_own_uid_may_use_the_unix_listener() {
     let proxy = builder.start().await;
     let agent = proxy.unix_agent(&proxy.path("agent.sock"));
     agent.get(HOST, "/").await.assert_ok();
+}
+
+#[tokio::test]
+async fn java_is_told_of_a_listener_that_asks_for_nothing_and_of_no_other() {
+    let open = Proxy::builder().no_token().bearer(HOST).start().await;
+    let options = open.dummy("JAVA_TOOL_OPTIONS");
+    let port = open.ready()["proxy"].as_str().unwrap().rsplit(':').next().unwrap();
+    assert!(options.contains(&format!("-Dhttps.proxyPort={port} ")), "{options}");
+    let store = options.split("trustStore=").nth(1).unwrap().split('"').next().unwrap();
+    assert!(std::path::Path::new(store).is_file(), "{store}");
+    let asking = Proxy::builder().bearer(HOST).start().await;
+    assert!(!asking.agent_env().iter().any(|(name, _)| name == "JAVA_TOOL_OPTIONS"));
+    assert!(!asking.path("publish/truststore.p12").exists());
 }
 
 #[tokio::test]
