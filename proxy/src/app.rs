@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use certs::Authority;
 use control::audit::{Destination, Durability, Options, Sink};
+use control::refusal::Code;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -52,7 +53,7 @@ pub(crate) struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// The files are not all right; every mistake, a line each.
-    #[error("{}", .0.join("\n"))]
+    #[error("{} {}\n{}", Code::Dw6001, Code::Dw6001.entry().title, .0.join("\n"))]
     Files(Vec<String>),
     /// The CA could not be loaded or made.
     #[error("the CA in `{}` cannot be used: {cause}", .dir.display())]
