@@ -14,11 +14,14 @@ mod clients;
 mod refusals {
     mod addresses;
     mod codes;
+    mod disk;
     mod framing;
     mod framing_h2;
     mod grants;
     mod headers;
     mod identity;
+    mod in_use;
+    mod later;
     mod methods;
     mod paths;
     mod placeholders;
@@ -26,12 +29,15 @@ mod refusals {
     mod startup;
     mod target;
     mod target_h2;
+    mod told;
     mod upstream;
+    mod vault;
 }
 
 mod journeys {
     mod admin;
     mod audit;
+    mod audit_durability;
     mod bodies;
     mod connections;
     mod credentials;
@@ -47,5 +53,6 @@ mod journeys {
     mod scrub_partial;
     mod streams;
     mod upstream_proxy;
+    mod vault;
     mod websocket;
 }
