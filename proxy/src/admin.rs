@@ -59,9 +59,15 @@ impl Health {
         let metrics = &self.shared.metrics;
         metrics.degraded.set(i64::try_from(degraded.len()).unwrap_or(i64::MAX));
         metrics.reload_failed.set(0);
-        metrics.revision.set(i64::try_from(self.shared.plan.load().revision).unwrap_or(i64::MAX));
+        self.swapped();
         *self.degraded.lock() = degraded;
         self.reload.lock().clear();
+    }
+
+    /// Another plan is in force, whatever is said of the files.
+    pub(crate) fn swapped(&self) {
+        let revision = self.shared.plan.load().revision;
+        self.shared.metrics.revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
     }
 
     /// A reload kept the old plan.

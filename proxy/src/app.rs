@@ -169,7 +169,16 @@ impl Proxy {
     async fn reload(&mut self) {
         let current = self.shared.plan.load_full();
         match self.loader.load(Some(&current)).await {
-            Err(mistakes) => self.health.reload_failed(mistakes),
+            Err(mistakes) => {
+                self.health.reload_failed(mistakes);
+                if let Some(plan) = self.loader.refresh(&current).await {
+                    tracing::info!(revision = plan.revision, "tokens and secrets reloaded");
+                    self.shared.audit.lifecycle("reloaded", plan.revision);
+                    self.shared.plan.store(Arc::new(plan));
+                    self.health.swapped();
+                    self.tell();
+                }
+            }
             Ok(loaded) if loaded.plan.is_same(&current) => self.health.reloaded(loaded.degraded),
             Ok(loaded) => {
                 let revision = loaded.plan.revision;

@@ -46,6 +46,7 @@ mod journeys {
     mod limits;
     mod listeners;
     mod live;
+    mod live_beside_mistakes;
     mod protocols;
     mod range;
     mod scrub;
