@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use certs::Authority;
 use control::audit::{Destination, Durability, Options, Sink};
+use control::refusal::Code;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -52,7 +53,7 @@ pub(crate) struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// The files are not all right; every mistake, a line each.
-    #[error("{}", .0.join("\n"))]
+    #[error("{} {}\n{}", Code::Dw6001, Code::Dw6001.entry().title, .0.join("\n"))]
     Files(Vec<String>),
     /// The CA could not be loaded or made.
     #[error("the CA in `{}` cannot be used: {cause}", .dir.display())]
@@ -168,7 +169,16 @@ impl Proxy {
     async fn reload(&mut self) {
         let current = self.shared.plan.load_full();
         match self.loader.load(Some(&current)).await {
-            Err(mistakes) => self.health.reload_failed(mistakes),
+            Err(mistakes) => {
+                self.health.reload_failed(mistakes);
+                if let Some(plan) = self.loader.refresh(&current).await {
+                    tracing::info!(revision = plan.revision, "tokens and secrets reloaded");
+                    self.shared.audit.lifecycle("reloaded", plan.revision);
+                    self.shared.plan.store(Arc::new(plan));
+                    self.health.swapped();
+                    self.tell();
+                }
+            }
             Ok(loaded) if loaded.plan.is_same(&current) => self.health.reloaded(loaded.degraded),
             Ok(loaded) => {
                 let revision = loaded.plan.revision;

@@ -16,11 +16,14 @@ mod clients;
 mod refusals {
     mod addresses;
     mod codes;
+    mod disk;
     mod framing;
     mod framing_h2;
     mod grants;
     mod headers;
     mod identity;
+    mod in_use;
+    mod later;
     mod methods;
     mod paths;
     mod placeholders;
@@ -28,12 +31,15 @@ mod refusals {
     mod startup;
     mod target;
     mod target_h2;
+    mod told;
     mod upstream;
+    mod vault;
 }
 
 mod journeys {
     mod admin;
     mod audit;
+    mod audit_durability;
     mod bodies;
     mod connections;
     mod credentials;
@@ -42,6 +48,7 @@ mod journeys {
     mod limits;
     mod listeners;
     mod live;
+    mod live_beside_mistakes;
     mod protocols;
     mod range;
     mod scrub;
@@ -49,6 +56,7 @@ mod journeys {
     mod scrub_partial;
     mod streams;
     mod upstream_proxy;
+    mod vault;
     mod websocket;
     mod websocket_limits;
 }
