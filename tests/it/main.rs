@@ -2,6 +2,7 @@
 //!
 //! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
 
+mod codes_named;
 mod demo;
 mod doctor;
 mod exposed;
