@@ -4,7 +4,6 @@
 //! ([`Loader::refresh`]). What did not change is taken over from the plan before, with its open secrets
 //! and upstream connections.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use control::vault::{OpenError, SecretFacts, Vault};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{self, Limits};
-use crate::plan::{MadeFrom, Plan, Served, chain, key};
+use crate::plan::{MadeFrom, Plan, Served, chain};
 use crate::request::inject::Injector;
 use crate::request::inject::dummies::Dummies;
 use crate::schemes::{self, Bounds};
@@ -104,12 +103,12 @@ impl Loader {
             tracing::warn!(%warning, "provider file");
         }
         let dummies = Arc::new(Dummies::of(files.providers.iter().map(|provider| &**provider)));
-        let mut served = HashMap::new();
+        let mut served = Vec::with_capacity(files.providers.len());
         let mut degraded = Vec::new();
         for provider in &files.providers {
             let facts = self.facts(provider, &mut degraded, &mut mistakes).await;
             match self.serve(provider, facts.as_ref(), &roots, &dummies, previous) {
-                Ok(one) => drop(served.insert(key(provider), one)),
+                Ok(one) => served.push(Some(one)),
                 Err(mistake) => mistakes.push(format!("{}: {mistake}", provider.source)),
             }
         }
@@ -126,10 +125,14 @@ impl Loader {
     /// secret there is. `None` if that is as it was.
     pub(crate) async fn refresh(&mut self, previous: &Plan) -> Option<Plan> {
         let agents = self.agents().unwrap_or_else(|_| previous.agents.clone());
-        let providers = previous.served.values().map(|served| &*served.provider);
+        let providers = previous.served.iter().flatten().map(|served| &*served.provider);
         let dummies = Arc::new(Dummies::of(providers));
-        let mut served = HashMap::new();
-        for (key, old) in &previous.served {
+        let mut served = Vec::with_capacity(previous.served.len());
+        for old in &previous.served {
+            let Some(old) = old else {
+                served.push(None);
+                continue;
+            };
             let version = self.version(&old.provider).await;
             let kept = if version == old.made_from.version {
                 Some(Arc::clone(old))
@@ -137,7 +140,7 @@ impl Loader {
                 self.renewed(old, version, &dummies).map(Arc::new)
             };
             // Without one its hosts are refused: the secret that was there must not be used.
-            served.extend(kept.map(|kept| (key.clone(), kept)));
+            served.push(kept);
         }
         let (revision, routes, grants) =
             (previous.revision + 1, previous.routes.clone(), previous.grants.clone());

@@ -3,7 +3,6 @@
 //! A request takes one plan and keeps it to its end. What did not change from one plan to the next is shared, so that a
 //! reload drops no upstream connection and opens no secret again.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,18 +34,10 @@ pub(crate) struct Plan {
     pub(crate) routes: Routes,
     /// Which agent has which providers, as the files say it.
     pub(crate) grants: Vec<AgentRules>,
-    /// The providers as served, by project and name.
-    pub(crate) served: HashMap<ProviderKey, Arc<Served>>,
+    /// The providers as served, in the order of the routes' own list; `None`: its secret is gone.
+    pub(crate) served: Vec<Option<Arc<Served>>>,
     /// Where values come from.
     pub(crate) vault: Arc<Vault>,
-}
-
-/// Project and name.
-pub(crate) type ProviderKey = (Arc<str>, Arc<str>);
-
-/// The key of a provider.
-pub(crate) fn key(provider: &Provider) -> ProviderKey {
-    (Arc::clone(&provider.project), Arc::clone(&provider.name))
 }
 
 /// One provider with everything that serving it needs.
@@ -92,6 +83,8 @@ pub(crate) struct MadeFrom {
 #[derive(Debug)]
 pub(crate) struct Credential {
     pub(crate) version: u64,
+    /// Its name with its project, as incidents are counted by it.
+    pub(crate) secret: Arc<str>,
     pub(crate) armed: ArmedCredential,
     pub(crate) scanner: Arc<Scanner>,
     /// How many bytes of the shortest value are not public: slices of answers could rebuild a short one.
@@ -197,6 +190,7 @@ impl Served {
             needles.iter().map(|needle| needle.value.len() - needle.public_prefix).min();
         Ok(Credential {
             version: opened.version,
+            secret: opened.terms.secret.to_string().into(),
             armed,
             scanner: Arc::new(scanner),
             shortest_non_public: shortest_non_public.unwrap_or(usize::MAX),
@@ -236,12 +230,12 @@ impl Plan {
                 && served.provider.name == provider.name
                 && served.made_from == *made_from
         };
-        self.served.values().find(same).cloned()
+        self.served.iter().flatten().find(same).cloned()
     }
 
     /// The provider that serves this target for this agent.
     pub(crate) fn route(&self, target: &Target, agent: &AgentName) -> Option<&Arc<Served>> {
-        self.served.get(&key(self.routes.route(target, agent)?))
+        self.served.get(self.routes.index(target, agent)?)?.as_ref()
     }
 
     /// Whether some other agent has a provider for this target.
@@ -262,10 +256,11 @@ impl Plan {
         self.agents == other.agents
             && self.grants == other.grants
             && self.served.len() == other.served.len()
-            && self
-                .served
-                .iter()
-                .all(|(key, served)| other.served.get(key).is_some_and(|old| Arc::ptr_eq(old, served)))
+            && self.served.iter().zip(&other.served).all(|pair| match pair {
+                (Some(new), Some(old)) => Arc::ptr_eq(new, old),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            })
     }
 
     /// When the next token expires.

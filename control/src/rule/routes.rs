@@ -99,6 +99,11 @@ impl Routes {
 
     /// The provider with the most specific pattern that covers the target, among those that the agent has.
     pub fn route(&self, target: &Target, agent: &AgentName) -> Option<&Arc<Provider>> {
+        self.providers.get(self.index(target, agent)?)
+    }
+
+    /// As [`Routes::route`]: its place in [`Routes::providers`].
+    pub fn index(&self, target: &Target, agent: &AgentName) -> Option<usize> {
         let granted = match &self.grants {
             Some(grants) => Some(grants.get(agent)?),
             None => None,
@@ -110,7 +115,7 @@ impl Routes {
                     entry.port == target.port
                         && granted.is_none_or(|all| all.get(entry.provider) == Some(&true))
                 })
-                .and_then(|entry| self.providers.get(entry.provider))
+                .map(|entry| entry.provider)
         };
         let exact = self.exact.get(&target.host).and_then(choose);
         exact.or_else(|| suffixes(&target.host).find_map(|suffix| self.under.get(suffix).and_then(choose)))

@@ -80,7 +80,8 @@ async fn journey(
     let way = Way::of(conn, &served, &named, &slot);
     let search = signed.used.as_mut().map(|used| used.search.take());
     if let Some(agent) = signed.upgrade.take() {
-        return upgrade::handshake(&way, signed, agent, search, &served, held, record).await;
+        // Boxed, so that the other requests do not carry the room for it.
+        return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
     let answer = send::upstream(&way, signed, record).await?;
     let response = answer::scrub(answer, search, &served, &shared.limits)?;

@@ -219,7 +219,8 @@ impl Drop for Record {
         if let Some(place) = self.place.take()
             && (self.logged || verdict != Verdict::Allow)
         {
-            place.close(self.entry.clone());
+            let ended = Entry::new(self.entry.kind, self.entry.at);
+            place.close(std::mem::replace(&mut self.entry, ended));
         }
     }
 }

@@ -144,7 +144,8 @@ impl Slot {
             match self.take(limits, Instant::now() >= deadline) {
                 Found::Conn(conn) => return Ok(Lease { conn: Some(conn), seat, reused: true, alone: None }),
                 Found::Dial => {
-                    let conn = self.dial(upstream, peer).await?;
+                    // Boxed: a request that finds a connection does not carry the room for a dial.
+                    let conn = Box::pin(self.dial(upstream, peer)).await?;
                     return Ok(Lease { conn: Some(conn), seat, reused: false, alone: None });
                 }
                 // Past the deadline it dials for itself: where dials fail, a queue of them would last for minutes.

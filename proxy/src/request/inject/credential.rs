@@ -64,10 +64,15 @@ pub(crate) async fn credential(
     let mut used = None;
     let held = if prepared.injects() {
         let opened = served.credential(&plan.vault, permit).await?;
-        refuse_if_blocked(permit, &opened, shared)?;
+        let of = Use {
+            agent: permit.agent().shared(),
+            secret: Arc::clone(&opened.secret),
+            version: opened.version,
+        };
+        refuse_if_blocked(&of, shared)?;
         let held = served.injector.place(&opened.armed, prepared, &mut head)?;
         shape_answer(&mut head, served, &opened);
-        used = Some(Used { version: opened.version, search: search(shared, permit, &opened) });
+        used = Some(Used { version: opened.version, search: search(shared, of, &opened) });
         held
     } else {
         prepared.into_body()
@@ -102,20 +107,14 @@ fn shape_answer(head: &mut Head, served: &Served, credential: &Credential) {
 }
 
 /// DW2009: this agent and version had three events within an hour (ARCHITECTURE.md, "Scrubbing").
-fn refuse_if_blocked(permit: &Permit, credential: &Credential, shared: &Shared) -> Result<(), Refusal> {
-    match shared.incidents.standing(&use_of(permit, credential)) {
+fn refuse_if_blocked(of: &Use, shared: &Shared) -> Result<(), Refusal> {
+    match shared.incidents.standing(of) {
         Standing::Open => Ok(()),
         Standing::Blocked => Err(Refusal::new(
             Code::Dw2009,
             "answers repeatedly held parts of this credential, so its use by this agent is stopped until it is rotated",
         )),
     }
-}
-
-/// Whose use of which version.
-fn use_of(permit: &Permit, credential: &Credential) -> Use {
-    let secret = permit.provider().auth.as_ref().map(|auth| auth.secret.to_string()).unwrap_or_default();
-    Use { agent: permit.agent().to_string(), secret, version: credential.version }
 }
 
 fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), limit: usize) -> Refusal {
@@ -137,11 +136,11 @@ struct Watching {
 }
 
 /// What the answer is searched for, and who hears of it.
-pub(crate) fn search(shared: &Arc<Shared>, permit: &Permit, credential: &Credential) -> Option<Search> {
+fn search(shared: &Arc<Shared>, of: Use, credential: &Credential) -> Option<Search> {
     if credential.scanner.is_empty() {
         return None;
     }
-    let watch = Arc::new(Watching { shared: Arc::clone(shared), of: use_of(permit, credential) });
+    let watch = Arc::new(Watching { shared: Arc::clone(shared), of });
     let windows = Arc::clone(&shared.windows);
     let decoding =
         Decoding { free: shared.limits.decoded_bytes, ratio: shared.limits.decoded_ratio, windows };

@@ -6,6 +6,7 @@
 //! Kept in memory: a restart forgets, which an agent cannot cause.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,9 +25,9 @@ const ROOM: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Use {
     /// The agent's name.
-    pub agent: String,
+    pub agent: Arc<str>,
     /// The secret's name, with its project.
-    pub secret: String,
+    pub secret: Arc<str>,
     /// The secret's version: a rotation starts anew.
     pub version: u64,
 }
@@ -89,12 +90,12 @@ impl Incidents {
 
     /// An operator lets the agent use the secret again, in any version. Returns whether anything was blocked.
     pub fn clear(&self, agent: &str, secret: &str) -> bool {
-        self.forget(|of| of.agent == agent && of.secret == secret)
+        self.forget(|of| *of.agent == *agent && *of.secret == *secret)
     }
 
     /// A secret has a new version: the older ones are not used any more.
     pub fn rotated(&self, secret: &str, version: u64) {
-        self.forget(|of| of.secret == secret && of.version < version);
+        self.forget(|of| *of.secret == *secret && of.version < version);
     }
 
     /// The uses that are blocked, for an operator.
