@@ -14,7 +14,7 @@ use certs::Authority;
 use control::audit::{Destination, Durability, Options, Sink};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Health};
 use crate::limits::{self, Limits};
@@ -27,7 +27,7 @@ use crate::upstream::Upstream;
 use crate::upstream::corporate::CorporateProxy;
 use crate::upstream::guard::Addresses;
 use crate::watch::Watcher;
-use crate::worker::{Shared, Worker};
+use crate::worker::{self, Shared, Worker};
 
 /// What a proxy is started with: the flags of `doorward proxy`, read and checked.
 #[derive(Debug)]
@@ -72,6 +72,9 @@ pub(crate) enum StartError {
     /// The system refused a thread, a runtime or a signal handler.
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
+    /// A worker ended by itself, which is a bug: the rest of it would serve ever fewer connections.
+    #[error("a worker ended unexpectedly, the log says why; the proxy was shut down")]
+    Worker,
 }
 
 /// What the workers are told.
@@ -89,9 +92,9 @@ pub(crate) fn run(settings: Settings) -> Result<(), StartError> {
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut proxy = Proxy::start(settings).await?;
-        proxy.control(&mut signals).await;
+        let ended = proxy.control(&mut signals).await;
         proxy.drain(&mut signals).await;
-        Ok(())
+        ended
     })
 }
 
@@ -103,6 +106,8 @@ struct Proxy {
     watcher: Watcher,
     orders: watch::Sender<Order>,
     workers: Vec<JoinHandle<()>>,
+    /// Hears of a worker's end.
+    ended: mpsc::Receiver<()>,
     bound: Bound,
     published: Published,
 }
@@ -127,12 +132,15 @@ impl Proxy {
         let addresses = Arc::new(settings.addresses.with_own(own));
         let corporate = settings.corporate.map(Arc::new);
         let (orders, _) = watch::channel(Order::default());
+        let (ends, ended) = mpsc::channel(1);
         let mut workers = Vec::new();
         for _ in 0..settings.workers {
             let upstream =
                 Upstream::new(Arc::clone(&addresses), corporate.clone(), Arc::clone(&shared.limits));
             let worker = Worker::new(Arc::clone(&shared), upstream);
-            workers.push(bound.start_worker(worker, orders.subscribe())?);
+            let orders = orders.subscribe();
+            let serving = move |listeners| worker::serve(worker, listeners, orders);
+            workers.push(bound.start_worker(serving, ends.clone()).await?);
         }
         if let Some(admin) = admin {
             tokio::spawn(admin.serve(Arc::clone(&health)));
@@ -142,16 +150,17 @@ impl Proxy {
         shared.audit.lifecycle("started", shared.plan.load().revision);
         tracing::info!(listeners = ?bound.names(), "serving");
         published.ready(&bound, admin_address)?;
-        Ok(Self { shared, health, loader, watcher, orders, workers, bound, published })
+        Ok(Self { shared, health, loader, watcher, orders, workers, ended, bound, published })
     }
 
-    /// Reloads as files change, until the process is told to end.
-    async fn control(&mut self, signals: &mut Signals) {
+    /// Reloads as files change, until the process is told to end, or has to.
+    async fn control(&mut self, signals: &mut Signals) -> Result<(), StartError> {
         loop {
             let expiry = self.shared.plan.load().next_expiry(SystemTime::now());
             tokio::select! {
-                _ = signals.term.recv() => return,
-                _ = signals.int.recv() => return,
+                _ = signals.term.recv() => return Ok(()),
+                _ = signals.int.recv() => return Ok(()),
+                _ = self.ended.recv() => return Err(StartError::Worker),
                 _ = signals.hup.recv() => {
                     if let Err(error) = self.shared.audit.reopen().await {
                         tracing::error!(error = %crate::plan::chain(&error), "audit not reopened");
