@@ -294,7 +294,8 @@ impl Published {
             let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(doorway, token, &dummies)));
             put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;
         }
-        Ok(())
+        publish::remove_stale(dir, doorway, &names)
+            .map_err(|cause| StartError::Write { path: dir.clone(), cause })
     }
 
     /// Says that everything serves, last of all.

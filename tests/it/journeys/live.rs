@@ -269,3 +269,16 @@ async fn what_is_idle_for_too_long_is_closed_during_the_drain_too() {
     world.proxy.signal(Signal::TERM);
     assert!(world.proxy.ended(Duration::from_secs(5)).await.success());
 }
+
+#[tokio::test]
+async fn the_environment_of_an_agent_that_is_gone_is_removed() {
+    let (one, two) = ("agent-token-of-the-first-one", "agent-token-of-the-second-one");
+    let origin = Origin::start(HOST).await;
+    let tokens = format!("first:{one}\nsecond:{two}\n");
+    let proxy = Proxy::builder().bearer(HOST).origin(&origin).tokens(&tokens, one).start().await;
+    let has = |name: &str| proxy.path(&format!("publish/{name}")).exists();
+    assert!(has("agent-first.env") && has("agent-second.env") && !has("agent.env"));
+    proxy.write_tokens(&format!("first:{one}\n"));
+    until("the only agent's own file", SOON, async || has("agent.env") && !has("agent-second.env")).await;
+    assert!(!has("agent-first.env") && has("ca.crt") && has("ca-bundle.crt"));
+}
