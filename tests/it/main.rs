@@ -32,6 +32,7 @@ mod refusals {
 mod journeys {
     mod admin;
     mod audit;
+    mod audit_long;
     mod bodies;
     mod connections;
     mod credentials;
