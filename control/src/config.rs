@@ -185,6 +185,13 @@ impl Pins {
         pinned.is_some_and(|hash| *hash == hex::encode(Sha256::digest(bytes)))
     }
 
+    /// Whether some bytes of this file were allowed.
+    pub fn knows(&self, file: &Path) -> bool {
+        file.canonicalize()
+            .ok()
+            .is_some_and(|path| path.to_str().is_some_and(|path| self.0.contains_key(path)))
+    }
+
     /// All of them, sorted by path.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(path, hash)| (path.as_str(), hash.as_str()))

@@ -5,6 +5,7 @@
 pub mod target;
 mod private;
 pub mod config;
+pub mod project;
 pub mod agent;
 pub mod rule;
 pub mod provider;

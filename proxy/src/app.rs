@@ -22,7 +22,7 @@ use crate::listen::{Bound, Listen};
 use crate::loader::{Loader, Sources};
 use crate::plan::Plan;
 use crate::process::SelfCheck;
-use crate::publish::{self, Doorway, Readers};
+use crate::publish::{self, Doorway, Own, Readers};
 use crate::upstream::Upstream;
 use crate::upstream::corporate::CorporateProxy;
 use crate::upstream::guard::Addresses;
@@ -246,6 +246,10 @@ async fn sleep_until(when: Option<SystemTime>) {
 struct Published {
     /// The directory, and what agents are told in it.
     doorway: Option<(PathBuf, Doorway)>,
+    /// Where agents send their token.
+    address: Option<SocketAddr>,
+    /// Where none is asked for, since the listener knows its peer.
+    knowing: Option<SocketAddr>,
     ready_file: Option<PathBuf>,
 }
 
@@ -262,12 +266,17 @@ struct Ready {
 
 impl Published {
     fn new(dir: Option<PathBuf>, ready_file: Option<PathBuf>, bound: &Bound) -> Self {
-        let address = bound.tcp_addresses().next().map(|address| address.to_string());
+        let address = bound.proxy_address();
         let doorway = dir.map(|dir| {
-            let (ca, bundle) = (dir.join("ca.crt"), dir.join("ca-bundle.crt"));
-            (dir, Doorway { address, ca, bundle })
+            let doorway = Doorway {
+                address: address.map(|address| address.to_string()),
+                ca: dir.join("ca.crt"),
+                bundle: dir.join("ca-bundle.crt"),
+                truststore: dir.join("truststore.p12"),
+            };
+            (dir, doorway)
         });
-        Self { doorway, ready_file }
+        Self { doorway, address, knowing: bound.knowing_address(), ready_file }
     }
 
     fn write(&self, authority: &Authority, loader: &Loader, plan: &Plan) -> Result<(), StartError> {
@@ -276,6 +285,11 @@ impl Published {
         let bundle = certs::trust::combined_bundle(authority, loader.system_roots());
         put(&doorway.ca, authority.certificate_pem().as_bytes(), Readers::All)?;
         put(&doorway.bundle, bundle.as_bytes(), Readers::All)?;
+        // Java can do nothing with it where it would have to send a token.
+        if plan.agents.is_none() || self.knowing.is_some() {
+            let store = certs::trust::java_truststore_of(&doorway.bundle, bundle.as_bytes())?;
+            put(&doorway.truststore, &store, Readers::All)?;
+        }
         self.write_env(loader, plan)
     }
 
@@ -285,13 +299,18 @@ impl Published {
         let tokens = loader.tokens().map_err(StartError::Files)?;
         let names = plan.agent_names();
         for name in &names {
-            let token = tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token);
-            let dummies: Vec<_> = plan
-                .routes
-                .providers_of(name)
-                .flat_map(|provider| provider.agent_env.iter().cloned())
-                .collect();
-            let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(doorway, token, &dummies)));
+            let asks_nothing = match &plan.agents {
+                None => self.address.or(self.knowing),
+                Some(agents) => self.knowing.filter(|_| agents.has_uid(name)),
+            };
+            let dummies =
+                plan.routes.providers_of(name).flat_map(|provider| provider.agent_env.iter().cloned());
+            let own = Own {
+                token: tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token),
+                asks_nothing,
+                dummies: dummies.collect(),
+            };
+            let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(doorway, &own)));
             put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;
         }
         publish::remove_stale(dir, doorway, &names)
@@ -303,7 +322,7 @@ impl Published {
         let Some(path) = &self.ready_file else { return Ok(()) };
         let doorway = self.doorway.as_ref().map(|(_, doorway)| doorway);
         let ready = Ready {
-            proxy: bound.tcp_addresses().next().map(|address| format!("http://{address}")),
+            proxy: bound.proxy_address().map(|address| format!("http://{address}")),
             listeners: bound.names(),
             admin: admin.map(|address| format!("http://{address}")),
             ca: doorway.map(|doorway| doorway.ca.clone()),

@@ -1,6 +1,7 @@
 //! Listeners: bound once, all of them or none, then shared by the workers.
 //!
-//! Off loopback a token file is required. No `SO_REUSEPORT`: with it any process of the same user could bind the port
+//! Off loopback a token file is required. A `uid:` listener asks for no token and is on loopback only: the kernel says whose
+//! process connects. No `SO_REUSEPORT`: with it any process of the same user could bind the port
 //! too and take agents' connections.
 
 use std::fs;
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::app::StartError;
 use crate::conn::identify::Peer;
 use crate::conn::wire::Stream;
+use crate::peer;
 
 /// Connections that the kernel holds until a worker accepts them.
 const BACKLOG: i32 = 1024;
@@ -32,30 +34,47 @@ const REST: Duration = Duration::from_millis(50);
 pub(crate) enum Listen {
     /// `127.0.0.1:3128`.
     Tcp(SocketAddr),
+    /// `uid:127.0.0.1:3128`: on loopback, where the peer's uid decides and no token is asked for.
+    Uid(SocketAddr),
     /// `unix:PATH`.
     Unix(PathBuf),
 }
 
 /// Why a `--listen` was not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a listener is an address with its port (127.0.0.1:3128, [::1]:0) or unix:PATH")]
+#[error(
+    "a listener is an address with its port (127.0.0.1:3128, [::1]:0), uid: and such an address on loopback, or unix:PATH"
+)]
 pub(crate) struct ListenError;
 
 impl FromStr for Listen {
     type Err = ListenError;
 
     fn from_str(text: &str) -> Result<Self, ListenError> {
-        match text.strip_prefix("unix:") {
-            Some("") => Err(ListenError),
-            Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().map(Self::Tcp).map_err(|_| ListenError),
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(ListenError) } else { Ok(Self::Unix(path.into())) };
+        }
+        let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| ListenError);
+        match text.strip_prefix("uid:").map(address) {
+            Some(Ok(address)) if address.ip().is_loopback() => Ok(Self::Uid(address)),
+            Some(_) => Err(ListenError),
+            None => address(text).map(Self::Tcp),
         }
     }
 }
 
+/// How the peers of a TCP listener are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// By what they send.
+    Token,
+    /// By whose process they are.
+    Uid,
+}
+
 #[derive(Debug)]
 enum Socketed {
-    Tcp(StdTcpListener, SocketAddr),
+    Tcp(StdTcpListener, SocketAddr, Proof),
     Unix(StdUnixListener, PathBuf),
 }
 
@@ -73,7 +92,24 @@ impl Bound {
     /// The TCP addresses, with the ports that the kernel chose.
     pub(crate) fn tcp_addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().filter_map(|socket| match socket {
-            Socketed::Tcp(_, address) => Some(*address),
+            Socketed::Tcp(_, address, _) => Some(*address),
+            Socketed::Unix(..) => None,
+        })
+    }
+
+    /// What agents with a token are told: the first address that takes one.
+    pub(crate) fn proxy_address(&self) -> Option<SocketAddr> {
+        self.first(Proof::Token)
+    }
+
+    /// What agents are told that are known by their uid.
+    pub(crate) fn knowing_address(&self) -> Option<SocketAddr> {
+        self.first(Proof::Uid)
+    }
+
+    fn first(&self, wanted: Proof) -> Option<SocketAddr> {
+        self.0.iter().find_map(|socket| match socket {
+            Socketed::Tcp(_, address, proof) => (*proof == wanted).then_some(*address),
             Socketed::Unix(..) => None,
         })
     }
@@ -81,7 +117,8 @@ impl Bound {
     /// Each as `--listen` takes it.
     pub(crate) fn names(&self) -> Vec<String> {
         let name = |socket: &Socketed| match socket {
-            Socketed::Tcp(_, address) => address.to_string(),
+            Socketed::Tcp(_, address, Proof::Token) => address.to_string(),
+            Socketed::Tcp(_, address, Proof::Uid) => format!("uid:{address}"),
             Socketed::Unix(_, path) => format!("unix:{}", path.display()),
         };
         self.0.iter().map(name).collect()
@@ -146,14 +183,14 @@ impl Drop for Bound {
 impl Socketed {
     fn again(&self) -> io::Result<Self> {
         Ok(match self {
-            Self::Tcp(socket, address) => Self::Tcp(socket.try_clone()?, *address),
+            Self::Tcp(socket, address, proof) => Self::Tcp(socket.try_clone()?, *address, *proof),
             Self::Unix(socket, path) => Self::Unix(socket.try_clone()?, path.clone()),
         })
     }
 
     fn listener(self) -> io::Result<Listener> {
         Ok(match self {
-            Self::Tcp(socket, _) => Listener::Tcp(TcpListener::from_std(socket)?),
+            Self::Tcp(socket, _, proof) => Listener::Tcp(TcpListener::from_std(socket)?, proof),
             Self::Unix(socket, _) => Listener::Unix(UnixListener::from_std(socket)?),
         })
     }
@@ -162,7 +199,7 @@ impl Socketed {
 /// A listener of one worker.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Proof),
     Unix(UnixListener),
 }
 
@@ -171,10 +208,7 @@ impl Listener {
     pub(crate) async fn accept(&self) -> (Stream, Peer) {
         loop {
             let accepted = match self {
-                Self::Tcp(socket) => socket.accept().await.and_then(|(stream, _)| {
-                    stream.set_nodelay(true)?;
-                    Ok((Stream::Tcp(stream), Peer::Tcp))
-                }),
+                Self::Tcp(socket, proof) => accept_tcp(socket, *proof).await,
                 Self::Unix(socket) => socket.accept().await.and_then(|(stream, _)| {
                     let uid = stream.peer_cred()?.uid();
                     Ok((Stream::Unix(stream), Peer::Unix(uid)))
@@ -191,15 +225,26 @@ impl Listener {
     }
 }
 
+async fn accept_tcp(socket: &TcpListener, proof: Proof) -> io::Result<(Stream, Peer)> {
+    let (stream, _) = socket.accept().await?;
+    stream.set_nodelay(true)?;
+    let peer = match proof {
+        Proof::Token => Peer::Tcp,
+        Proof::Uid => Peer::Loopback(peer::uid(&stream).await),
+    };
+    Ok((Stream::Tcp(stream), peer))
+}
+
 fn bind_one(listen: &Listen, has_tokens: bool) -> Result<Socketed, StartError> {
     match listen {
         Listen::Tcp(address) if !address.ip().is_loopback() && !has_tokens => Err(StartError::Bind(
             address.to_string(),
             "off loopback every agent needs a token; give --agent-token-file".to_owned(),
         )),
-        Listen::Tcp(address) => {
-            bind_tcp(*address).map_err(|error| StartError::Bind(address.to_string(), error.to_string()))
-        }
+        Listen::Tcp(address) => bind_tcp(*address, Proof::Token)
+            .map_err(|error| StartError::Bind(address.to_string(), error.to_string())),
+        Listen::Uid(address) => bind_tcp(*address, Proof::Uid)
+            .map_err(|error| StartError::Bind(format!("uid:{address}"), error.to_string())),
         Listen::Unix(path) => bind_unix(path, has_tokens)
             .map_err(|error| StartError::Bind(format!("unix:{}", path.display()), error.to_string())),
     }
@@ -214,10 +259,10 @@ pub(crate) fn bind_std(address: SocketAddr) -> io::Result<StdTcpListener> {
     Ok(socket.into())
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<Socketed> {
+fn bind_tcp(address: SocketAddr, proof: Proof) -> io::Result<Socketed> {
     let socket = bind_std(address)?;
     let address = socket.local_addr()?;
-    Ok(Socketed::Tcp(socket, address))
+    Ok(Socketed::Tcp(socket, address, proof))
 }
 
 /// The peer's uid decides who may use it, so with a token file (which may name uids) the file is open to all.
@@ -247,9 +292,32 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_listener() {
-        for text in ["", "unix:", "localhost:1", "127.0.0.1", ":3128"] {
+        for text in [
+            "",
+            "unix:",
+            "localhost:1",
+            "127.0.0.1",
+            ":3128",
+            "uid:",
+            "uid:127.0.0.1",
+            // Off loopback the kernel cannot tell whose process it is.
+            "uid:0.0.0.0:0",
+            "uid:[::]:0",
+            "uid:192.168.0.1:3128",
+            "uid:unix:/s",
+        ] {
             assert_eq!(text.parse::<Listen>(), Err(ListenError), "{text}");
         }
+    }
+
+    #[test]
+    fn a_listener_that_knows_uids_is_not_what_agents_with_tokens_are_told() {
+        let listen = ["uid:127.0.0.1:0", "127.0.0.1:0"].map(|text| text.parse().unwrap());
+        let bound = Bound::bind(&listen, false).unwrap();
+        let names = bound.names();
+        assert!(names[0].starts_with("uid:127.0.0.1:"), "{names:?}");
+        assert_eq!(bound.proxy_address().unwrap().to_string(), names[1]);
+        assert_eq!(bound.tcp_addresses().count(), 2);
     }
 
     #[tokio::test]
@@ -257,7 +325,7 @@ mod tests {
         // The kernel does not watch regular files.
         let file = tempfile::tempfile().unwrap();
         let socket = StdTcpListener::from(std::os::fd::OwnedFd::from(file));
-        let bound = Bound(vec![Socketed::Tcp(socket, "127.0.0.1:1".parse().unwrap())]);
+        let bound = Bound(vec![Socketed::Tcp(socket, "127.0.0.1:1".parse().unwrap(), Proof::Token)]);
         let (ended, _ends) = tokio::sync::mpsc::channel(1);
         assert!(bound.start_worker(|_| async { panic!("it serves") }, ended).await.is_err());
     }

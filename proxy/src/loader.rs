@@ -10,6 +10,7 @@ use std::sync::Arc;
 use certs::trust::Roots;
 use control::agent::{AgentName, Agents, read_token_file};
 use control::policy::load_check;
+use control::project::ProjectFolders;
 use control::provider::{self, Provider};
 use control::secret::Secret;
 use control::vault::{OpenError, SecretFacts, Vault};
@@ -27,6 +28,8 @@ use crate::watch::Watched;
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) providers: Vec<PathBuf>,
+    /// Where provider files have to be allowed first.
+    pub(crate) projects: ProjectFolders,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) upstream_ca: Vec<PathBuf>,
     pub(crate) vault: Arc<Vault>,
@@ -43,6 +46,7 @@ impl Sources {
         let mut watched: Vec<_> = self.providers.iter().map(tree_or_file).collect();
         watched
             .extend(self.token_file.iter().chain(&self.upstream_ca).map(|file| Watched::File(file.clone())));
+        watched.extend(self.projects.pins().map(Watched::File));
         watched.extend(self.vault_paths.iter().cloned());
         watched
     }
@@ -85,7 +89,8 @@ impl Loader {
     pub(crate) async fn load(&mut self, previous: Option<&Plan>) -> Result<Loaded, Vec<String>> {
         let mut mistakes = Vec::new();
         let agents = take(self.agents(), &mut mistakes).flatten();
-        let files = provider::load(&self.sources.providers, schemes::specs());
+        let files =
+            provider::load_allowed(&self.sources.providers, schemes::specs(), &self.sources.projects.gate());
         let files = take(files.map_err(|all| all.iter().map(ToString::to_string).collect()), &mut mistakes);
         let roots = take(self.roots(), &mut mistakes);
         let (Some(files), Some(roots)) = (files, roots) else { return Err(mistakes) };

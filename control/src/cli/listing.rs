@@ -38,7 +38,9 @@ impl Listing {
             Format::Jsonl => self.items.iter().for_each(|item| env.output.data(&item.object)),
             Format::Json => env.output.data(pretty(&self.objects())?),
             Format::Yaml => env.output.data(yaml(&self.objects())?),
-            Format::Sh | Format::Dotenv | Format::Docker => return Err(unsupported()),
+            Format::Sh | Format::Dotenv | Format::Docker | Format::Pem | Format::Bundle | Format::Java => {
+                return Err(unsupported());
+            }
         }
         Ok(Exit::Ok)
     }
@@ -68,12 +70,10 @@ impl Listing {
 }
 
 /// Prints one object: as lines of `Name: value` or in a machine format.
-pub(crate) fn describe(
-    env: &Env,
-    name: &str,
-    lines: &[(&str, String)],
-    object: &Value,
-) -> Result<Exit, Failure> {
+///
+/// # Errors
+/// A format that is none for objects.
+pub fn describe(env: &Env, name: &str, lines: &[(&str, String)], object: &Value) -> Result<Exit, Failure> {
     match env.globals.output {
         Format::Table | Format::Wide => {
             let width = lines.iter().map(|(head, _)| head.len()).max().unwrap_or(0) + 2;
@@ -85,7 +85,9 @@ pub(crate) fn describe(
         Format::Jsonl => env.output.data(object),
         Format::Json => env.output.data(pretty(object)?),
         Format::Yaml => env.output.data(yaml(object)?),
-        Format::Sh | Format::Dotenv | Format::Docker => return Err(unsupported()),
+        Format::Sh | Format::Dotenv | Format::Docker | Format::Pem | Format::Bundle | Format::Java => {
+            return Err(unsupported());
+        }
     }
     Ok(Exit::Ok)
 }

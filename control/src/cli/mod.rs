@@ -12,7 +12,7 @@ pub mod allow;
 pub mod vault;
 pub mod values;
 mod dotenv;
-mod listing;
+pub mod listing;
 mod when;
 pub mod users;
 pub mod check;
@@ -133,6 +133,9 @@ pub enum Format {
     Sh,
     Dotenv,
     Docker,
+    Pem,
+    Bundle,
+    Java,
 }
 
 /// What a command may use of the world around it: environment, flags, schemes, output. Read once in `main`.

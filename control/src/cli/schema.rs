@@ -29,7 +29,14 @@ impl Schema {
                 .map_err(|error| Failure::new(Exit::Error, error.to_string()))?,
             Format::Table | Format::Json | Format::Jsonl => serde_json::to_string_pretty(&schema)
                 .map_err(|error| Failure::new(Exit::Error, error.to_string()))?,
-            Format::Wide | Format::Name | Format::Sh | Format::Dotenv | Format::Docker => {
+            Format::Wide
+            | Format::Name
+            | Format::Sh
+            | Format::Dotenv
+            | Format::Docker
+            | Format::Pem
+            | Format::Bundle
+            | Format::Java => {
                 return Err(Failure::new(Exit::Usage, "schema prints json or yaml"));
             }
         };

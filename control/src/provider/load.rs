@@ -45,6 +45,19 @@ pub struct Loaded {
 /// # Errors
 /// All mistakes of all files, sorted by place.
 pub fn load(paths: &[PathBuf], schemes: &[&SchemeSpec]) -> Result<Loaded, Vec<Mistake>> {
+    load_allowed(paths, schemes, &|_, _| Ok(()))
+}
+
+/// Like [`load()`]; a file whose bytes `gate` refuses is not read further, and its reason is the mistake. What was checked is
+/// what is used.
+///
+/// # Errors
+/// All mistakes of all files, sorted by place.
+pub fn load_allowed(
+    paths: &[PathBuf],
+    schemes: &[&SchemeSpec],
+    gate: &Gate<'_>,
+) -> Result<Loaded, Vec<Mistake>> {
     let mut set = Set::default();
     for root in paths {
         let mut files = Vec::new();
@@ -56,11 +69,24 @@ pub fn load(paths: &[PathBuf], schemes: &[&SchemeSpec]) -> Result<Loaded, Vec<Mi
             if set.files.contains(&file) {
                 continue;
             }
-            set.read(&file, root, schemes);
+            set.read(&file, root, schemes, gate);
             set.files.push(file);
         }
     }
     set.finish()
+}
+
+/// Whether a file may be used with these bytes, or why not.
+pub type Gate<'a> = dyn Fn(&Path, &[u8]) -> Result<(), String> + 'a;
+
+/// The files that [`load()`] would read now, without those that it could not find.
+pub fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for root in paths {
+        // The mistake is told when they are loaded.
+        drop(find(root, 0, &mut files));
+    }
+    files
 }
 
 /// Loads one text, as if it were a file of this name.
@@ -139,11 +165,11 @@ struct Set {
 }
 
 impl Set {
-    fn read(&mut self, file: &Path, root: &Path, schemes: &[&SchemeSpec]) {
+    fn read(&mut self, file: &Path, root: &Path, schemes: &[&SchemeSpec], gate: &Gate<'_>) {
         let shown = file.display().to_string();
         let label = file.strip_prefix(root).ok().filter(|rest| !rest.as_os_str().is_empty());
         let label = label.or_else(|| file.file_name().map(Path::new)).unwrap_or(file).display().to_string();
-        match text_of(file) {
+        match text_of(file).and_then(|text| gate(file, text.as_bytes()).map(|()| text)) {
             Ok(text) => self.add(&shown, &label, &text, Ground { schemes, folder: file.parent() }),
             Err(message) => self.mistakes.push(Mistake::of_file(&shown, message)),
         }

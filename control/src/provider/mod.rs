@@ -40,7 +40,7 @@ use crate::types::TypeSpec;
 pub use build::{METADATA_ADDRESSES, REMOVED_HEADERS, REMOVED_PREFIX, covers_only_metadata};
 pub use cases::{Case, Expect, Failed};
 pub use json_schema::{json_schema, kinds};
-pub use load::{Loaded, load, parse_text};
+pub use load::{Gate, Loaded, files, load, load_allowed, parse_text};
 pub use report::Mistake;
 
 /// One provider as run.

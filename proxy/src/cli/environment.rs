@@ -85,7 +85,7 @@ fn print(vars: &[(String, String)], format: Format) -> Result<String, Failure> {
             serde_json::to_string_pretty(&object)
                 .map_err(|error| Failure::new(Exit::Error, error.to_string()))
         }
-        Format::Yaml | Format::Jsonl => {
+        Format::Yaml | Format::Jsonl | Format::Pem | Format::Bundle | Format::Java => {
             Err(Failure::new(Exit::Usage, "env prints -o sh, dotenv, docker, json or name"))
         }
     }

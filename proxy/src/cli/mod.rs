@@ -10,6 +10,7 @@ pub mod health;
 pub mod completion;
 pub mod version;
 pub(crate) mod sidecar;
+pub(crate) mod folder;
 pub(crate) mod logging;
 pub(crate) mod vault;
 

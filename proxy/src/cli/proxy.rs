@@ -10,6 +10,7 @@ use control::audit::{Destination, Durability};
 use control::cli::vault::VaultArgs;
 use control::cli::{Env, Exit, Failure};
 use control::config::Home;
+use control::project::ProjectFolders;
 use control::provider::covers_only_metadata;
 use control::vault::directory::Directory;
 use control::vault::{Source, Vault};
@@ -28,7 +29,8 @@ use crate::watch::Watched;
 /// The flags of `doorward proxy`.
 #[derive(Args, Clone, Debug)]
 pub struct Proxy {
-    /// Where agents connect: an address with its port, or unix:PATH (repeatable).
+    /// Where agents connect: an address with its port, unix:PATH, or uid:ADDR on loopback for clients that can send no token
+    /// (repeatable).
     #[arg(
         long,
         env = "DOORWARD_LISTEN",
@@ -43,6 +45,9 @@ pub struct Proxy {
     /// Provider files, or folders of them (repeatable).
     #[arg(long, env = "DOORWARD_PROVIDERS", value_name = "PATH", value_delimiter = ',')]
     pub providers: Vec<PathBuf>,
+    /// A project folder: provider files below it are used only as `doorward allow` has pinned them (repeatable).
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub pinned_below: Vec<PathBuf>,
     /// A folder of secrets, as Kubernetes or compose mounts it.
     #[arg(long, env = "DOORWARD_SECRETS", value_name = "DIR")]
     pub secrets: Option<PathBuf>,
@@ -192,7 +197,11 @@ impl Proxy {
         ];
         read.extend(files.into_iter().flatten().chain(&self.upstream_ca).map(folder));
         // Roots that provider files name may lie anywhere; mistakes in the files are reported when they are loaded.
-        if let Ok(files) = control::provider::load(&self.providers, crate::schemes::specs()) {
+        if let Ok(files) = control::provider::load_allowed(
+            &self.providers,
+            crate::schemes::specs(),
+            &ProjectFolders::new(self.pinned_below.clone(), home).gate(),
+        ) {
             read.extend(
                 files
                     .providers
@@ -297,6 +306,7 @@ impl Proxy {
         };
         Ok(Sources {
             providers,
+            projects: ProjectFolders::new(self.pinned_below, home),
             token_file: self.agent_token_file,
             upstream_ca: self.upstream_ca,
             vault: Arc::new(Vault::new(sources, OffsetDateTime::now_utc)),

@@ -3,7 +3,7 @@
 //! A plain launcher: it reads no secret, and the program inherits no limit of ours. It is told what it is: advisory, since
 //! a program that ignores its proxy variables can go around them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,14 @@ use clap::Args;
 use control::cli::vault::VaultArgs;
 use control::cli::{Env, Exit, Failure};
 use control::config::Home;
+use control::project;
 use control::provider::{self, Provider};
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind, signal};
 
 use super::sidecar::{self, Setup, Sidecar};
+use crate::java;
 
 /// Run a program whose requests get their credentials from a proxy that ends with it.
 #[derive(Args, Clone, Debug)]
@@ -111,9 +113,14 @@ impl Run {
         flag("--master-key-file", self.vault.master_key_file.clone().map(OsString::from));
         flag("--master-key-command", self.vault.master_key_command.clone().map(OsString::from));
         flag("--passphrase-file", self.vault.passphrase_file.clone().map(OsString::from));
+        // Java can send no token: the kernel tells this listener whose process connects.
+        flag("--listen", Some("uid:127.0.0.1:0".into()));
         flag("--log", env.var("DOORWARD_LOG").is_none().then(|| "warn".into()));
         for path in &self.providers {
             flag("--providers", Some(path.clone().into()));
+        }
+        for folder in self.projects() {
+            flag("--pinned-below", Some(folder.into()));
         }
         for path in named(&self.with, env)? {
             flag("--providers", Some(path.into()));
@@ -121,15 +128,20 @@ impl Run {
         Ok(flags)
     }
 
+    /// The folders that the program may well write in and whose provider files others may have written: the project that we are
+    /// in, and those that the provider files lie in.
+    fn projects(&self) -> BTreeSet<PathBuf> {
+        let here = std::env::current_dir().ok();
+        let given = provider::files(&self.providers).into_iter().chain(self.providers.iter().cloned());
+        given.chain(here).filter_map(|path| project::folder_of(&path)).collect()
+    }
+
     /// The program, with the published environment over the inherited one.
     fn agent(&self, env: &Env, sidecar: &Sidecar) -> Result<Command, Failure> {
         let Some((program, arguments)) = self.command.split_first() else {
             return Err(usage("which program?"));
         };
-        let mut vars = agent_vars(env, &sidecar.agent_env);
-        let truststore = java_truststore(&sidecar.published())?;
-        let options = java_options(env.var("JAVA_TOOL_OPTIONS"), &sidecar.address, &truststore);
-        vars.insert("JAVA_TOOL_OPTIONS".into(), options.into());
+        let vars = agent_vars(env, &sidecar.agent_env);
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(vars);
         Ok(command)
@@ -144,31 +156,11 @@ fn agent_vars(env: &Env, ours: &[(String, String)]) -> BTreeMap<OsString, OsStri
     };
     let inherited =
         env.vars.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone()));
-    inherited.chain(ours.iter().map(|(name, value)| (name.into(), value.into()))).collect()
-}
-
-/// Java reads no PEM and no proxy variable: its truststore is written beside the bundle.
-fn java_truststore(published: &Path) -> Result<PathBuf, Failure> {
-    let (bundle, store) = (published.join("ca-bundle.crt"), published.join("truststore.p12"));
-    let text = std::fs::read(&bundle).map_err(|error| failed(format!("{}: {error}", bundle.display())))?;
-    let bytes =
-        certs::trust::java_truststore_of(&bundle, &text).map_err(|error| failed(error.to_string()))?;
-    std::fs::write(&store, bytes).map_err(|error| failed(format!("{}: {error}", store.display())))?;
-    Ok(store)
-}
-
-fn java_options(inherited: Option<&str>, address: &str, truststore: &Path) -> String {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, "3128"));
-    let mut options: Vec<String> = inherited.map(str::to_owned).into_iter().collect();
-    for scheme in ["http", "https"] {
-        options.push(format!("-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port}"));
-    }
-    options.push("\"-Dhttp.nonProxyHosts=localhost|127.*|[::1]\"".to_owned());
-    options.push(format!("\"-Djavax.net.ssl.trustStore={}\"", truststore.display()));
-    let password = certs::trust::JAVA_TRUSTSTORE_PASSWORD;
-    options
-        .push(format!("-Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword={password}"));
-    options.join(" ")
+    let ours = ours.iter().map(|(name, value)| match name.as_str() {
+        java::VARIABLE => (name.into(), java::joined(env.var(java::VARIABLE), value).into()),
+        _ => (name.into(), value.into()),
+    });
+    inherited.chain(ours).collect()
 }
 
 /// The files of the home's providers that were named.
@@ -332,12 +324,5 @@ mod tests {
     fn a_killed_program_exits_as_shells_say() {
         assert_eq!(code(ExitStatus::from_raw(15)), 143);
         assert_eq!(code(ExitStatus::from_raw(3 << 8)), 3);
-    }
-
-    #[test]
-    fn java_is_told_proxy_and_truststore() {
-        let options = java_options(Some("-Xmx1g"), "127.0.0.1:41234", Path::new("/tmp/a b/t.p12"));
-        assert!(options.starts_with("-Xmx1g -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=41234 "));
-        assert!(options.contains("\"-Djavax.net.ssl.trustStore=/tmp/a b/t.p12\""));
     }
 }

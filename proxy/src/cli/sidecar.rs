@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use control::cli::{Env, Exit, Failure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
-use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
+use super::folder::PrivateFolder;
 use crate::publish;
 
 /// How long a proxy may take until it serves: Argon2id and a slow disk included.
@@ -44,7 +44,7 @@ pub(crate) struct Setup {
 #[derive(Debug)]
 pub(crate) struct Sidecar {
     child: Child,
-    folder: TempDir,
+    folder: PrivateFolder,
     /// The agent's environment, as published.
     pub(crate) agent_env: Vec<(String, String)>,
     /// `127.0.0.1:40123`.
@@ -60,14 +60,14 @@ struct Ready {
 impl Sidecar {
     /// Starts a proxy on a free loopback port and waits until it serves.
     pub(crate) async fn start(env: &Env, setup: Setup) -> Result<Self, Failure> {
-        let folder = private_folder(env)?;
+        let folder = PrivateFolder::new(env)?;
         let (ready_file, token_file) = (folder.path().join("ready.json"), folder.path().join("agent.token"));
         let published = folder.path().join("published");
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&published)
             .map_err(|error| cannot("make", &published, &error))?;
-        put_private(&token_file, fresh_token()?.as_bytes())?;
+        put_private(&token_file, agent_lines()?.as_bytes())?;
         let log = match &setup.log {
             Some(path) => {
                 fs::File::create(path).map(Stdio::from).map_err(|error| cannot("write", path, &error))?
@@ -139,16 +139,6 @@ pub(crate) fn doorward() -> Result<Command, Failure> {
     Ok(Command::new(own))
 }
 
-/// A folder that only we may enter, removed when dropped.
-pub(crate) fn private_folder(env: &Env) -> Result<TempDir, Failure> {
-    let base = env.var("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-    let made = tempfile::Builder::new()
-        .prefix("doorward-")
-        .permissions(fs::Permissions::from_mode(0o700))
-        .tempdir_in(&base);
-    made.map_err(|error| cannot("make a folder in", &base, &error))
-}
-
 /// Writes a file that only we may read.
 pub(crate) fn put_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -165,6 +155,13 @@ pub(crate) fn random_hex(bytes: usize) -> Result<Zeroizing<String>, Failure> {
 
 fn fresh_token() -> Result<Zeroizing<String>, Failure> {
     random_hex(32)
+}
+
+/// One agent: by its token, and by our uid on a listener that knows uids. Who has our uid can read the agent's token from
+/// its environment anyway.
+fn agent_lines() -> Result<Zeroizing<String>, Failure> {
+    let (token, uid) = (fresh_token()?, rustix::process::geteuid().as_raw());
+    Ok(Zeroizing::new(format!("agent:{}\nagent:uid={uid}\n", &*token)))
 }
 
 async fn wait_for(ready_file: &Path, child: &mut Child) -> Result<Ready, Failure> {

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use clap::{Args, Subcommand, ValueEnum};
-use control::cli::{Env, Exit, Failure, Format};
+use clap::{Args, Subcommand};
+use control::cli::{Env, Exit, Failure, Format, listing};
 use control::config::Home;
 use serde_json::json;
 
@@ -33,28 +33,18 @@ pub struct Source {
     ca_dir: Option<PathBuf>,
 }
 
-/// Which form, and where.
+/// Where; which form is settled by -o.
 #[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "-o pem (the default): the CA alone; -o bundle: with the system's roots; -o java: the same as a PKCS#12 \
+truststore, password changeit, into a FILE; -o json, yaml: the CA with its facts."
+)]
 pub struct Export {
     #[command(flatten)]
     source: Source,
-    /// pem: the CA alone; bundle: with the system's roots; java: a PKCS#12 truststore, password changeit.
-    #[arg(long, value_enum, default_value = "pem")]
-    form: Form,
     /// The file; without it, standard output.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-}
-
-/// What is exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// The CA alone.
-    Pem,
-    /// The CA and the system's roots.
-    Bundle,
-    /// The same as a PKCS#12 truststore.
-    Java,
 }
 
 const INSTALL: &str = "doorward does not change the system's trust store: agents get the CA by their environment (doorward env, doorward run). \
@@ -100,30 +90,24 @@ impl Source {
             certs::trust::Source::BuiltIn => "built in".to_owned(),
         };
         let is_trusted = roots.certificates().contains(&facts.certificate);
-        match env.globals.output {
-            Format::Json | Format::Jsonl => env.output.data(json!({
-                "ca": path,
-                "fingerprint_sha256": facts.fingerprint,
-                "not_after": facts.not_after,
-                "valid": facts.is_valid,
-                "system_roots": source,
-                "in_system_roots": is_trusted,
-            })),
-            Format::Yaml | Format::Sh | Format::Dotenv | Format::Docker | Format::Name => {
-                return Err(Failure::new(Exit::Usage, "trust status prints -o table or json"));
-            }
-            Format::Table | Format::Wide => {
-                env.output.data(format!("CA            {}", path.display()));
-                env.output.data(format!("SHA-256       {}", facts.fingerprint));
-                env.output.data(format!(
-                    "valid until   {}{}",
-                    facts.not_after,
-                    if facts.is_valid { "" } else { " (not valid now)" }
-                ));
-                let trusted = if is_trusted { "yes" } else { "no: agents trust it by their environment" };
-                env.output.data(format!("in {source}: {trusted}"));
-            }
-        }
+        let object = json!({
+            "ca": path,
+            "fingerprint_sha256": facts.fingerprint,
+            "not_after": facts.not_after,
+            "valid": facts.is_valid,
+            "system_roots": source,
+            "in_system_roots": is_trusted,
+        });
+        let shown = path.display().to_string();
+        let end = if facts.is_valid { "" } else { " (not valid now)" };
+        let trusted = if is_trusted { "yes" } else { "no: agents trust it by their environment" };
+        let lines = [
+            ("CA", shown.clone()),
+            ("SHA-256", facts.fingerprint.clone()),
+            ("Valid until", format!("{}{end}", facts.not_after)),
+            ("In the system's roots", format!("{trusted} ({source})")),
+        ];
+        listing::describe(env, &shown, &lines, &object)?;
         Ok(if facts.is_valid { Exit::Ok } else { Exit::Unhealthy })
     }
 }
@@ -131,32 +115,57 @@ impl Source {
 impl Export {
     fn run(&self, env: &Env) -> Result<Exit, Failure> {
         let (path, pem) = self.source.certificate(env)?;
-        let bytes = self.form.bytes(&path, &pem)?;
-        match (&self.file, self.form) {
-            (Some(file), _) => {
+        let format = env.globals.output;
+        let Some(bytes) = bytes(format, &path, &pem)? else {
+            return self.describe(env, &path, &pem);
+        };
+        match &self.file {
+            Some(file) => {
                 let written = publish::write(file, &bytes, Readers::All);
                 written.map_err(|error| failed(format!("{}: {error}", file.display())))?;
                 env.output.say(format!("written: {}", file.display()));
             }
-            (None, Form::Java) => {
-                return Err(Failure::new(Exit::Usage, "--form java needs a FILE: it is not text"));
+            None if format == Format::Java => {
+                return Err(Failure::new(Exit::Usage, "-o java needs a FILE: it is not text"));
             }
-            (None, Form::Pem | Form::Bundle) => env.output.data(String::from_utf8_lossy(&bytes).trim_end()),
+            None => env.output.data(String::from_utf8_lossy(&bytes).trim_end()),
         }
         Ok(Exit::Ok)
     }
+
+    /// What machines read: the certificate with its facts.
+    fn describe(&self, env: &Env, path: &Path, pem: &str) -> Result<Exit, Failure> {
+        if self.file.is_some() {
+            return Err(Failure::new(Exit::Usage, "a FILE takes -o pem, bundle or java"));
+        }
+        let facts = certs::trust::describe(path, pem.as_bytes(), SystemTime::now())
+            .map_err(|error| failed(error.to_string()))?;
+        let object = json!({
+            "ca": path,
+            "fingerprint_sha256": facts.fingerprint,
+            "not_after": facts.not_after,
+            "pem": pem,
+        });
+        listing::describe(env, &path.display().to_string(), &[], &object)
+    }
 }
 
-impl Form {
-    fn bytes(self, path: &Path, pem: &str) -> Result<Vec<u8>, Failure> {
-        let bundle = || format!("{pem}{}", certs::Roots::system().pem());
-        match self {
-            Self::Pem => Ok(pem.as_bytes().to_vec()),
-            Self::Bundle => Ok(bundle().into_bytes()),
-            Self::Java => certs::trust::java_truststore_of(path, bundle().as_bytes())
-                .map_err(|error| failed(error.to_string())),
+/// The certificates in a form that clients read; `None`: the format is one for objects.
+fn bytes(format: Format, path: &Path, pem: &str) -> Result<Option<Vec<u8>>, Failure> {
+    let bundle = || format!("{pem}{}", certs::Roots::system().pem());
+    Ok(Some(match format {
+        Format::Table | Format::Wide | Format::Pem => pem.as_bytes().to_vec(),
+        Format::Bundle => bundle().into_bytes(),
+        Format::Java => certs::trust::java_truststore_of(path, bundle().as_bytes())
+            .map_err(|error| failed(error.to_string()))?,
+        Format::Json | Format::Jsonl | Format::Yaml | Format::Name => return Ok(None),
+        Format::Sh | Format::Dotenv | Format::Docker => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "trust export writes -o pem, bundle, java, json, jsonl, yaml or name",
+            ));
         }
-    }
+    }))
 }
 
 fn failed(why: impl Into<String>) -> Failure {
@@ -171,8 +180,9 @@ mod tests {
 
     use super::*;
 
-    fn env() -> Env {
-        Env { vars: BTreeMap::new(), globals: Globals::default(), schemes: &[], output: Output }
+    fn env(output: Format) -> Env {
+        let globals = Globals { output, ..Globals::default() };
+        Env { vars: BTreeMap::new(), globals, schemes: &[], output: Output }
     }
 
     fn kept() -> (tempfile::TempDir, Source) {
@@ -185,31 +195,43 @@ mod tests {
     #[test]
     fn refuses_to_change_the_system_and_says_how_to() {
         let (_folder, source) = kept();
-        let failure = Trust::Install(source).run(&env()).unwrap_err();
+        let failure = Trust::Install(source).run(&env(Format::Table)).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.message.contains("update-ca-certificates"));
     }
 
     #[test]
-    fn refuses_a_truststore_on_standard_output_and_a_folder_without_a_ca() {
-        let (_folder, source) = kept();
-        let export = Export { source, form: Form::Java, file: None };
-        assert_eq!(export.run(&env()).unwrap_err().exit, Exit::Usage);
+    fn refuses_a_truststore_on_standard_output_forms_that_nothing_reads_and_a_folder_without_a_ca() {
+        let (folder, source) = kept();
+        let export = Export { source: source.clone(), file: None };
+        for format in [Format::Java, Format::Sh, Format::Docker] {
+            assert_eq!(export.run(&env(format)).unwrap_err().exit, Exit::Usage, "{format:?}");
+        }
+        let file = folder.path().join("f");
+        let export = Export { source, file: Some(file.clone()) };
+        assert_eq!(export.run(&env(Format::Json)).unwrap_err().exit, Exit::Usage);
+        assert!(!file.exists());
         let nowhere = Source { ca_dir: Some("/nonexistent".into()) };
-        assert_eq!(nowhere.status(&env()).unwrap_err().exit, Exit::NotFound);
+        assert_eq!(nowhere.status(&env(Format::Table)).unwrap_err().exit, Exit::NotFound);
     }
 
     #[test]
     fn exports_every_form_without_the_key() {
         let (folder, source) = kept();
-        let (path, pem) = source.certificate(&env()).unwrap();
+        let (path, pem) = source.certificate(&env(Format::Table)).unwrap();
         assert!(!pem.contains("PRIVATE"));
-        let bundle = Form::Bundle.bytes(&path, &pem).unwrap();
+        let bundle = bytes(Format::Bundle, &path, &pem).unwrap().unwrap();
         assert!(bundle.len() > pem.len() && bundle.starts_with(pem.as_bytes()));
-        let file = folder.path().join("t.p12");
-        let export = Export { source: source.clone(), form: Form::Java, file: Some(file.clone()) };
-        assert_eq!(export.run(&env()).unwrap(), Exit::Ok);
-        assert_eq!(std::fs::read(file).unwrap().first(), Some(&0x30));
-        assert_eq!(source.status(&env()).unwrap(), Exit::Ok);
+        let file = folder.path().join("t");
+        let export = Export { source: source.clone(), file: Some(file.clone()) };
+        for (format, first) in [(Format::Java, 0x30), (Format::Table, b'-'), (Format::Pem, b'-')] {
+            assert_eq!(export.run(&env(format)).unwrap(), Exit::Ok);
+            assert_eq!(std::fs::read(&file).unwrap().first(), Some(&first), "{format:?}");
+        }
+        let export = Export { source: source.clone(), file: None };
+        for format in [Format::Table, Format::Wide, Format::Json, Format::Jsonl, Format::Yaml, Format::Name] {
+            assert_eq!(source.status(&env(format)).unwrap(), Exit::Ok, "{format:?}");
+            assert_eq!(export.run(&env(format)).unwrap(), Exit::Ok, "{format:?}");
+        }
     }
 }

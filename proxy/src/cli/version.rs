@@ -23,7 +23,13 @@ impl Version {
             Format::Wide => {
                 env.output.data(format!("doorward {version} {system}/{architecture}, rust {rust} or later"))
             }
-            Format::Yaml | Format::Sh | Format::Dotenv | Format::Docker => {
+            Format::Yaml
+            | Format::Sh
+            | Format::Dotenv
+            | Format::Docker
+            | Format::Pem
+            | Format::Bundle
+            | Format::Java => {
                 return Err(Failure::new(Exit::Usage, "version prints -o table, wide or json"));
             }
         }

@@ -1,7 +1,7 @@
 //! Stage 2: who calls.
 //!
 //! A token (Basic with the token as user or password, or Bearer), compared by digest in constant time; or the peer's
-//! uid on a unix listener. The answer to a failure never says which part was wrong.
+//! uid on a unix listener or a `uid:` one. The answer to a failure never says which part was wrong.
 
 use std::time::SystemTime;
 
@@ -19,6 +19,8 @@ pub(crate) enum Peer {
     Tcp,
     /// A unix listener, with the peer's uid as the kernel tells it.
     Unix(u32),
+    /// A `uid:` listener, with the peer's uid where the kernel tells it.
+    Loopback(Option<u32>),
 }
 
 /// Who calls, and by what proof; the proof is checked again for each request.
@@ -49,13 +51,18 @@ pub(crate) fn ended() -> Refusal {
 pub(crate) fn caller(plan: &Plan, peer: Peer, headers: &HeaderMap, own_uid: u32) -> Result<Caller, Refusal> {
     let now = SystemTime::now();
     let Some(agents) = &plan.agents else {
-        return match peer {
-            Peer::Unix(uid) if uid != own_uid => Err(Unidentified::Unknown.refusal()),
-            Peer::Unix(_) | Peer::Tcp => Ok(Caller { name: AgentName::local(), identity: None }),
+        let is_ours = match peer {
+            Peer::Tcp => true,
+            Peer::Unix(uid) => uid == own_uid,
+            Peer::Loopback(uid) => uid == Some(own_uid),
         };
+        let local = is_ours.then(|| Caller { name: AgentName::local(), identity: None });
+        return local.ok_or_else(|| Unidentified::Unknown.refusal());
     };
     let presented = headers.get(PROXY_AUTHORIZATION).and_then(credentials);
     let found = match peer {
+        // Whatever is sent: there the uid alone decides.
+        Peer::Loopback(uid) => uid.map_or(Err(Unidentified::Unknown), |uid| agents.by_uid(uid, now)),
         Peer::Unix(uid) if presented.is_none() => agents.by_uid(uid, now),
         Peer::Unix(_) | Peer::Tcp => agents.identify(presented.as_ref(), now),
     };

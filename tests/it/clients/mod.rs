@@ -2,7 +2,7 @@
 //!
 //! A client process gets what the proxy publishes in `agent.env`, a PATH and an empty HOME, and nothing else. Whatever it prints is searched
 //! for the canary at once. Python and Node libraries come from `.ci/venv` and `.ci/node_modules`, which `.ci/run` makes: where they are
-//! absent, a test says so and returns, but fails under `CI=true`. curl and git are never skipped.
+//! absent, a test says so and returns, but fails under `CI=true`. So it is with Java. curl and git are never skipped.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,6 +16,7 @@ use tokio::process::{Child, ChildStdout, Command};
 mod curl;
 mod git;
 mod grpc;
+mod java;
 mod node;
 mod python;
 mod websocket;

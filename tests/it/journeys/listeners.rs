@@ -1,9 +1,92 @@
 //! Where agents connect, and how tunnels end: unix sockets, IPv6, IP literals, passthrough, absolute form, the environment.
 
 use harness::origin::raw::{RawOrigin, Step};
-use harness::{Agent, Origin, Proxy};
+use harness::{Agent, Origin, Proxy, within};
 
 use crate::world::{HOST, World, bearer, bearer_and};
+
+/// The address of the listener that knows uids.
+fn knowing(proxy: &Proxy) -> std::net::SocketAddr {
+    let listeners = proxy.ready()["listeners"].as_array().unwrap();
+    let found = listeners.iter().find_map(|listener| listener.as_str()?.strip_prefix("uid:"));
+    found.expect("a listener that knows uids").parse().unwrap()
+}
+
+/// An agent that connects there.
+fn known_agent(proxy: &Proxy) -> Agent {
+    Agent::new(harness::agent::Via::Tcp(knowing(proxy)), proxy.ca_pem(), proxy.sweep().clone())
+}
+
+#[tokio::test]
+async fn refuses_a_peer_whose_uid_no_line_names_even_with_a_token_on_a_listener_that_knows_uids() {
+    let origin = Origin::start(HOST).await;
+    let uid = rustix::process::getuid().as_raw() + 4242;
+    let tokens = format!("other:uid={uid}\nworker:worker-token-0123456789abcdef\n");
+    let builder = Proxy::builder().listen(&["uid:127.0.0.1:0"]);
+    let builder = builder.tokens(&tokens, "worker-token-0123456789abcdef");
+    let proxy = builder.bearer(HOST).origin(&origin).start().await;
+    assert!(proxy.ready()["proxy"].is_null(), "{}", proxy.ready());
+    let agent = known_agent(&proxy);
+    for agent in [agent.clone(), agent.with_basic("agent", proxy.token())] {
+        let reply = agent.connect("api.example.com:443").await;
+        assert_eq!((reply.status, reply.any_code().as_deref()), (407, Some("DW3002")), "{reply:?}");
+    }
+    origin.assert_untouched();
+    assert_eq!(proxy.audit().code("DW3002").await["verdict"], "deny");
+}
+
+#[tokio::test]
+async fn refuses_another_user_on_a_listener_that_knows_uids() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can connect as another user");
+        return;
+    }
+    let origin = Origin::start(HOST).await;
+    for builder in [
+        Proxy::builder().no_token(),
+        Proxy::builder().tokens("agent:uid=0\nworker:worker-token-0123456789abcdef\n", ""),
+    ] {
+        let proxy =
+            builder.listen(&["uid:127.0.0.1:0", "uid:[::1]:0"]).bearer(HOST).origin(&origin).start().await;
+        known_agent(&proxy).get(HOST, "/").await.assert_ok();
+        let seen = origin.requests().len();
+        for listener in proxy.ready()["listeners"].as_array().unwrap() {
+            let address = listener.as_str().unwrap().trim_start_matches("uid:");
+            let mut curl = tokio::process::Command::new("curl");
+            curl.args(["-sS", "-o", "-", "-x", &format!("http://{address}"), "https://api.example.com/"]);
+            let output = within("curl", curl.uid(4242).output()).await.unwrap();
+            assert!(String::from_utf8_lossy(&output.stderr).contains("407"), "{output:?}");
+        }
+        assert_eq!(origin.requests().len(), seen);
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_knows_uids_asks_its_agent_for_no_token() {
+    let origin = Origin::start(HOST).await;
+    let uid = rustix::process::getuid().as_raw();
+    let tokens = format!("local:uid={uid}\nremote:remote-token-0123456789abcdef\n");
+    let builder = Proxy::builder().listen(&["uid:127.0.0.1:0", "127.0.0.1:0"]);
+    let builder = builder.tokens(&tokens, "remote-token-0123456789abcdef");
+    let proxy = builder.bearer(HOST).origin(&origin).start().await;
+    known_agent(&proxy).get(HOST, "/known").await.assert_ok();
+    assert_eq!(proxy.audit().request("/known").await["agent"], "local");
+    // What `agent.env` names is the other one, and it asks.
+    assert_ne!(proxy.ready()["proxy"], format!("http://{}", knowing(&proxy)));
+    assert_eq!(proxy.agent().without_authorization().connect("api.example.com:443").await.status, 407);
+    // Java is told of the first, where its agent is known by a uid.
+    let env = |name: &str| std::fs::read_to_string(proxy.path(&format!("publish/agent-{name}.env"))).unwrap();
+    assert!(env("local").contains(&format!("-Dhttps.proxyPort={} ", knowing(&proxy).port())));
+    assert!(!env("remote").contains("JAVA_TOOL_OPTIONS") && env("remote").contains("https_proxy="));
+    assert!(proxy.path("publish/truststore.p12").exists());
+    // Its line goes, and it with it.
+    proxy.write_tokens("remote:remote-token-0123456789abcdef\n");
+    let limit = std::time::Duration::from_secs(5);
+    let end = std::time::Instant::now() + limit;
+    while known_agent(&proxy).connect("api.example.com:443").await.status != 407 {
+        assert!(std::time::Instant::now() < end, "still known after {limit:?}");
+    }
+}
 
 #[tokio::test]
 async fn the_unix_listener_knows_its_peer_by_uid() {
@@ -44,6 +127,19 @@ async fn without_a_uid_line_only_our_own_uid_may_use_the_unix_listener() {
     let proxy = builder.start().await;
     let agent = proxy.unix_agent(&proxy.path("agent.sock"));
     agent.get(HOST, "/").await.assert_ok();
+}
+
+#[tokio::test]
+async fn java_is_told_of_a_listener_that_asks_for_nothing_and_of_no_other() {
+    let open = Proxy::builder().no_token().bearer(HOST).start().await;
+    let options = open.dummy("JAVA_TOOL_OPTIONS");
+    let port = open.ready()["proxy"].as_str().unwrap().rsplit(':').next().unwrap();
+    assert!(options.contains(&format!("-Dhttps.proxyPort={port} ")), "{options}");
+    let store = options.split("trustStore=").nth(1).unwrap().split('"').next().unwrap();
+    assert!(std::path::Path::new(store).is_file(), "{store}");
+    let asking = Proxy::builder().bearer(HOST).start().await;
+    assert!(!asking.agent_env().iter().any(|(name, _)| name == "JAVA_TOOL_OPTIONS"));
+    assert!(!asking.path("publish/truststore.p12").exists());
 }
 
 #[tokio::test]

@@ -266,7 +266,14 @@ fn verify_all(env: &Env, files: &[PathBuf], chained: bool) -> Result<Exit, Failu
         }
         Format::Jsonl => reports.iter().for_each(|(object, _)| env.output.data(object)),
         Format::Table | Format::Wide => reports.iter().for_each(|(_, text)| env.output.data(text)),
-        Format::Yaml | Format::Name | Format::Sh | Format::Dotenv | Format::Docker => {
+        Format::Yaml
+        | Format::Name
+        | Format::Sh
+        | Format::Dotenv
+        | Format::Docker
+        | Format::Pem
+        | Format::Bundle
+        | Format::Java => {
             return Err(Failure::new(Exit::Usage, "audit verify prints -o table, json or jsonl"));
         }
     }

@@ -53,9 +53,17 @@ impl<'a> Printer<'a> {
             (Format::Json, Stream::Endless) => {
                 Err(Failure::new(Exit::Usage, "-o json has an end; with -f use -o jsonl"))
             }
-            (Format::Yaml | Format::Name | Format::Sh | Format::Dotenv | Format::Docker, _) => {
-                Err(Failure::new(Exit::Usage, "audit prints -o table, wide, json or jsonl"))
-            }
+            (
+                Format::Yaml
+                | Format::Name
+                | Format::Sh
+                | Format::Dotenv
+                | Format::Docker
+                | Format::Pem
+                | Format::Bundle
+                | Format::Java,
+                _,
+            ) => Err(Failure::new(Exit::Usage, "audit prints -o table, wide, json or jsonl")),
         }
     }
 
@@ -77,7 +85,10 @@ impl<'a> Printer<'a> {
                 | Format::Name
                 | Format::Sh
                 | Format::Dotenv
-                | Format::Docker => {
+                | Format::Docker
+                | Format::Pem
+                | Format::Bundle
+                | Format::Java => {
                     self.env.output.data(row(&line, false));
                 }
             }

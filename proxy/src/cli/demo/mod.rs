@@ -18,13 +18,13 @@ use std::time::Instant;
 use clap::Args;
 use control::cli::{Env, Exit, Failure};
 use control::secret::Secret;
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::agent::{Agent, Answer};
 use self::evidence::Evidence;
 use self::origin::Origin;
+use super::folder::PrivateFolder;
 use super::sidecar::{self, Setup, Sidecar};
 
 /// A name that is nobody's (RFC 8375 and ICANN reserve `internal`).
@@ -44,7 +44,7 @@ pub struct Demo {
 
 /// Everything that runs.
 struct Stage {
-    home: TempDir,
+    home: PrivateFolder,
     credential: Secret,
     origin: Origin,
     sidecar: Sidecar,
@@ -85,7 +85,7 @@ impl Demo {
 impl Stage {
     /// A home, a secret in its vault, an origin, and a proxy between.
     async fn set(env: &Env) -> Result<Self, Failure> {
-        let home = sidecar::private_folder(env)?;
+        let home = PrivateFolder::new(env)?;
         let credential = Secret::new(format!("demo_live_{}", &*sidecar::random_hex(20)?).into_bytes());
         store(home.path(), &credential).await?;
         let origin = Origin::start(HOST, &credential).await;

@@ -11,13 +11,15 @@ pub(super) enum Reads {
     Only(&'static str, &'static str),
     /// None: it takes its proxy from the options in this variable.
     Options(&'static str),
+    /// Either, when the program says so in its code.
+    IfProgrammed(&'static str),
 }
 
 /// One client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
     pub(super) name: &'static str,
-    /// What is looked for in PATH.
+    /// What is looked for: in PATH, or among Python's packages.
     pub(super) program: &'static str,
     pub(super) proxy: Reads,
     /// The variables that name its roots; any of them will do. Empty: it reads none.
@@ -26,7 +28,7 @@ pub(super) struct Client {
     pub(super) note: &'static str,
 }
 
-const fn client(
+pub(super) const fn client(
     name: &'static str,
     program: &'static str,
     proxy: Reads,
@@ -69,22 +71,15 @@ pub(super) const CLIENTS: &[Client] = &[
     ),
     client("cargo", "cargo", Reads::Either, &["CARGO_HTTP_CAINFO", "SSL_CERT_FILE"], ""),
     client("uv", "uv", Reads::Either, &["SSL_CERT_FILE"], ""),
+    client("python: urllib", "python3", Reads::Either, &["SSL_CERT_FILE"], ""),
+    client("AWS CLI", "aws", Reads::Either, &["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"], ""),
     client(
-        "python: requests and what builds on it",
-        "python3",
-        Reads::Either,
-        &["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"],
-        "does not read SSL_CERT_FILE",
+        "node: grpc-js",
+        "node",
+        Reads::LowerOnly,
+        &["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NODE_EXTRA_CA_CERTS"],
+        "",
     ),
-    client(
-        "python: httpx, urllib, aiohttp, openai, anthropic",
-        "python3",
-        Reads::Either,
-        &["SSL_CERT_FILE"],
-        "aiohttp reads WSS_PROXY for wss://",
-    ),
-    client("python: boto3, AWS CLI", "aws", Reads::Either, &["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"], ""),
-    client("gRPC (python, node)", "python3", Reads::LowerOnly, &["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"], ""),
     client(
         "node fetch",
         "node",
@@ -118,6 +113,7 @@ impl Client {
             Reads::LowerOnly => "https_proxy (lower case only)".to_owned(),
             Reads::Only(name, value) => format!("https_proxy or HTTPS_PROXY, with {name}={value}"),
             Reads::Options(name) => format!("{name} only"),
+            Reads::IfProgrammed(how) => format!("https_proxy or HTTPS_PROXY, only with {how} in its code"),
         };
         let roots = if self.roots.is_empty() { "no variable".to_owned() } else { self.roots.join(" or ") };
         let note = if self.note.is_empty() { String::new() } else { format!("; {}", self.note) };

@@ -34,6 +34,10 @@ impl Finding {
         Self { state: State::Note, ..Self::good(name, detail) }
     }
 
+    pub(super) fn with_code(self, code: Code) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
     pub(super) fn bad(
         name: impl Into<String>,
         code: impl Into<Option<Code>>,

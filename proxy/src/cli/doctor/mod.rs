@@ -3,6 +3,7 @@
 
 mod clients;
 mod finding;
+mod python;
 mod traps;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -46,11 +47,17 @@ impl Doctor {
         if !matches!(format, Format::Table | Format::Wide | Format::Json | Format::Jsonl) {
             return Err(Failure::new(Exit::Usage, "doctor prints -o table, json or jsonl"));
         }
-        let present: Vec<&Client> = CLIENTS.iter().filter(|client| is_in_path(env, client.program)).collect();
+        let mut present: Vec<&Client> =
+            CLIENTS.iter().filter(|client| is_in_path(env, client.program)).collect();
         let mut findings: Vec<Finding> =
             present.iter().map(|client| Finding::good(client.name, client.obeys())).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
+        if present.iter().any(|client| client.program == "python3") {
+            let (found, packages) = runtime.block_on(python::packages(env));
+            findings.extend(found);
+            present.extend(packages);
+        }
         findings.extend(self.environment(env, &present)?);
         findings.extend(runtime.block_on(node(env, &present)));
         findings.extend(files(env));
@@ -142,9 +149,10 @@ async fn node(env: &Env, present: &[&Client]) -> Option<Finding> {
         Finding::note(
             "node",
             format!(
-                "{version}: its fetch reads no proxy variable, it goes direct; Node {NODE_WITH_PROXY} does with NODE_USE_ENV_PROXY=1 (DW4002)"
+                "{version}: its fetch reads no proxy variable, it goes direct; Node {NODE_WITH_PROXY} does with NODE_USE_ENV_PROXY=1"
             ),
         )
+        .with_code(Code::Dw4002)
     } else {
         Finding::good("node", version)
     })

@@ -76,7 +76,7 @@ pub(super) fn ignoring(vars: &Vars, present: &[&Client]) -> Vec<Finding> {
     let ignores = |client: &&&Client| match client.proxy {
         Reads::Only(name, wanted) => value(vars, name) != Some(wanted),
         Reads::Options(name) => !value(vars, name).is_some_and(|options| options.contains("proxyHost")),
-        Reads::Either | Reads::LowerOnly => false,
+        Reads::Either | Reads::LowerOnly | Reads::IfProgrammed(_) => false,
     };
     let told = |client: &&Client| Finding::bad(client.name, Code::Dw4002, client.obeys());
     present.iter().filter(ignores).map(told).collect()
