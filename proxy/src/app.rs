@@ -118,11 +118,12 @@ impl Proxy {
         let limits = Arc::new(settings.limits.clone());
         let authority = Arc::new(authority(settings.ca_dir.as_deref())?);
         // The watcher first: what changes while we load is seen afterwards.
-        let watcher = Watcher::new(&settings.sources.watched())?;
+        let mut watcher = Watcher::new(&settings.sources.watched())?;
         let has_tokens = settings.sources.token_file.is_some();
         let audit = open_audit(&settings, &limits)?;
         let mut loader = Loader::new(settings.sources, &limits);
         let loaded = loader.load(None).await.map_err(StartError::Files)?;
+        watcher.also(loader.named());
         let bound = Bound::bind(&settings.listen, has_tokens)?;
         let admin = settings.admin.map(admin::bind).transpose()?;
         let admin_address = admin.as_ref().map(|admin| admin.address);
@@ -176,7 +177,9 @@ impl Proxy {
     /// A new plan, or the old one and a report of what is wrong.
     async fn reload(&mut self) {
         let current = self.shared.plan.load_full();
-        match self.loader.load(Some(&current)).await {
+        let loaded = self.loader.load(Some(&current)).await;
+        self.watcher.also(self.loader.named());
+        match loaded {
             Err(mistakes) => self.health.reload_failed(mistakes),
             Ok(loaded) if loaded.plan.is_same(&current) => self.health.reloaded(loaded.degraded),
             Ok(loaded) => {

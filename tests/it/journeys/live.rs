@@ -282,3 +282,21 @@ async fn the_environment_of_an_agent_that_is_gone_is_removed() {
     until("the only agent's own file", SOON, async || has("agent.env") && !has("agent-second.env")).await;
     assert!(!has("agent-first.env") && has("ca.crt") && has("ca-bundle.crt"));
 }
+
+#[tokio::test]
+async fn roots_that_a_provider_file_names_are_followed_where_they_lie() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let roots = elsewhere.path().join("roots.pem");
+    harness::proxy::build::put(&roots, harness::ca::TestCa::world().pem());
+    let spec = bearer_and(&format!("tls: {{upstreamCA: {}}}", roots.display()));
+    // Nothing else is written where the proxy watches.
+    let audit = tempfile::tempdir().unwrap();
+    let builder = Proxy::builder().provider("demo", &spec).log("error");
+    let builder = builder.audit_to(audit.path().join("audit.jsonl").to_str().unwrap());
+    let world = World::built(Origin::builder(&[HOST]), builder).await;
+    world.agent().get(HOST, "/").await.assert_ok();
+    harness::proxy::build::put(&roots, &world.proxy.ca_pem());
+    let reloaded = |line: &serde_json::Value| line["kind"] == "lifecycle" && line["reason"] == "reloaded";
+    world.proxy.audit().wait_for("a reload", reloaded).await;
+    world.agent().get(HOST, "/").await.assert_ok();
+}
