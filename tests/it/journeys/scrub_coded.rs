@@ -35,6 +35,33 @@ async fn a_coded_echo_is_cut_before_the_secret() {
 }
 
 #[tokio::test]
+async fn a_chunk_that_stands_for_much_does_not_stop_the_worker() {
+    let zeros = answer::encode("br", &vec![0; 24 << 20]).await;
+    let answer = answer::made(move |seen| {
+        let response = Response::builder();
+        if seen.target == "/zeros" {
+            return response.header("content-encoding", "br").body(answer::full(zeros.clone())).unwrap();
+        }
+        response.body(answer::full("quick")).unwrap()
+    });
+    let builder = Proxy::builder().bearer(HOST).arg("--workers").arg("1");
+    let world = World::built(Origin::builder(&[HOST]).answer(answer), builder).await;
+    let mut quick = world.agent().client("h2", HOST).await;
+    quick.get("/quick").await.assert_ok();
+    let agent = world.agent();
+    let slow = tokio::spawn(async move { agent.ask(HOST, "GET /zeros HTTP/1.1\nAccept-Encoding: br").await });
+    world.origin.wait_requests(2).await;
+    let mut answered = 0;
+    while !slow.is_finished() {
+        quick.get("/quick").await.assert_ok();
+        answered += 1;
+    }
+    slow.await.unwrap().assert_ok();
+    // Some 90 turns; without them one request at most would be answered meanwhile.
+    assert!(answered >= 10, "{answered} answers while one was decoded");
+}
+
+#[tokio::test]
 async fn a_coded_answer_without_an_echo_passes_unchanged() {
     let text = "nothing secret here ".repeat(200);
     for coding in CODINGS {

@@ -3,7 +3,8 @@
 //! Invariant: no byte of the body and no trailer passes by the filter; an error ends the body for good.
 //! Where nothing was injected the body passes as it is.
 
-use std::pin::Pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::coded::{Coded, Coding, Decoding, TURN};
@@ -214,7 +216,11 @@ where
                 Turn::Idle => {}
                 Turn::Over => {
                     *this.stage = Stage::Flowing;
-                    cx.waker().wake_by_ref();
+                    // Wakes us once what is ready elsewhere had its turn, sockets too: to wake ourselves would keep the
+                    // runtime from looking at those for dozens of turns.
+                    if pin!(yield_now()).poll(cx).is_ready() {
+                        cx.waker().wake_by_ref();
+                    }
                     return Poll::Pending;
                 }
                 Turn::Done(Ok(bytes)) => {
