@@ -80,9 +80,11 @@ async fn journey(
     let way = Way::of(conn, &served, &named, &slot);
     let search = signed.used.as_mut().map(|used| used.search.take());
     if let Some(agent) = signed.upgrade.take() {
-        return upgrade::handshake(&way, signed, agent, search, &served, held, record).await;
+        // Boxed: of the many requests that upgrade nothing none should carry this along.
+        return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
     let answer = send::upstream(&way, signed, record).await?;
-    let response = answer::scrub(answer, search, &served, &shared.limits)?;
+    let mut response = answer::scrub(answer, search, &served, &shared.limits)?;
+    answer::begin(&mut response).await?;
     Ok(Outcome::Answer(Answered { response, held }))
 }

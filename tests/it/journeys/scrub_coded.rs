@@ -35,6 +35,36 @@ async fn a_coded_echo_is_cut_before_the_secret() {
 }
 
 #[tokio::test]
+async fn dw2009_a_coded_echo_at_the_beginning_is_refused_with_its_code() {
+    for coding in CODINGS {
+        for up in ["h1", "h2"] {
+            let answer = answer::coded(coding, |seen| {
+                format!("<{}>", seen.header("authorization").unwrap()).into_bytes()
+            });
+            let world = World::with(Origin::builder(&[HOST]).only(up).answer(answer), &bearer()).await;
+            for down in ["h1", "h2"] {
+                let mut client = world.agent().client(down, HOST).await;
+                let request = client.request("GET", "/").header("accept-encoding", coding);
+                let reply = client.send(request.body(h2::empty()).unwrap()).await;
+                reply.assert_refused(502, "DW2009");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coded_stream_that_has_not_begun_does_not_keep_its_head() {
+    let (mut feeds, answer) =
+        answer::stream(&[("content-encoding", "gzip"), ("content-type", "text/event-stream")]);
+    let world = World::with(Origin::builder(&[HOST]).answer(answer), &bearer()).await;
+    let mut tls = world.agent().tls(HOST).await;
+    tls.send(b"GET / HTTP/1.1\r\nHost: api.example.com\r\nAccept-Encoding: gzip\r\n\r\n").await;
+    let feed = answer::next(&mut feeds).await;
+    assert_eq!(tls.read_head().await.status, 200);
+    feed.finish();
+}
+
+#[tokio::test]
 async fn a_chunk_that_stands_for_much_does_not_stop_the_worker() {
     let zeros = answer::encode("br", &vec![0; 24 << 20]).await;
     let answer = answer::made(move |seen| {
