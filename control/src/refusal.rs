@@ -295,7 +295,7 @@ codes! {
         "Point it to the combined `ca-bundle.crt` that doorward publishes."
     Dw5001 "DW5001" 503 Operator "vault locked"
         "The vault's master key is not there or does not open it, so no secret can be used. Nothing was sent."
-        "The operator gives the proxy its master key and restarts or reloads it; `doorward health` shows when it is ready."
+        "The operator gives the proxy its master key and restarts it; `doorward health` shows when it is ready."
     Dw5002 "DW5002" 503 Operator "control server out of reach"
         "The control server cannot be reached and the last snapshot from it is older than is allowed."
         "The operator checks the server and the way to it; the proxy catches up by itself."

@@ -278,5 +278,37 @@ mod tests {
                 prop_assert_eq!(Target::parse_authority(&target.to_string()), Ok(target));
             }
         }
+
+        #[test]
+        fn a_name_has_one_reading_whatever_its_case_and_final_dot(
+            host in "[a-zA-Z_]([a-zA-Z0-9_-]{0,6}[a-zA-Z0-9_])?(\\.[a-z]{1,5}){0,3}\\.?", port in 1..=u16::MAX,
+        ) {
+            let plain = host.to_lowercase();
+            let read = |host: &str| Target::parse_authority(&format!("{host}:{port}"));
+            let target = read(&host);
+            prop_assert!(target.is_ok(), "{:?}", target);
+            prop_assert_eq!(&target, &read(plain.trim_end_matches('.')));
+            prop_assert_eq!(target.unwrap().port, port);
+        }
+
+        #[test]
+        fn no_accepted_target_holds_a_byte_that_another_parser_could_split_at(
+            parts in prop::collection::vec("(a|Z|0|9|\\.|-|_|:|@|/|\\\\|#|\\?|%|\\[|\\]|;|,|\t|\r|\n| |\0|é)", 0..12), port in "(:443)?",
+        ) {
+            let text = format!("{}{port}", parts.concat());
+            if let Ok(target) = Target::parse_authority(&text) {
+                let host = target.host.to_string();
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                let is_address = bare.parse::<IpAddr>().is_ok();
+                let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+                prop_assert!(is_address || bare.bytes().all(fits), "{:?} from {:?}", host, text);
+                prop_assert!(target.port != 0);
+            }
+        }
+
+        #[test]
+        fn never_panics_on_any_text(text in "\\PC{0,40}") {
+            drop((Target::parse_authority(&text), Target::parse_host(&text, 443)));
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use control::refusal::Code;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -58,15 +59,21 @@ impl Health {
         let metrics = &self.shared.metrics;
         metrics.degraded.set(i64::try_from(degraded.len()).unwrap_or(i64::MAX));
         metrics.reload_failed.set(0);
-        metrics.revision.set(i64::try_from(self.shared.plan.load().revision).unwrap_or(i64::MAX));
+        self.swapped();
         *self.degraded.lock() = degraded;
         self.reload.lock().clear();
+    }
+
+    /// Another plan is in force, whatever is said of the files.
+    pub(crate) fn swapped(&self) {
+        let revision = self.shared.plan.load().revision;
+        self.shared.metrics.revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
     }
 
     /// A reload kept the old plan.
     pub(crate) fn reload_failed(&self, mistakes: Vec<String>) {
         for mistake in &mistakes {
-            tracing::error!(%mistake, "reload refused, the old plan stays");
+            tracing::error!(code = %Code::Dw6001, %mistake, "reload refused, the old plan stays");
         }
         self.shared.metrics.failed_reloads.inc();
         self.shared.metrics.reload_failed.set(1);
@@ -95,7 +102,7 @@ impl Health {
             line(false, format_args!("degraded {provider}"));
         }
         for mistake in &*self.reload.lock() {
-            line(false, format_args!("reload {mistake}"));
+            line(false, format_args!("reload {}: {mistake}", Code::Dw6001));
         }
         for measure in self.selfcheck.measures() {
             line(measure.state == State::On, format_args!("process {}: {}", measure.name, measure.detail));

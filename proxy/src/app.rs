@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use certs::Authority;
 use control::audit::{Destination, Durability, Options, Sink};
+use control::refusal::Code;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -52,7 +53,7 @@ pub(crate) struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// The files are not all right; every mistake, a line each.
-    #[error("{}", .0.join("\n"))]
+    #[error("{} {}\n{}", Code::Dw6001, Code::Dw6001.entry().title, .0.join("\n"))]
     Files(Vec<String>),
     /// The CA could not be loaded or made.
     #[error("the CA in `{}` cannot be used: {cause}", .dir.display())]
@@ -118,12 +119,12 @@ impl Proxy {
         let limits = Arc::new(settings.limits.clone());
         let authority = Arc::new(authority(settings.ca_dir.as_deref())?);
         // The watcher first: what changes while we load is seen afterwards.
-        let mut watcher = Watcher::new(&settings.sources.watched())?;
+        let mut watcher = Watcher::new(settings.sources.watched())?;
         let has_tokens = settings.sources.token_file.is_some();
         let audit = open_audit(&settings, &limits)?;
         let mut loader = Loader::new(settings.sources, &limits);
         let loaded = loader.load(None).await.map_err(StartError::Files)?;
-        watcher.also(loader.named());
+        watcher.follow(loader.named());
         let bound = Bound::bind(&settings.listen, has_tokens)?;
         let admin = settings.admin.map(admin::bind).transpose()?;
         let admin_address = admin.as_ref().map(|admin| admin.address);
@@ -178,9 +179,18 @@ impl Proxy {
     async fn reload(&mut self) {
         let current = self.shared.plan.load_full();
         let loaded = self.loader.load(Some(&current)).await;
-        self.watcher.also(self.loader.named());
+        self.watcher.follow(self.loader.named());
         match loaded {
-            Err(mistakes) => self.health.reload_failed(mistakes),
+            Err(mistakes) => {
+                self.health.reload_failed(mistakes);
+                if let Some(plan) = self.loader.refresh(&current).await {
+                    tracing::info!(revision = plan.revision, "tokens and secrets reloaded");
+                    self.shared.audit.lifecycle("reloaded", plan.revision);
+                    self.shared.plan.store(Arc::new(plan));
+                    self.health.swapped();
+                    self.tell();
+                }
+            }
             Ok(loaded) if loaded.plan.is_same(&current) => self.health.reloaded(loaded.degraded),
             Ok(loaded) => {
                 let revision = loaded.plan.revision;

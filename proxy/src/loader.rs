@@ -1,6 +1,7 @@
 //! From files to a plan: reads everything, reports every mistake, changes nothing that runs.
 //!
-//! A bad file never replaces a good plan. What did not change is taken over from the plan before, with its open secrets
+//! A bad file never replaces a good plan; beside it, revocation, rotation and deletion reach the old one all the same
+//! ([`Loader::refresh`]). What did not change is taken over from the plan before, with its open secrets
 //! and upstream connections.
 
 use std::collections::HashMap;
@@ -130,6 +131,44 @@ impl Loader {
         let vault = Arc::clone(&self.sources.vault);
         let plan = Plan { revision, agents, routes: files.routes, grants: files.agents, served, vault };
         Ok(Loaded { plan, degraded })
+    }
+
+    /// The old plan with what must not wait until somebody has mended the files: who may call, and which version of each
+    /// secret there is. `None` if that is as it was.
+    pub(crate) async fn refresh(&mut self, previous: &Plan) -> Option<Plan> {
+        let agents = self.agents().unwrap_or_else(|_| previous.agents.clone());
+        let providers = previous.served.values().map(|served| &*served.provider);
+        let dummies = Arc::new(Dummies::of(providers));
+        let mut served = HashMap::new();
+        for (key, old) in &previous.served {
+            let version = self.version(&old.provider).await;
+            let kept = if version == old.made_from.version {
+                Some(Arc::clone(old))
+            } else {
+                self.renewed(old, version, &dummies).map(Arc::new)
+            };
+            // Without one its hosts are refused: the secret that was there must not be used.
+            served.extend(kept.map(|kept| (key.clone(), kept)));
+        }
+        let (revision, routes, grants) =
+            (previous.revision + 1, previous.routes.clone(), previous.grants.clone());
+        let plan = Plan { revision, agents, routes, grants, served, vault: Arc::clone(&previous.vault) };
+        (!plan.is_same(previous)).then_some(plan)
+    }
+
+    /// The version that there is of the provider's secret.
+    async fn version(&self, provider: &Provider) -> Option<u64> {
+        let auth = provider.auth.as_ref()?;
+        let facts = self.sources.vault.facts(&load_check(), &auth.secret).await;
+        facts.ok().map(|facts| facts.version)
+    }
+
+    /// The same provider, which opens another version of its secret at its next use, or finds that it is gone.
+    fn renewed(&mut self, old: &Served, version: Option<u64>, dummies: &Arc<Dummies>) -> Option<Served> {
+        let injector = Injector::compile(&old.provider, dummies, self.bounds).ok()?;
+        self.next_id += 1;
+        let made_from = MadeFrom { version, ..old.made_from.clone() };
+        Some(Served::new(self.next_id, made_from, Arc::clone(&old.provider), injector, old.tls.anew()))
     }
 
     fn agents(&self) -> Result<Option<Agents>, Vec<String>> {

@@ -214,7 +214,10 @@ impl Shared {
         entry.reason = refusal.detail.clone();
         entry.rule.clone_from(&refusal.rule);
         self.metrics.count(audit::Verdict::Deny, Some(refusal.code));
-        tracing::info!(code = %refusal.code, target = ?target, reason = %refusal.detail, "connection refused");
+        tracing::warn!(
+            agent = entry.agent.as_deref(), host = target.map(|target| tracing::field::display(&target.host)),
+            code = %refusal.code, reason = %refusal.detail, "connection refused"
+        );
         match self.audit.record(entry) {
             Ok(()) => refusal,
             Err(error) => {

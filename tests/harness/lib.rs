@@ -8,12 +8,14 @@ pub mod audit;
 pub mod binary;
 pub mod ca;
 pub mod canary;
+pub mod home;
 pub mod origin;
 pub mod proxy;
 pub mod sweep;
 pub mod within;
 
 pub use agent::{Agent, reply::Reply, tunnel::Tls};
+pub use home::Home;
 pub use origin::{Origin, Seen, answer};
 pub use proxy::{Proxy, build::ProxyBuilder};
 pub use within::within;

@@ -1,5 +1,6 @@
 //! Everything that a journey let out, kept until the end and then searched for the secrets that must not be in it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::canary;
@@ -9,12 +10,17 @@ const KEEP: usize = 2 << 20;
 
 /// A shared heap of labelled bytes.
 #[derive(Clone, Default)]
-pub struct Sweep(Arc<Mutex<Vec<Heap>>>);
+pub struct Sweep(Arc<Mutex<Vec<Heap>>>, Arc<AtomicUsize>);
 
 /// A label and the bytes that were seen under it.
 type Heap = (String, Vec<u8>);
 
 impl Sweep {
+    /// A label that nothing else has: `kind` and a number.
+    pub fn label(&self, kind: &str) -> String {
+        format!("{kind} {}", self.1.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Adds to what was seen under `label`; consecutive bytes of one label are searched as one stream.
     pub fn note(&self, label: &str, bytes: &[u8]) {
         let mut heaps = self.0.lock().unwrap();

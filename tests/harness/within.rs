@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// Long enough for a loaded two-core machine, short enough to be noticed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// How often it is looked.
+pub(crate) const LOOK: Duration = Duration::from_millis(5);
+
 /// The output of `future`, or a panic that names what was waited for.
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(DEADLINE, future).await {
@@ -22,6 +25,21 @@ pub async fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() 
             return value;
         }
         assert!(Instant::now() < end, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        pause().await;
     }
+}
+
+/// Asks until it is `done`, for at most `limit`; how long it took.
+pub async fn until(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !done().await {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        pause().await;
+    }
+    start.elapsed()
+}
+
+/// Between two looks at what another process does: no event tells of it. Nothing may rely on how long it is.
+pub(crate) async fn pause() {
+    tokio::time::sleep(LOOK).await;
 }

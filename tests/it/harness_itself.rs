@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures_util::{SinkExt as _, StreamExt as _};
 use harness::agent::{h2, rawh2, ws};
 use harness::ca::Flaw;
@@ -138,17 +140,85 @@ async fn a_silent_origin_keeps_what_it_heard() {
     assert_eq!(origin.wait_for("anything").await, "anything");
 }
 
-async fn end_of_a_proxy_that(leak: &str) -> Result<(), String> {
+fn leaky(leak: &str) -> harness::ProxyBuilder {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/leaky-proxy.sh");
-    let proxy = Proxy::builder().binary(script).env("LEAK", leak).env("PATH", "/usr/bin:/bin").start().await;
+    Proxy::builder().binary(script).env("LEAK", leak).env("PATH", "/usr/bin:/bin")
+}
+
+async fn end_of_a_proxy_that(leak: &str) -> Result<(), String> {
+    end_of(leaky(leak)).await
+}
+
+async fn end_of(builder: harness::ProxyBuilder) -> Result<(), String> {
+    let proxy = builder.start().await;
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(proxy)));
     ended.map_err(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
 }
 
 #[tokio::test]
 async fn the_end_of_a_journey_finds_a_leak_and_a_panic() {
-    assert!(end_of_a_proxy_that("base64").await.unwrap_err().contains("secret 0 is in stderr, base64"));
     assert!(end_of_a_proxy_that("published").await.unwrap_err().contains("secret 0 is in agent.env, raw"));
     assert!(end_of_a_proxy_that("panic").await.unwrap_err().contains("panicked"));
     assert_eq!(end_of_a_proxy_that("nothing").await, Ok(()));
+}
+
+/// The secret in every form that is scrubbed, and the name under which the search reports it.
+fn forms(secret: &str) -> Vec<(String, &'static str)> {
+    let each = |form: &dyn Fn(char) -> String| secret.chars().map(form).collect::<String>();
+    let mut forms = vec![(secret.to_owned(), "raw")];
+    let escaped = [
+        each(&|c| format!("%{:02x}", c as u32)),
+        each(&|c| format!("%{:02X}", c as u32)),
+        each(&|c| format!("\\u{:04x}", c as u32)),
+        each(&|c| format!("&#{};", c as u32)),
+        each(&|c| format!("&#x{:X};", c as u32)),
+        secret.replacen('n', "%6e", 1).replacen('a', "\\u0061", 1).replacen('r', "&#114;", 1),
+    ];
+    forms.extend(escaped.map(|form| (form, "escaped (percent, JSON or HTML)")));
+    forms.extend([hex::encode(secret), hex::encode_upper(secret)].map(|form| (form, "hex")));
+    for before in ["", "u", "us", "user:"] {
+        let text = format!("{before}{secret} and more");
+        forms.extend([STANDARD.encode(&text), URL_SAFE_NO_PAD.encode(&text)].map(|form| (form, "base64")));
+    }
+    forms
+}
+
+#[tokio::test]
+async fn the_end_of_a_journey_finds_the_secret_in_every_form_wherever_it_was_written() {
+    let places = ["stderr", "stdout", "audit.jsonl", "publish/agent.env", "kept/state", "{outside}"];
+    let secret = harness::canary::fresh();
+    for (n, (form, reported)) in forms(&secret).into_iter().enumerate() {
+        // Each form in some place and each place with some form; how a form is found does not depend on the place.
+        let place = places[n % places.len()];
+        let outside = tempfile::tempdir().unwrap();
+        let audit = outside.path().join("audit.jsonl");
+        let mut builder = leaky("text").canary(&secret).env("TEXT", &form);
+        builder = match place {
+            "{outside}" => builder.audit_to(audit.to_str().unwrap()).env("PLACE", audit.to_str().unwrap()),
+            place => builder.env("PLACE", &format!("{{home}}/{place}")),
+        };
+        let told = end_of(builder).await.unwrap_err();
+        assert!(told.contains("secret 0 is in") && told.contains(reported), "{place}, {form}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn what_agents_receive_is_searched_in_every_form_over_h1_and_h2() {
+    let secret = harness::canary::fresh();
+    for (form, reported) in forms(&secret) {
+        for protocol in ["h1", "h2"] {
+            let echo = answer::fixed(502, &[("x-echo", form.as_str())], form.as_bytes());
+            let origin = Origin::builder(&[HOST]).answer(echo).start().await;
+            let sweep = harness::sweep::Sweep::default();
+            let via = harness::agent::Via::Direct(origin.address());
+            let ca = harness::ca::TestCa::world().pem().to_owned();
+            let agent = Agent::new(via, ca, sweep.clone());
+            // Streamed by a client of a library, whose stream is swept below it.
+            let mut client = agent.client(protocol, HOST).await;
+            let request = client.request("GET", "/").body(h2::empty()).unwrap();
+            h2::collect(client.open(request).await.unwrap()).await;
+            let leaks = sweep.leaks(std::slice::from_ref(&secret));
+            assert!(leaks.iter().any(|leak| leak.contains(reported)), "{protocol}, {form}: {leaks:?}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
 
+mod codes_named;
 mod demo;
 mod doctor;
 mod exposed;
@@ -16,11 +17,14 @@ mod clients;
 mod refusals {
     mod addresses;
     mod codes;
+    mod disk;
     mod framing;
     mod framing_h2;
     mod grants;
     mod headers;
     mod identity;
+    mod in_use;
+    mod later;
     mod methods;
     mod paths;
     mod placeholders;
@@ -28,12 +32,15 @@ mod refusals {
     mod startup;
     mod target;
     mod target_h2;
+    mod told;
     mod upstream;
+    mod vault;
 }
 
 mod journeys {
     mod admin;
     mod audit;
+    mod audit_durability;
     mod audit_long;
     mod bodies;
     mod connections;
@@ -43,6 +50,7 @@ mod journeys {
     mod limits;
     mod listeners;
     mod live;
+    mod live_beside_mistakes;
     mod protocols;
     mod range;
     mod scrub;
@@ -50,6 +58,7 @@ mod journeys {
     mod scrub_partial;
     mod streams;
     mod upstream_proxy;
+    mod vault;
     mod websocket;
     mod websocket_limits;
 }

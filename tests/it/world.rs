@@ -62,6 +62,11 @@ pub fn bearer() -> String {
     harness::proxy::build::bearer_spec(HOST)
 }
 
+/// The spec of a bearer provider on `NAME.example.com`.
+pub fn bearer_spec_on(name: &str) -> String {
+    harness::proxy::build::bearer_spec(&format!("{name}.example.com"))
+}
+
 /// An http-token provider on [`HOST`] with these `auth` fields (flow style, without braces).
 pub fn token(auth: &str) -> String {
     format!("type: http-token\nhost: {HOST}\nauth: {{secretRef: canary, secretKey: token, {auth}}}")

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::users::ProviderArgs;
 use super::vault::{VaultArgs, block_on, no_secret, not_found, project};
 use super::{Env, Exit, Failure};
+use crate::refusal::Code;
 use crate::secret::SecretName;
 
 /// Remove something for good.
@@ -56,7 +57,11 @@ impl GoneSecret {
             [] => Ok(()),
             used => Err(Failure::new(
                 Exit::Conflict,
-                format!("secret `{name}` is used by provider {}; --force deletes it anyway", used.join(", ")),
+                format!(
+                    "{} secret `{name}` is used by provider {}; --force deletes it anyway",
+                    Code::Dw6002,
+                    used.join(", ")
+                ),
             )),
         }
     }

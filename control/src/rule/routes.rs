@@ -12,7 +12,7 @@ use crate::provider::{AgentRules, Provider};
 use crate::target::{Host, Target};
 
 /// The compiled map.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Routes {
     providers: Vec<Arc<Provider>>,
     exact: HashMap<Host, Vec<Entry>>,

@@ -148,6 +148,11 @@ impl Record {
         if let Some(rule) = &refusal.rule {
             self.entry.rule = Some(Arc::clone(rule));
         }
+        let host = self.entry.target.as_ref().map(|target| tracing::field::display(&target.host));
+        tracing::warn!(
+            req = self.id(), agent = self.entry.agent.as_deref(), host, code = %refusal.code,
+            reason = %refusal.detail, "request refused"
+        );
         refusal
     }
 

@@ -67,7 +67,11 @@ impl CorporateProxy {
             Some(address) => address.to_string(),
             None => target.to_string(),
         };
-        let mut stream = guard.dial_configured(&self.address).await?;
+        let named = |refusal: Refusal| Refusal {
+            detail: format!("upstream proxy: {}", refusal.detail).into(),
+            ..refusal
+        };
+        let mut stream = guard.dial_configured(&self.address).await.map_err(named)?;
         let limit = limits::time(limits.upstream_connect);
         match timeout(limit, self.ask(&mut stream, &authority)).await {
             Ok(outcome) => outcome.map(|()| stream),

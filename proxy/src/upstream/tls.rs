@@ -39,6 +39,11 @@ pub(crate) struct UpstreamTls {
 }
 
 impl UpstreamTls {
+    /// The same trust with nothing of the sessions: no two versions of a secret share one.
+    pub(crate) fn anew(&self) -> Self {
+        Self { base: self.base.clone(), configs: Mutex::default() }
+    }
+
     /// `roots`: the system's, the command line's and, where the provider has its own, those too.
     pub(crate) fn new(roots: Arc<RootCertStore>) -> Result<Self, rustls::Error> {
         let base = ClientConfig::builder_with_provider(certs::crypto::provider())

@@ -105,7 +105,10 @@ impl Client {
     pub async fn send(&mut self, request: Request<Body>) -> Reply {
         let response = self.open(request).await.expect("an answer");
         let reply = collect(response).await;
-        self.sweep.note("h2 bodies", &reply.body);
+        self.sweep.note(&self.sweep.label("h2 body"), &reply.body);
+        for (name, value) in &reply.trailers {
+            self.sweep.note("h2 trailers", format!("{name}: {value}\n").as_bytes());
+        }
         reply
     }
 

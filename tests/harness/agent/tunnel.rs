@@ -1,11 +1,13 @@
 //! CONNECT, TLS with any name and ALPN, and raw bytes through it.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::reply::{Reply, dechunk, parse_head};
 use super::{Agent, BoxIo, Via};
@@ -17,6 +19,8 @@ pub struct Pipe {
     io: BoxIo,
     held: BytesMut,
     sweep: Sweep,
+    /// Under which its bytes are swept: each connection is one stream.
+    label: String,
     pub alpn: Option<String>,
     pub chain: Vec<CertificateDer<'static>>,
 }
@@ -26,7 +30,8 @@ pub type Tls = Pipe;
 
 impl Pipe {
     pub fn new(io: BoxIo, sweep: Sweep) -> Self {
-        Self { io, held: BytesMut::new(), sweep, alpn: None, chain: Vec::new() }
+        let label = sweep.label("answers");
+        Self { io, held: BytesMut::new(), sweep, label, alpn: None, chain: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
@@ -60,7 +65,7 @@ impl Pipe {
         let before = self.held.len();
         // A close without close_notify or a reset ends the stream as well.
         let read = within("bytes from the proxy", self.io.read_buf(&mut self.held)).await.unwrap_or(0);
-        self.sweep.note("answers", &self.held[before..]);
+        self.sweep.note(&self.label, &self.held[before..]);
         read > 0
     }
 
@@ -135,6 +140,8 @@ impl Pipe {
             reply.body = self.read_to_end().await;
             reply.complete = true;
         }
+        // What chunks took apart is searched as one, too.
+        self.sweep.note(&self.sweep.label("body"), &reply.body);
         reply
     }
 
@@ -155,7 +162,41 @@ impl Pipe {
     /// The stream itself, for another protocol; bytes that were read ahead are lost, so there must be none.
     pub fn into_io(self) -> BoxIo {
         assert!(self.held.is_empty(), "bytes were read ahead");
-        self.io
+        Box::new(Swept { io: self.io, sweep: self.sweep, label: self.label })
+    }
+}
+
+/// A stream whose reads are swept although another protocol has taken it over.
+struct Swept {
+    io: BoxIo,
+    sweep: Sweep,
+    label: String,
+}
+
+impl AsyncRead for Swept {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        self.sweep.note(&self.label, &buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Swept {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -223,13 +264,14 @@ impl<'a> TunnelBuilder<'a> {
     pub async fn handshake(self, pipe: Pipe) -> io::Result<Tls> {
         let (config, name) = self.client_config();
         let connector = tokio_rustls::TlsConnector::from(config);
+        assert!(pipe.held.is_empty(), "bytes were read ahead");
         let sweep = pipe.sweep.clone();
-        let tls = within("TLS handshake", connector.connect(name, pipe.into_io())).await?;
+        let tls = within("TLS handshake", connector.connect(name, pipe.io)).await?;
         let (_, session) = tls.get_ref();
         let alpn = session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
         let chain = session.peer_certificates().unwrap_or_default().to_vec();
         let chain = chain.into_iter().map(CertificateDer::into_owned).collect();
-        Ok(Pipe { io: Box::new(tls), held: BytesMut::new(), sweep, alpn, chain })
+        Ok(Pipe { alpn, chain, ..Pipe::new(Box::new(tls), sweep) })
     }
 
     fn client_config(&self) -> (Arc<rustls::ClientConfig>, ServerName<'static>) {

@@ -38,6 +38,7 @@ pub struct ProxyBuilder {
     log: String,
     secrets_dir: bool,
     binary: Option<std::path::PathBuf>,
+    shell: Option<String>,
 }
 
 impl Default for ProxyBuilder {
@@ -59,6 +60,7 @@ impl Default for ProxyBuilder {
             log: "info,doorward=trace,proxy=trace,control=trace,certs=trace".to_owned(),
             secrets_dir: true,
             binary: None,
+            shell: None,
         }
     }
 }
@@ -103,6 +105,18 @@ impl ProxyBuilder {
     pub fn binary(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.binary = Some(path.into());
         self
+    }
+
+    /// Starts it from a shell, which sets something up and ends with `exec "$@"`.
+    pub fn shell(mut self, script: &str) -> Self {
+        self.shell = Some(script.to_owned());
+        self
+    }
+
+    /// The secrets of this vault in place of `--secrets`.
+    pub fn vault(mut self, home: &crate::Home) -> Self {
+        self.args.extend(home.vault_flags().iter().map(|&word| word.to_owned()));
+        self.without_secrets()
     }
 
     /// No `--secrets` of the harness: the test gives its own source.
@@ -243,7 +257,14 @@ impl ProxyBuilder {
     fn command(&self, at: &Path, audit: &Path) -> Command {
         let home = at.to_str().unwrap();
         let program = self.binary.clone().unwrap_or_else(|| binary::doorward().to_owned());
-        let mut command = Command::new(program);
+        let mut command = match &self.shell {
+            None => Command::new(program),
+            Some(script) => {
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", script, "sh"]).arg(program);
+                command
+            }
+        };
         command.arg("proxy");
         for address in &self.listen {
             command.arg("--listen").arg(address.replace("{home}", home));
@@ -290,7 +311,7 @@ async fn wait_ready(child: &mut std::process::Child, at: &Path) -> Result<Value,
             let _ = child.wait();
             panic!("no ready file:\n{}", stderr());
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        crate::within::pause().await;
     }
 }
 

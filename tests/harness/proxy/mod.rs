@@ -190,7 +190,7 @@ impl Proxy {
                 return status;
             }
             assert!(Instant::now() < end, "the proxy still runs after {limit:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            crate::within::pause().await;
         }
     }
 
@@ -212,25 +212,31 @@ impl Proxy {
                     let _ = self.child.kill();
                     let _ = self.child.wait();
                 }
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(crate::within::LOOK);
             }
         }
     }
 
-    /// Everything that this proxy wrote anywhere that somebody else reads.
+    /// Everything that this proxy wrote anywhere: log, output, audit, what is published, what it keeps at home. Not the
+    /// files that it was given.
     fn gather(&self) {
-        for file in ["stderr", "stdout", "audit.jsonl", "ready.json"] {
-            self.note_file(&self.path(file), file);
-        }
-        if let Ok(entries) = std::fs::read_dir(self.path("publish")) {
-            for entry in entries.flatten() {
-                self.note_file(&entry.path(), &entry.file_name().to_string_lossy());
-            }
+        self.note_folder(self.home.path());
+        if !self.audit.path().starts_with(self.home.path()) {
+            self.sweep.note("the audit", self.audit.text().as_bytes());
         }
     }
 
-    fn note_file(&self, path: &Path, label: &str) {
-        self.sweep.note(label, &std::fs::read(path).unwrap_or_default());
+    fn note_folder(&self, folder: &Path) {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let given = ["secrets", "providers", "tokens"].iter().any(|name| path == self.path(name));
+            if path.is_dir() && !given {
+                self.note_folder(&path);
+            } else if path.is_file() && !given {
+                let label = path.file_name().unwrap_or_default().to_string_lossy();
+                self.sweep.note(&label, &std::fs::read(&path).unwrap_or_default());
+            }
+        }
     }
 
     fn faults(&self) -> Vec<String> {

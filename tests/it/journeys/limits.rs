@@ -180,8 +180,9 @@ async fn a_head_that_trickles_is_closed_by_its_deadline() {
     let start = Instant::now();
     tls.send(b"GET / HTTP/1.1\r\n").await;
     // Each byte is progress; the deadline is for the whole head.
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
     while start.elapsed() < Duration::from_secs(5) && tls.try_send(b"X").await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        pace.tick().await;
     }
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     world.assert_nothing_left();
@@ -208,12 +209,13 @@ async fn a_providers_timeout_does_not_cut_a_stream_that_has_begun() {
     let mut tls = world.agent().tls(HOST).await;
     tls.send(b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
     let feed = answer::next(&mut feeds).await;
-    feed.send("begun").await;
-    tls.read_until(b"begun").await;
-    // Time has to pass here: it is what is tested.
-    tokio::time::sleep(Duration::from_millis(1300)).await;
-    feed.send("later").await;
-    tls.read_until(b"later").await;
+    let (start, mut pace) = (Instant::now(), tokio::time::interval(Duration::from_millis(100)));
+    // An event each 100 ms, until the timeout is well over.
+    while start.elapsed() < Duration::from_millis(1300) {
+        pace.tick().await;
+        assert!(feed.send("event").await, "cut after {:?}", start.elapsed());
+        tls.read_until(b"event").await;
+    }
 }
 
 #[tokio::test]

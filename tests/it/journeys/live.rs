@@ -1,22 +1,13 @@
 //! Live change: secrets, providers, tokens and signals reach a running proxy; a bad file changes nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::proxy::build::{bearer_spec, provider_yaml};
+use harness::within::until;
 use harness::{Origin, Proxy, answer};
 use rustix::process::Signal;
 
 use crate::world::{HOST, OTHER, World, bearer, bearer_and, token};
-
-/// Asks until `done`, for at most `limit`.
-async fn until(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !done().await {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    start.elapsed()
-}
 
 const SOON: Duration = Duration::from_secs(4);
 
@@ -34,6 +25,34 @@ async fn a_bad_file_keeps_the_old_plan_and_says_so() {
     world.proxy.write_provider("demo", &provider_yaml("demo", &bearer_spec(OTHER)));
     until("the new plan", SOON, async || world.agent().refused("api.example.com:443").await.is("DW1001"))
         .await;
+}
+
+#[tokio::test]
+async fn every_mistake_of_every_file_is_reported_with_line_and_column_and_nothing_of_them_is_taken() {
+    let world = World::bearer().await;
+    let revision = world.proxy.metric("doorward_plan_revision");
+    let failed = world.proxy.metric("doorward_reload_failed");
+    let wrong = bearer_and("polcy: {}\nlimits: {requestsPerMinute: many}\nhots: [x]");
+    // The good file beside it waits for the bad one as well: a plan is taken whole or not at all.
+    world.proxy.write_provider("demo", &provider_yaml("demo", &wrong));
+    world.proxy.write_provider("good", &provider_yaml("good", &bearer_spec(OTHER)));
+    let places = ["demo.yaml:8:3: ", "demo.yaml:9:31: ", "demo.yaml:10:3: "];
+    let all = async || {
+        let report = world.proxy.admin_get("/readyz?verbose").1;
+        places.iter().all(|place| report.contains(place))
+    };
+    until("all mistakes in readyz", SOON, all).await;
+    let log = world.proxy.log();
+    assert!(places.iter().all(|place| log.contains(place)), "{log}");
+    assert_eq!(world.proxy.metric("doorward_reload_failed"), Some(1.0));
+    assert_eq!(world.proxy.metric("doorward_plan_revision"), revision);
+    assert!(world.agent().refused("other.example.com:443").await.is("DW1001"));
+    world.agent().get(HOST, "/").await.assert_ok();
+    world.assert_injected();
+    world.proxy.write_provider("demo", &provider_yaml("demo", &bearer()));
+    until("both files", SOON, async || !world.agent().refused("other.example.com:443").await.is("DW1001"))
+        .await;
+    assert_eq!(world.proxy.metric("doorward_reload_failed"), failed);
 }
 
 #[tokio::test]
