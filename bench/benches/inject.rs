@@ -78,6 +78,7 @@ fn place(bencher: Bencher, rig: &Rig) {
         headers: rig.head.headers.clone(),
     };
     bencher.with_inputs(fresh).bench_local_values(|mut head| {
+        rig.injector.clean(black_box(&rig.target), &mut head.headers);
         let prepared = rig.injector.prepare(black_box(&rig.target), &mut head).expect("it is allowed");
         assert!(prepared.injects());
         rig.injector.place(&rig.armed, prepared, &mut head).expect("it can be placed");

@@ -15,7 +15,7 @@ use control::audit::{Destination, Durability, Options, Sink};
 use control::refusal::Code;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Health};
 use crate::limits::{self, Limits};
@@ -28,7 +28,7 @@ use crate::upstream::Upstream;
 use crate::upstream::corporate::CorporateProxy;
 use crate::upstream::guard::Addresses;
 use crate::watch::Watcher;
-use crate::worker::{Shared, Worker};
+use crate::worker::{self, Shared, Worker};
 
 /// What a proxy is started with: the flags of `doorward proxy`, read and checked.
 #[derive(Debug)]
@@ -73,6 +73,9 @@ pub(crate) enum StartError {
     /// The system refused a thread, a runtime or a signal handler.
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
+    /// A worker ended by itself, which is a bug: the rest of it would serve ever fewer connections.
+    #[error("a worker ended unexpectedly, the log says why; the proxy was shut down")]
+    Worker,
 }
 
 /// What the workers are told.
@@ -90,9 +93,9 @@ pub(crate) fn run(settings: Settings) -> Result<(), StartError> {
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut proxy = Proxy::start(settings).await?;
-        proxy.control(&mut signals).await;
+        let ended = proxy.control(&mut signals).await;
         proxy.drain(&mut signals).await;
-        Ok(())
+        ended
     })
 }
 
@@ -104,6 +107,8 @@ struct Proxy {
     watcher: Watcher,
     orders: watch::Sender<Order>,
     workers: Vec<JoinHandle<()>>,
+    /// Hears of a worker's end.
+    ended: mpsc::Receiver<()>,
     bound: Bound,
     published: Published,
 }
@@ -114,11 +119,12 @@ impl Proxy {
         let limits = Arc::new(settings.limits.clone());
         let authority = Arc::new(authority(settings.ca_dir.as_deref())?);
         // The watcher first: what changes while we load is seen afterwards.
-        let watcher = Watcher::new(&settings.sources.watched())?;
+        let mut watcher = Watcher::new(settings.sources.watched())?;
         let has_tokens = settings.sources.token_file.is_some();
         let audit = open_audit(&settings, &limits)?;
         let mut loader = Loader::new(settings.sources, &limits);
         let loaded = loader.load(None).await.map_err(StartError::Files)?;
+        watcher.follow(loader.named());
         let bound = Bound::bind(&settings.listen, has_tokens)?;
         let admin = settings.admin.map(admin::bind).transpose()?;
         let admin_address = admin.as_ref().map(|admin| admin.address);
@@ -128,12 +134,15 @@ impl Proxy {
         let addresses = Arc::new(settings.addresses.with_own(own));
         let corporate = settings.corporate.map(Arc::new);
         let (orders, _) = watch::channel(Order::default());
+        let (ends, ended) = mpsc::channel(1);
         let mut workers = Vec::new();
         for _ in 0..settings.workers {
             let upstream =
                 Upstream::new(Arc::clone(&addresses), corporate.clone(), Arc::clone(&shared.limits));
             let worker = Worker::new(Arc::clone(&shared), upstream);
-            workers.push(bound.start_worker(worker, orders.subscribe())?);
+            let orders = orders.subscribe();
+            let serving = move |listeners| worker::serve(worker, listeners, orders);
+            workers.push(bound.start_worker(serving, ends.clone()).await?);
         }
         if let Some(admin) = admin {
             tokio::spawn(admin.serve(Arc::clone(&health)));
@@ -143,16 +152,17 @@ impl Proxy {
         shared.audit.lifecycle("started", shared.plan.load().revision);
         tracing::info!(listeners = ?bound.names(), "serving");
         published.ready(&bound, admin_address)?;
-        Ok(Self { shared, health, loader, watcher, orders, workers, bound, published })
+        Ok(Self { shared, health, loader, watcher, orders, workers, ended, bound, published })
     }
 
-    /// Reloads as files change, until the process is told to end.
-    async fn control(&mut self, signals: &mut Signals) {
+    /// Reloads as files change, until the process is told to end, or has to.
+    async fn control(&mut self, signals: &mut Signals) -> Result<(), StartError> {
         loop {
             let expiry = self.shared.plan.load().next_expiry(SystemTime::now());
             tokio::select! {
-                _ = signals.term.recv() => return,
-                _ = signals.int.recv() => return,
+                _ = signals.term.recv() => return Ok(()),
+                _ = signals.int.recv() => return Ok(()),
+                _ = self.ended.recv() => return Err(StartError::Worker),
                 _ = signals.hup.recv() => {
                     if let Err(error) = self.shared.audit.reopen().await {
                         tracing::error!(error = %crate::plan::chain(&error), "audit not reopened");
@@ -168,7 +178,9 @@ impl Proxy {
     /// A new plan, or the old one and a report of what is wrong.
     async fn reload(&mut self) {
         let current = self.shared.plan.load_full();
-        match self.loader.load(Some(&current)).await {
+        let loaded = self.loader.load(Some(&current)).await;
+        self.watcher.follow(self.loader.named());
+        match loaded {
             Err(mistakes) => {
                 self.health.reload_failed(mistakes);
                 if let Some(plan) = self.loader.refresh(&current).await {
@@ -314,7 +326,8 @@ impl Published {
             let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(doorway, &own)));
             put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;
         }
-        Ok(())
+        publish::remove_stale(dir, doorway, &names)
+            .map_err(|cause| StartError::Write { path: dir.clone(), cause })
     }
 
     /// Says that everything serves, last of all.

@@ -11,19 +11,18 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
 
-use crate::app::{Order, StartError};
+use crate::app::StartError;
 use crate::conn::identify::Peer;
 use crate::conn::wire::Stream;
 use crate::peer;
-use crate::worker::{Worker, serve};
 
 /// Connections that the kernel holds until a worker accepts them.
 const BACKLOG: i32 = 1024;
@@ -125,23 +124,47 @@ impl Bound {
         self.0.iter().map(name).collect()
     }
 
-    /// Starts a worker thread that accepts from every listener.
-    pub(crate) fn start_worker(
-        &self,
-        worker: Arc<Worker>,
-        orders: watch::Receiver<Order>,
-    ) -> io::Result<JoinHandle<()>> {
+    /// Starts a worker thread that serves from every listener, and waits until it does. `ended` hears of its end,
+    /// whatever it was: a proxy without all of its workers has to go.
+    pub(crate) async fn start_worker<F, S>(&self, serve: F, ended: Sender<()>) -> io::Result<JoinHandle<()>>
+    where
+        F: FnOnce(Vec<Listener>) -> S + Send + 'static,
+        S: Future<Output = ()>,
+    {
         let sockets: io::Result<Vec<_>> = self.0.iter().map(Socketed::again).collect();
         let sockets = sockets?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                match sockets.into_iter().map(Socketed::listener).collect() {
-                    Ok(listeners) => serve(worker, listeners, orders).await,
-                    Err(error) => tracing::error!(%error, "worker did not start"),
+        let (started, starts) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+            let _ended = Ended(ended);
+            let begun =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+                    let inside = runtime.enter();
+                    let listeners =
+                        sockets.into_iter().map(Socketed::listener).collect::<io::Result<Vec<_>>>()?;
+                    drop(inside);
+                    Ok((runtime, listeners))
+                });
+            match begun {
+                // Nobody waits any more where the start was given up: the orders' end ends this worker too.
+                Ok((runtime, listeners)) => {
+                    started.send(Ok(())).ok();
+                    runtime.block_on(serve(listeners));
                 }
-            });
-        })
+                Err(error) => drop(started.send(Err(error))),
+            }
+        })?;
+        starts.await.unwrap_or_else(|_| Err(io::Error::other("a worker died at its start")))?;
+        Ok(thread)
+    }
+}
+
+/// Tells of a worker's end, also of one by a panic.
+struct Ended(Sender<()>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // A full channel already says that one ended.
+        self.0.try_send(()).ok();
     }
 }
 
@@ -295,6 +318,25 @@ mod tests {
         assert!(names[0].starts_with("uid:127.0.0.1:"), "{names:?}");
         assert_eq!(bound.proxy_address().unwrap().to_string(), names[1]);
         assert_eq!(bound.tcp_addresses().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_cannot_listen_fails_the_start() {
+        // The kernel does not watch regular files.
+        let file = tempfile::tempfile().unwrap();
+        let socket = StdTcpListener::from(std::os::fd::OwnedFd::from(file));
+        let bound = Bound(vec![Socketed::Tcp(socket, "127.0.0.1:1".parse().unwrap(), Proof::Token)]);
+        let (ended, _ends) = tokio::sync::mpsc::channel(1);
+        assert!(bound.start_worker(|_| async { panic!("it serves") }, ended).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_worker_is_heard_of_also_by_a_panic() {
+        let bound = Bound::bind(&["127.0.0.1:0".parse().unwrap()], false).unwrap();
+        let (ended, mut ends) = tokio::sync::mpsc::channel(1);
+        let thread = bound.start_worker(|_| async { panic!("as a bug would") }, ended).await.unwrap();
+        assert_eq!(ends.recv().await, Some(()));
+        assert!(thread.join().is_err());
     }
 
     #[tokio::test]

@@ -59,6 +59,8 @@ pub(crate) struct Loader {
     system_roots: Roots,
     bounds: Bounds,
     next_id: u64,
+    /// The files that provider files named when they were last read.
+    named: Vec<PathBuf>,
 }
 
 /// A plan, and what is not as it should be without being wrong.
@@ -78,11 +80,16 @@ impl Loader {
             body_bytes: limits::count(limits.buffered_body),
             ..Bounds::default()
         };
-        Self { sources, system_roots: Roots::system(), bounds, next_id: 1 }
+        Self { sources, system_roots: Roots::system(), bounds, next_id: 1, named: Vec::new() }
     }
 
     pub(crate) fn system_roots(&self) -> &Roots {
         &self.system_roots
+    }
+
+    /// The files that the provider files read last name (`tls.upstreamCA`): their change is a reload too.
+    pub(crate) fn named(&self) -> &[PathBuf] {
+        &self.named
     }
 
     /// Reads all files. Every mistake is reported, `PATH:LINE:COL: message`.
@@ -92,6 +99,10 @@ impl Loader {
         let files =
             provider::load_allowed(&self.sources.providers, schemes::specs(), &self.sources.projects.gate());
         let files = take(files.map_err(|all| all.iter().map(ToString::to_string).collect()), &mut mistakes);
+        if let Some(files) = &files {
+            let providers = files.providers.iter();
+            self.named = providers.filter_map(|provider| provider.upstream.extra_roots.clone()).collect();
+        }
         let roots = take(self.roots(), &mut mistakes);
         let (Some(files), Some(roots)) = (files, roots) else { return Err(mistakes) };
         for case in &files.tests {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use control::agent::AgentName;
@@ -137,6 +137,44 @@ pub(crate) fn env_file(dir: &Path, agent: &AgentName, alone: bool) -> PathBuf {
     if alone { dir.join("agent.env") } else { dir.join(format!("agent-{agent}.env")) }
 }
 
+/// Removes the environments of agents that are gone: with their proxy tokens, and naming a proxy that refuses them. Only
+/// files are removed that are named as [`env_file`] does, that are ours, and that say what we wrote into them.
+pub(crate) fn remove_stale(dir: &Path, doorway: &Doorway, agents: &[AgentName]) -> io::Result<()> {
+    let current: Vec<_> = agents.iter().map(|agent| env_file(dir, agent, agents.len() == 1)).collect();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if !current.contains(&path) && is_env_file(&path) && is_ours(&path, doorway) {
+            tracing::info!(file = %path.display(), "environment of an agent that is gone removed");
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_env_file(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let agent = name.strip_prefix("agent-").and_then(|name| name.strip_suffix(".env"));
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    name == "agent.env" || agent.is_some_and(is_name)
+}
+
+/// It is a plain file of our own user, of the form that we write, for agents of a proxy that publishes in this place.
+fn is_ours(path: &Path, doorway: &Doorway) -> bool {
+    let own = rustix::process::getuid().as_raw();
+    let is_plain = fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.uid() == own);
+    if !is_plain {
+        return false;
+    }
+    // It may hold a token.
+    let text = fs::read_to_string(path).map(zeroize::Zeroizing::new);
+    let Some(env) = text.ok().and_then(|text| read_dotenv(&text)) else { return false };
+    let ca = doorway.ca.display().to_string();
+    CA.iter().all(|name| env.iter().any(|(known, value)| known == name && *value == ca))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +216,52 @@ mod tests {
         let own = Own { asks_nothing: Some(([127, 0, 0, 1], 4).into()), ..own };
         let env: BTreeMap<_, _> = agent_env(&doorway, &own).into_iter().collect();
         assert!(env["JAVA_TOOL_OPTIONS"].contains("https.proxyPort=4 "), "{env:?}");
+    }
+
+    #[test]
+    fn removes_only_what_it_wrote_for_agents_that_are_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let doorway = Doorway {
+            address: None,
+            ca: at("ca.crt"),
+            bundle: at("ca-bundle.crt"),
+            truststore: at("ca.p12"),
+        };
+        let ours = dotenv(&agent_env(&doorway, &Own::default()));
+        let elsewhere = ours.replace("ca.crt", "other.crt");
+        for (name, text) in [
+            ("agent.env", &*ours),
+            ("agent-a.env", &ours),
+            ("agent-gone.env", &ours),
+            ("agent-by-hand.env", "A='b'\n"),
+            ("agent-elsewhere.env", &elsewhere),
+            ("agent-not a name.env", &ours),
+            ("agents.env", &ours),
+            ("agent-gone.env.old", &ours),
+        ] {
+            fs::write(at(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink(at("agents.env"), at("agent-link.env")).unwrap();
+        let tokens = "a:token-0123456789-of-a\nb:token-0123456789-of-b\n";
+        let agents = control::agent::Agents::parse("tokens", tokens).unwrap();
+        let names: Vec<_> = agents.names().into_iter().cloned().collect();
+        remove_stale(dir.path(), &doorway, &names).unwrap();
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort_unstable();
+        let kept = [
+            "agent-a.env",
+            "agent-by-hand.env",
+            "agent-elsewhere.env",
+            "agent-gone.env.old",
+            "agent-link.env",
+            "agent-not a name.env",
+            "agents.env",
+        ];
+        assert_eq!(left, kept);
     }
 
     #[test]

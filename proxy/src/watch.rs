@@ -26,7 +26,13 @@ pub(crate) struct Watcher {
     events: Receiver<()>,
     /// A change was seen that nobody was told of yet.
     seen: bool,
-    _watching: Box<dyn notify::Watcher + Send>,
+    /// For watches that are started later.
+    sender: Sender<()>,
+    /// What is watched whatever the files say.
+    own: Vec<Watched>,
+    /// What the files name.
+    named: Vec<PathBuf>,
+    watching: Box<dyn notify::Watcher + Send>,
 }
 
 /// What is watched.
@@ -40,13 +46,24 @@ pub(crate) enum Watched {
 
 impl Watcher {
     /// Starts watching; what changes from here on is seen.
-    pub(crate) fn new(paths: &[Watched]) -> std::io::Result<Self> {
+    pub(crate) fn new(own: Vec<Watched>) -> std::io::Result<Self> {
         let (sender, events) = mpsc::channel(1);
-        let watching = native(paths, sender.clone()).or_else(|error| {
-            tracing::warn!(%error, "no file events, polling instead");
-            polling(paths, sender)
-        });
-        Ok(Self { events, seen: false, _watching: watching.map_err(std::io::Error::other)? })
+        let watching = start(&own, sender.clone()).map_err(std::io::Error::other)?;
+        Ok(Self { events, seen: false, sender, own, named: Vec::new(), watching })
+    }
+
+    /// Watches the files that the provider files name as well. They may have changed since they were read, so that where
+    /// they are others than before a change is told of at once.
+    pub(crate) fn follow(&mut self, named: &[PathBuf]) {
+        if self.named == named {
+            return;
+        }
+        let files = named.iter().map(|file| Watched::File(file.clone()));
+        let paths: Vec<_> = self.own.iter().cloned().chain(files).collect();
+        match start(&paths, self.sender.clone()) {
+            Ok(watching) => (self.watching, self.named, self.seen) = (watching, named.to_vec(), true),
+            Err(error) => tracing::error!(%error, "files that the provider files name are not watched"),
+        }
     }
 
     /// Waits for a change, then until it is quiet. Dropped in between, it tells of the change the next time.
@@ -61,6 +78,13 @@ impl Watcher {
         }
         self.seen = false;
     }
+}
+
+fn start(paths: &[Watched], sender: Sender<()>) -> notify::Result<Box<dyn notify::Watcher + Send>> {
+    native(paths, sender.clone()).or_else(|error| {
+        tracing::warn!(%error, "no file events, polling instead");
+        polling(paths, sender)
+    })
 }
 
 fn native(paths: &[Watched], sender: Sender<()>) -> notify::Result<Box<dyn notify::Watcher + Send>> {
@@ -169,7 +193,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name);
         std::fs::write(at("tokens"), "a").unwrap();
-        let mut watcher = Watcher::new(&[Watched::File(at("tokens"))]).unwrap();
+        let mut watcher = Watcher::new(vec![Watched::File(at("tokens"))]).unwrap();
         let mut grown = 0;
         let told = timeout(Duration::from_secs(20), async {
             // The neighbour grows until the file has changed as well; events come in order.
@@ -192,11 +216,28 @@ mod tests {
         assert_eq!(grown, 100, "the neighbour was taken for a change");
     }
 
+    #[tokio::test]
+    async fn what_the_files_name_is_watched_as_well_and_looked_at_once_more() {
+        let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (tokens, roots) = (home.path().join("tokens"), elsewhere.path().join("roots.pem"));
+        std::fs::write(&tokens, "a").unwrap();
+        std::fs::write(&roots, "a").unwrap();
+        let mut watcher = Watcher::new(vec![Watched::File(tokens.clone())]).unwrap();
+        watcher.follow(std::slice::from_ref(&roots));
+        watcher.changed().await;
+        watcher.follow(std::slice::from_ref(&roots));
+        for file in [roots, tokens] {
+            std::fs::write(&file, "b").unwrap();
+            timeout(Duration::from_secs(20), watcher.changed()).await.unwrap();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_change_is_told_of_after_a_wait_that_was_given_up() {
         let (sender, events) = mpsc::channel(1);
         let watching = Box::new(notify::NullWatcher);
-        let mut watcher = Watcher { events, seen: false, _watching: watching };
+        let (own, named) = (Vec::new(), Vec::new());
+        let mut watcher = Watcher { events, seen: false, sender: sender.clone(), own, named, watching };
         sender.try_send(()).unwrap();
         assert!(timeout(QUIET / 2, watcher.changed()).await.is_err());
         assert!(timeout(GATHER, watcher.changed()).await.is_ok());

@@ -41,6 +41,7 @@ mod journeys {
     mod admin;
     mod audit;
     mod audit_durability;
+    mod audit_long;
     mod bodies;
     mod connections;
     mod credentials;

@@ -8,9 +8,13 @@ use std::sync::Arc;
 use control::agent::AgentName;
 use control::provider::Mode;
 use control::refusal::{Code, Refusal};
-use control::target::Target;
+use control::target::{Target, TargetError};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 
+use super::accept::Head;
+use super::identify::Caller;
 use crate::plan::{Plan, Served};
+use crate::worker::Shared;
 
 /// What becomes of a tunnel.
 #[derive(Debug)]
@@ -25,8 +29,33 @@ pub(crate) enum Verdict {
     Denied(Refusal),
 }
 
+/// What becomes of a CONNECT, and its target. Its own Host, where there is one, has to agree with it.
+pub(super) fn judge(
+    shared: &Shared,
+    plan: &Plan,
+    head: &Head,
+    caller: &Caller,
+) -> Result<(Target, Verdict), Refusal> {
+    let malformed = |error: TargetError| Refusal::new(Code::Dw2008, error.to_string());
+    let target = Target::parse_authority(&head.target).map_err(malformed)?;
+    if let Some(host) = head.headers.get(HOST) {
+        let host = host.to_str().map_err(|_| Refusal::new(Code::Dw2008, "the Host field is malformed"))?;
+        // Clients differ on whether CONNECT's Host carries the port.
+        let named = Target::parse_host(host, target.port).map_err(malformed)?;
+        if named != target {
+            return Err(Refusal::new(Code::Dw2007, "the Host field names another host than CONNECT"));
+        }
+    }
+    if [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name)) {
+        return Err(Refusal::new(Code::Dw2008, "CONNECT has no body"));
+    }
+    let verdict = decide(plan, &target, &caller.name)?;
+    shared.may_mint(&target, &caller.name, &verdict)?;
+    Ok((target, verdict))
+}
+
 /// Decides by target and agent alone; nothing of the request is known yet.
-pub(crate) fn decide(plan: &Plan, target: &Target, agent: &AgentName) -> Result<Verdict, Refusal> {
+fn decide(plan: &Plan, target: &Target, agent: &AgentName) -> Result<Verdict, Refusal> {
     match plan.route(target, agent) {
         Some(served) => Ok(match served.provider.mode {
             Mode::Intercept => Verdict::Intercept,

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ::http::uri::Authority;
 use ::http::{Request, Version};
 use bytes::BytesMut;
@@ -33,7 +32,7 @@ use crate::plan::{Plan, Served};
 use crate::request::parse;
 use crate::request::record::Record;
 use crate::upstream::pool::Slot;
-use crate::worker::{Counts, Owner, Seat, Shared, Worker};
+use crate::worker::{Counts, Owner, Seat, Worker};
 use accept::{Head, NoHead};
 use connect::Verdict;
 use identify::{Caller, Peer};
@@ -223,7 +222,7 @@ async fn tunnel(
     seat: Seat,
 ) {
     let plan = worker.shared.plan.load_full();
-    let (target, verdict) = match connect(&worker.shared, &plan, &head, &caller) {
+    let (target, verdict) = match connect::judge(&worker.shared, &plan, &head, &caller) {
         Ok(decided) => decided,
         Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), refusal).await,
     };
@@ -240,26 +239,6 @@ async fn tunnel(
         Verdict::Intercept => intercept(conn, target, wire, false).await,
         Verdict::Denied(_) => intercept(conn, target, wire, true).await,
     }
-}
-
-/// Stage 3. CONNECT's own Host, where there is one, has to agree with it.
-fn connect(shared: &Shared, plan: &Plan, head: &Head, caller: &Caller) -> Result<(Target, Verdict), Refusal> {
-    let malformed = |error: control::target::TargetError| Refusal::new(Code::Dw2008, error.to_string());
-    let target = Target::parse_authority(&head.target).map_err(malformed)?;
-    if let Some(host) = head.headers.get(::http::header::HOST) {
-        let host = host.to_str().map_err(|_| Refusal::new(Code::Dw2008, "the Host field is malformed"))?;
-        // Clients differ on whether CONNECT's Host carries the port.
-        let named = Target::parse_host(host, target.port).map_err(malformed)?;
-        if named != target {
-            return Err(Refusal::new(Code::Dw2007, "the Host field names another host than CONNECT"));
-        }
-    }
-    if [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name)) {
-        return Err(Refusal::new(Code::Dw2008, "CONNECT has no body"));
-    }
-    let verdict = connect::decide(plan, &target, &caller.name)?;
-    shared.may_mint(&target, &caller.name, &verdict)?;
-    Ok((target, verdict))
 }
 
 /// Stage 4, then HTTP by what ALPN settled.

@@ -63,6 +63,15 @@ pub(crate) fn scrub(
     Ok(answer)
 }
 
+/// Still stage 10: what would have to be cut at its beginning is refused, while that can still be told.
+pub(crate) async fn begin(response: &mut Response<Scrubbed<UpstreamBody>>) -> Result<(), Refusal> {
+    if !response.body().is_read_only() {
+        return Ok(());
+    }
+    // Boxed: few answers are waited for here.
+    Box::pin(response.body_mut().begin()).await.map_err(|error| unscrubbable(&error))
+}
+
 /// DW1006: passed through, with a note for whoever looks.
 fn note_rejected<B>(answer: &mut Response<B>, served: &Served) {
     let version = served.made_from.version.unwrap_or_default();
@@ -111,7 +120,10 @@ pub(crate) fn clean(headers: &mut HeaderMap, strip: &[HeaderName]) {
 }
 
 pub(super) fn unscrubbable(error: &ScrubError) -> Refusal {
-    tracing::warn!(%error, "answer refused");
+    tracing::warn!(error = %crate::plan::chain(error), "answer refused");
+    if let ScrubError::Upstream(_) = error {
+        return Refusal::new(Code::Dw2006, "body: the upstream's answer ended early");
+    }
     Refusal::new(Code::Dw2009, "the answer cannot be searched for the credential").with_status(502)
 }
 

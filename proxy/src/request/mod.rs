@@ -72,7 +72,7 @@ async fn journey(
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
     decide::rate(&served, &conn.caller, &shared.rates)?;
-    let ready = inject::prepare(&served.injector, &named.target, parsed).await?;
+    let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
     let mut signed = inject::credential(&plan, &served, &permit, ready, shared).await?;
     record.signed(&signed);
@@ -84,6 +84,7 @@ async fn journey(
         return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
     let answer = send::upstream(&way, signed, record).await?;
-    let response = answer::scrub(answer, search, &served, &shared.limits)?;
+    let mut response = answer::scrub(answer, search, &served, &shared.limits)?;
+    answer::begin(&mut response).await?;
     Ok(Outcome::Answer(Answered { response, held }))
 }

@@ -76,7 +76,8 @@ pub(super) async fn handshake(
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let idle = limits::time(way.limits.stream_idle);
         let answer = answer.map(|body| UpstreamBody::new(body, lease, Arc::clone(&signed.progress), idle));
-        let response = answer::scrub(answer, search, served, way.limits)?;
+        let mut response = answer::scrub(answer, search, served, way.limits)?;
+        answer::begin(&mut response).await?;
         return Ok(Outcome::Answer(Answered { response, held }));
     }
     refuse_false(answer.headers(), &key)?;

@@ -288,3 +288,41 @@ async fn what_is_idle_for_too_long_is_closed_during_the_drain_too() {
     world.proxy.signal(Signal::TERM);
     assert!(world.proxy.ended(Duration::from_secs(5)).await.success());
 }
+
+#[tokio::test]
+async fn the_environment_of_an_agent_that_is_gone_is_removed() {
+    let (one, two) = ("agent-token-of-the-first-one", "agent-token-of-the-second-one");
+    let origin = Origin::start(HOST).await;
+    let tokens = format!("first:{one}\nsecond:{two}\n");
+    let proxy = Proxy::builder().bearer(HOST).origin(&origin).tokens(&tokens, one).start().await;
+    let has = |name: &str| proxy.path(&format!("publish/{name}")).exists();
+    assert!(has("agent-first.env") && has("agent-second.env") && !has("agent.env"));
+    proxy.write_tokens(&format!("first:{one}\n"));
+    until("the only agent's own file", SOON, async || has("agent.env") && !has("agent-second.env")).await;
+    assert!(!has("agent-first.env") && has("ca.crt") && has("ca-bundle.crt"));
+}
+
+#[tokio::test]
+async fn roots_that_a_provider_file_names_are_followed_where_they_lie() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let roots = elsewhere.path().join("roots.pem");
+    harness::proxy::build::put(&roots, harness::ca::TestCa::world().pem());
+    let spec = bearer_and(&format!("tls: {{upstreamCA: {}}}", roots.display()));
+    // Nothing else is written where the proxy watches.
+    let audit = tempfile::tempdir().unwrap();
+    let builder = Proxy::builder().provider("demo", &spec).log("error");
+    let builder = builder.audit_to(audit.path().join("audit.jsonl").to_str().unwrap());
+    let world = World::built(Origin::builder(&[HOST]), builder).await;
+    world.agent().get(HOST, "/").await.assert_ok();
+    let reloads = || {
+        let lines = world.proxy.audit().lines();
+        lines.iter().filter(|line| line["kind"] == "lifecycle" && line["reason"] == "reloaded").count()
+    };
+    // A reload for another reason first: what the start wrote where the proxy watches is past then.
+    let other = provider_yaml("demo", &format!("{spec}\nlimits: {{requestsPerMinute: 1000}}"));
+    world.proxy.write_provider("demo", &other);
+    until("the other reload", SOON, async || reloads() == 1).await;
+    harness::proxy::build::put(&roots, &world.proxy.ca_pem());
+    until("the reload", SOON, async || reloads() == 2).await;
+    world.agent().get(HOST, "/").await.assert_ok();
+}

@@ -35,6 +35,63 @@ async fn a_coded_echo_is_cut_before_the_secret() {
 }
 
 #[tokio::test]
+async fn dw2009_a_coded_echo_at_the_beginning_is_refused_with_its_code() {
+    for coding in CODINGS {
+        for up in ["h1", "h2"] {
+            let answer = answer::coded(coding, |seen| {
+                format!("<{}>", seen.header("authorization").unwrap()).into_bytes()
+            });
+            let world = World::with(Origin::builder(&[HOST]).only(up).answer(answer), &bearer()).await;
+            for down in ["h1", "h2"] {
+                let mut client = world.agent().client(down, HOST).await;
+                let request = client.request("GET", "/").header("accept-encoding", coding);
+                let reply = client.send(request.body(h2::empty()).unwrap()).await;
+                reply.assert_refused(502, "DW2009");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coded_stream_that_has_not_begun_does_not_keep_its_head() {
+    let (mut feeds, answer) =
+        answer::stream(&[("content-encoding", "gzip"), ("content-type", "text/event-stream")]);
+    let world = World::with(Origin::builder(&[HOST]).answer(answer), &bearer()).await;
+    let mut tls = world.agent().tls(HOST).await;
+    tls.send(b"GET / HTTP/1.1\r\nHost: api.example.com\r\nAccept-Encoding: gzip\r\n\r\n").await;
+    let feed = answer::next(&mut feeds).await;
+    assert_eq!(tls.read_head().await.status, 200);
+    feed.finish();
+}
+
+#[tokio::test]
+async fn a_chunk_that_stands_for_much_does_not_stop_the_worker() {
+    let zeros = answer::encode("br", &vec![0; 24 << 20]).await;
+    let answer = answer::made(move |seen| {
+        let response = Response::builder();
+        if seen.target == "/zeros" {
+            return response.header("content-encoding", "br").body(answer::full(zeros.clone())).unwrap();
+        }
+        response.body(answer::full("quick")).unwrap()
+    });
+    let builder = Proxy::builder().bearer(HOST).arg("--workers").arg("1");
+    let world = World::built(Origin::builder(&[HOST]).answer(answer), builder).await;
+    let mut quick = world.agent().client("h2", HOST).await;
+    quick.get("/quick").await.assert_ok();
+    let agent = world.agent();
+    let slow = tokio::spawn(async move { agent.ask(HOST, "GET /zeros HTTP/1.1\nAccept-Encoding: br").await });
+    world.origin.wait_requests(2).await;
+    let mut answered = 0;
+    while !slow.is_finished() {
+        quick.get("/quick").await.assert_ok();
+        answered += 1;
+    }
+    slow.await.unwrap().assert_ok();
+    // Some 90 turns; without them one request at most would be answered meanwhile.
+    assert!(answered >= 10, "{answered} answers while one was decoded");
+}
+
+#[tokio::test]
 async fn a_coded_answer_without_an_echo_passes_unchanged() {
     let text = "nothing secret here ".repeat(200);
     for coding in CODINGS {

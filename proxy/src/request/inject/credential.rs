@@ -1,19 +1,23 @@
 //! Stage 8: the credential onto the request. All that needs no secret is done first; the secret is opened by permit.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use control::policy::Permit;
 use control::refusal::{Code, Refusal};
 use control::target::Target;
 use http::Method;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use super::{Injector, Prepared};
+use crate::limits::{self, Limits};
 use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
 use crate::request::parse::{Parsed, Upgrade};
+use crate::request::record::Record;
 use crate::request::scrub::coded::Decoding;
 use crate::request::scrub::requested::{self, SmallRanges};
 use crate::request::scrub::{Search, Standing, Use, Watch};
@@ -21,7 +25,7 @@ use crate::request::send::{Signed, Used};
 use crate::schemes::Head;
 use crate::worker::Shared;
 
-/// A request that is cleaned and judged; only the credential is missing.
+/// A request that is judged; only the credential is missing.
 #[derive(Debug)]
 pub(crate) struct Ready {
     head: Head,
@@ -37,19 +41,46 @@ impl Ready {
     }
 }
 
-/// Everything before the secret: cleaning, the agent's own credentials, dummies; a body that has to be held is read.
-pub(crate) async fn prepare(injector: &Injector, target: &Target, parsed: Parsed) -> Result<Ready, Refusal> {
+/// Everything before the secret: the agent's own credentials, dummies; a body that has to be held is read.
+pub(crate) async fn prepare(
+    injector: &Injector,
+    target: &Target,
+    parsed: Parsed,
+    limits: &Limits,
+    record: &mut Record,
+) -> Result<Ready, Refusal> {
     let Parsed { mut head, body, upgrade, on_upgrade, path: _ } = parsed;
     let mut prepared = injector.prepare(target, &mut head)?;
     let mut body = Some(body);
-    if let Some(limit) = prepared.needs_body()
+    if let Some(most) = prepared.needs_body()
         && let Some(incoming) = body.take()
     {
-        let whole = Limited::new(incoming, limit).collect().await.map_err(|error| unread(&*error, limit))?;
-        injector.read_body(&mut prepared, whole.to_bytes())?;
+        // Boxed: of the many requests that hold no body none should carry this along.
+        let hold = Box::pin(record.while_lasting(hold(incoming, most, limits::time(limits.stream_idle))));
+        let whole = hold.await?;
+        injector.read_body(&mut prepared, whole)?;
         head.headers.remove(http::header::EXPECT);
     }
     Ok(Ready { head, prepared, body, upgrade: upgrade.zip(on_upgrade) })
+}
+
+/// Reads a body whole. It is over at its limit, or when nothing of it comes for too long.
+async fn hold(body: Incoming, most: usize, idle: Duration) -> Result<Bytes, Refusal> {
+    let mut body = Limited::new(body, most);
+    let mut whole = BytesMut::new();
+    loop {
+        match timeout(idle, body.frame()).await {
+            Err(_) => return Err(stopped(idle)),
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Err(error))) => return Err(unread(&*error, most)),
+            Ok(Some(Ok(frame))) => {
+                // Request trailers are dropped, as everywhere.
+                if let Some(data) = frame.data_ref() {
+                    whole.extend_from_slice(data);
+                }
+            }
+        }
+    }
 }
 
 /// Opens the secret by permit, unless nothing is injected, and puts it on.
@@ -81,7 +112,7 @@ pub(crate) async fn credential(
     let body = match (held, body) {
         (Some(bytes), _) => RequestBody::whole(bytes, Arc::clone(&progress)),
         (None, Some(incoming)) => RequestBody::stream(incoming, Arc::clone(&progress)),
-        (None, None) => RequestBody::whole(bytes::Bytes::new(), Arc::clone(&progress)),
+        (None, None) => RequestBody::whole(Bytes::new(), Arc::clone(&progress)),
     };
     Ok(Signed { head, body, progress, used, upgrade })
 }
@@ -115,6 +146,11 @@ fn refuse_if_blocked(of: &Use, shared: &Shared) -> Result<(), Refusal> {
             "answers repeatedly held parts of this credential, so its use by this agent is stopped until it is rotated",
         )),
     }
+}
+
+fn stopped(idle: Duration) -> Refusal {
+    let detail = format!("the body has to be held whole for this rule, and nothing of it came for {idle:?}");
+    Refusal::new(Code::Dw2008, detail)
 }
 
 fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), limit: usize) -> Refusal {

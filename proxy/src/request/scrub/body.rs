@@ -3,7 +3,8 @@
 //! Invariant: no byte of the body and no trailer passes by the filter; an error ends the body for good.
 //! Where nothing was injected the body passes as it is.
 
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -11,12 +12,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::coded::{Coded, Coding, Decoding, TURN};
 use super::error::{BoxError, ScrubError};
 use super::headers::{self, Trailers};
-use super::masker::{Extent, Masker, Watch};
+use super::masker::{Extent, HOLD, Masker, Watch};
 use super::scanner::Scanner;
 
 /// What to look for in one exchange, and who hears of it.
@@ -148,6 +150,8 @@ pin_project! {
         search: Option<Search>,
         trailers: Trailers,
         stage: Stage,
+        // What was looked at before the head went out.
+        ahead: Option<Frame<Bytes>>,
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
@@ -174,7 +178,40 @@ impl<B: Body<Data = Bytes>> Scrubbed<B> {
             Some(search) if !inner.is_end_stream() => filter(search, status, head)?,
             Some(_) | None => Filter::Pass,
         };
-        Ok(Self { inner, filter, search, trailers: Trailers::of(head), stage: Stage::Flowing, timer: None })
+        Ok(Self {
+            inner,
+            filter,
+            search,
+            trailers: Trailers::of(head),
+            stage: Stage::Flowing,
+            ahead: None,
+            timer: None,
+        })
+    }
+}
+
+impl<B> Scrubbed<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// Whether the body is read beside its way and never rewritten, so that a hit ends it.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.filter, Filter::Coded(_))
+    }
+
+    /// Looks at the beginning of the body before its head goes out: what ends the response there can still be told. What
+    /// does not come within [`HOLD`] is not waited for.
+    ///
+    /// # Errors
+    /// When nothing of the response may go.
+    pub async fn begin(&mut self) -> Result<(), ScrubError> {
+        let first = poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx));
+        if let Ok(Some(frame)) = timeout(HOLD, first).await {
+            self.ahead = Some(frame?);
+        }
+        Ok(())
     }
 }
 
@@ -202,6 +239,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ScrubError>>> {
         let mut this = self.project();
+        if let Some(frame) = this.ahead.take() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let mut left = TURN;
         loop {
             // Whatever leaves from here on other than by putting this back has ended the body.
@@ -214,7 +254,11 @@ where
                 Turn::Idle => {}
                 Turn::Over => {
                     *this.stage = Stage::Flowing;
-                    cx.waker().wake_by_ref();
+                    // Wakes us once what is ready elsewhere had its turn, sockets too: to wake ourselves would keep the
+                    // runtime from looking at those for dozens of turns.
+                    if pin!(yield_now()).poll(cx).is_ready() {
+                        cx.waker().wake_by_ref();
+                    }
                     return Poll::Pending;
                 }
                 Turn::Done(Ok(bytes)) => {
@@ -251,6 +295,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match self.stage {
+            _ if self.ahead.is_some() => false,
             Stage::Done => true,
             Stage::Trailing(_) => false,
             Stage::Flowing => self.inner.is_end_stream() && self.filter.may_end(),
@@ -259,7 +304,8 @@ where
 
     fn size_hint(&self) -> SizeHint {
         let inner = self.inner.size_hint();
-        let held = self.filter.held() as u64;
+        let ahead = self.ahead.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        let held = (self.filter.held() + ahead) as u64;
         if held == 0 {
             return inner;
         }

@@ -45,7 +45,7 @@ fn data(bytes: &[u8]) -> Frame<Bytes> {
 
 async fn next(body: &mut Scrubbed<Fed>) -> Option<Result<Frame<Bytes>, ScrubError>> {
     // A bound, so that a hold without an end fails instead of hanging.
-    tokio::time::timeout(Duration::from_secs(10), body.frame()).await.expect("the body goes on or ends")
+    timeout(Duration::from_secs(10), body.frame()).await.expect("the body goes on or ends")
 }
 
 /// What is there without waiting.
