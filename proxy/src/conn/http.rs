@@ -17,8 +17,16 @@ use super::{Conn, Door};
 use crate::limits::{self, Limits};
 use crate::request;
 
-/// Serves requests until the connection ends.
-pub(crate) async fn serve<S>(conn: Arc<Conn>, stream: S, is_http2: bool)
+/// Serves requests until the connection ends, in a task of its own: what led here (heads, handshake, plan) is given back
+/// while a tunnel rests, and a wake passes through none of it. The registry's entry in `conn` lives as long as the task.
+pub(crate) fn serve<S>(conn: Arc<Conn>, stream: S, is_http2: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    drop(tokio::spawn(requests(conn, stream, is_http2)));
+}
+
+async fn requests<S>(conn: Arc<Conn>, stream: S, is_http2: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

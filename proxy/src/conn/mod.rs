@@ -182,7 +182,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, mut stream: Stream, peer: Peer) {
     if head.method == "CONNECT" {
         tunnel(worker, stream, head, caller, registered, seat).await;
     } else {
-        plain::serve(worker, stream, head, caller, registered, seat).await;
+        plain::serve(worker, stream, &head, caller, registered, seat);
     }
 }
 
@@ -222,7 +222,9 @@ async fn tunnel(
     seat: Seat,
 ) {
     let plan = worker.shared.plan.load_full();
-    let (target, verdict) = match connect::judge(&worker.shared, &plan, &head, &caller) {
+    let judged = connect::judge(&worker.shared, &plan, &head, &caller);
+    drop(plan); // a tunnel may last; what it was judged by need not
+    let (target, verdict) = match judged {
         Ok(decided) => decided,
         Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), refusal).await,
     };
@@ -235,7 +237,7 @@ async fn tunnel(
     let conn = Conn::new(worker, caller, door, (registered, seat));
     match verdict {
         Verdict::Passthrough(served) => passthrough::serve(conn, &target, &served, wire).await,
-        Verdict::Plain => plain_inside(conn, target, wire).await,
+        Verdict::Plain => plain_inside(conn, &target, wire),
         Verdict::Intercept => intercept(conn, target, wire, false).await,
         Verdict::Denied(_) => intercept(conn, target, wire, true).await,
     }
@@ -254,14 +256,14 @@ async fn intercept(mut conn: Conn, target: Target, wire: Wire, is_denied: bool) 
         *mismatch = accepted.mismatch;
     }
     let is_http2 = accepted.stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    http::serve(Arc::new(conn), accepted.stream, is_http2).await;
+    http::serve(Arc::new(conn), accepted.stream, is_http2);
 }
 
 /// `tls.mode: plain` inside a tunnel: HTTP/1.1 without TLS, and nothing else.
-async fn plain_inside(mut conn: Conn, target: Target, wire: Wire) {
+fn plain_inside(mut conn: Conn, target: &Target, wire: Wire) {
     let Ok(own) = Authority::try_from(target.authority(80)) else { return };
     if let Door::Tunnel { authority, default_port, .. } = &mut conn.door {
         (*authority, *default_port) = (own, 80);
     }
-    http::serve(Arc::new(conn), wire, false).await;
+    http::serve(Arc::new(conn), wire, false);
 }

@@ -21,17 +21,17 @@ use crate::plan::{Plan, Served};
 use crate::worker::{Owner, Seat, Worker};
 
 /// Serves a connection that began with an absolute-form request.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     worker: Arc<Worker>,
     stream: Stream,
-    head: Head,
+    head: &Head,
     caller: Caller,
     registered: Registered<Owner>,
     seat: Seat,
 ) {
-    let wire = Wire::new(stream, rewound(&head), &registered.life);
+    let wire = Wire::new(stream, rewound(head), &registered.life);
     let conn = Conn::new(worker, caller, Door::Plain, (registered, seat));
-    serving::serve(Arc::new(conn), wire, false).await;
+    serving::serve(Arc::new(conn), wire, false);
 }
 
 fn rewound(head: &Head) -> Bytes {
