@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::fields::Entry;
+use super::fields::{Entry, Verdict};
 
 /// The most bytes of a path that a line shows.
 const MAX_PATH: usize = 2048;
@@ -76,12 +76,11 @@ impl Writer {
         self.chain.seq += 1;
         self.time(entry.at, out);
         number(out, "seq", self.chain.seq);
-        raw(out, "prev", &self.chain.hash);
+        hash(out, "prev", &self.chain.hash);
         fields(entry, out);
-        let hash = Hash(Sha256::digest(out.get(start..).unwrap_or_default()).into());
-        raw(out, "hash", &hash);
+        self.chain.hash = Hash(Sha256::digest(out.get(start..).unwrap_or_default()).into());
+        hash(out, "hash", &self.chain.hash);
         out.extend_from_slice(b"}\n");
-        self.chain.hash = hash;
     }
 
     fn time(&mut self, at: SystemTime, out: &mut Vec<u8>) {
@@ -109,11 +108,17 @@ fn second(since: Duration) -> String {
 }
 
 fn fields(entry: &Entry, out: &mut Vec<u8>) {
-    raw(out, "kind", &entry.kind.name());
+    raw(out, "kind", entry.kind.name());
     match &entry.id {
         Some(id) => {
-            raw(out, "conn", &format_args!("{:016x}", id.conn));
-            raw(out, "req", id);
+            key(out, "conn");
+            out.push(b'"');
+            conn(out, id.conn);
+            out.extend_from_slice(b"\",\"req\":\"");
+            conn(out, id.conn);
+            out.push(b'-');
+            digits(out, u64::from(id.number));
+            out.push(b'"');
         }
         None => {
             null(out, "conn");
@@ -129,7 +134,10 @@ fn fields(entry: &Entry, out: &mut Vec<u8>) {
     match &entry.target {
         // A canonical host holds nothing that has to be escaped.
         Some(target) => {
-            raw(out, "host", &target.host);
+            match target.host.name() {
+                Some(name) => raw(out, "host", name),
+                None => raw(out, "host", &target.host.to_string()),
+            }
             number(out, "port", u64::from(target.port));
         }
         None => {
@@ -138,7 +146,7 @@ fn fields(entry: &Entry, out: &mut Vec<u8>) {
         }
     }
     text(out, "path", entry.path.as_deref(), MAX_PATH);
-    text(out, "verdict", entry.verdict.map(|verdict| verdict.name()), MAX_TEXT);
+    text(out, "verdict", entry.verdict.map(Verdict::name), MAX_TEXT);
     text(out, "code", entry.code.map(|code| code.name()), MAX_TEXT);
     text(out, "reason", Some(&*entry.reason).filter(|reason| !reason.is_empty()), MAX_TEXT);
     match entry.status {
@@ -167,13 +175,40 @@ fn null(out: &mut Vec<u8>, name: &str) {
 
 fn number(out: &mut Vec<u8>, name: &str, value: u64) {
     key(out, name);
-    print(out, format_args!("{value}"));
+    digits(out, value);
+}
+
+fn digits(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// A connection's id: sixteen hex digits.
+fn conn(out: &mut Vec<u8>, id: u64) {
+    hex_digits::<16>(out, &id.to_be_bytes());
+}
+
+fn hash(out: &mut Vec<u8>, name: &str, value: &Hash) {
+    key(out, name);
+    out.push(b'"');
+    hex_digits::<64>(out, &value.0);
+    out.push(b'"');
+}
+
+/// `N` digits for half as many bytes.
+fn hex_digits<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut text = [0; N];
+    // The lengths agree.
+    if hex::encode_to_slice(bytes, &mut text).is_ok() {
+        out.extend_from_slice(&text);
+    }
 }
 
 /// A string that needs no escapes.
-fn raw(out: &mut Vec<u8>, name: &str, value: &impl fmt::Display) {
+fn raw(out: &mut Vec<u8>, name: &str, value: &str) {
     key(out, name);
-    print(out, format_args!("\"{value}\""));
+    out.push(b'"');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
 }
 
 fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>, max: usize) {

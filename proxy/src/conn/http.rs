@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use control::refusal::{Code, Refusal};
+use futures_util::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -32,17 +33,20 @@ where
 {
     let worker = Arc::clone(&conn.worker);
     let limits = &worker.shared.limits;
-    let service_conn = Arc::clone(&conn);
-    let service = service_fn(move |request| {
-        let conn = Arc::clone(&service_conn);
-        async move { Ok::<_, Infallible>(request::serve(conn, request).await) }
-    });
     let io = TokioIo::new(stream);
+    let of_requests = Arc::clone(&conn);
     let ended = if is_http2 {
+        let service = service_fn(move |request| {
+            request::serve(Arc::clone(&of_requests), request).map(Ok::<_, Infallible>)
+        });
         let serving = http2_settings(limits).serve_connection(io, service);
         drive(&conn.life, serving, http2::Connection::graceful_shutdown).await
     } else {
         conn.life.time_heads();
+        // Boxed: hyper keeps the room for it as long as the connection, a sixth of what a resting tunnel takes.
+        let service = service_fn(move |request| {
+            Box::pin(request::serve(Arc::clone(&of_requests), request)).map(Ok::<_, Infallible>)
+        });
         let serving = http1_settings(limits).serve_connection(io, service).with_upgrades();
         drive(&conn.life, serving, http1::UpgradeableConnection::graceful_shutdown).await
     };
