@@ -271,6 +271,31 @@ mod tests {
         assert_eq!(Target::parse_host("a:8443", 443).unwrap().authority(443), "a:8443");
     }
 
+    #[test]
+    fn a_name_of_253_bytes_and_a_label_of_63_are_the_longest() {
+        let name =
+            |last: usize| [&*"a".repeat(63), &"b".repeat(63), &"c".repeat(63), &"d".repeat(last)].join(".");
+        assert_eq!(Host::parse(&name(61)).unwrap().name().map(str::len), Some(253));
+        assert_eq!(Host::parse(&name(62)), Err(TargetError::TooLong));
+    }
+
+    #[test]
+    fn after_a_bracketed_address_stands_a_port_or_nothing() {
+        assert_eq!(Target::parse_host("[::1]80", 443), Err(TargetError::Bracket));
+        assert_eq!(Target::parse_host("[::1]", 443).unwrap().to_string(), "[::1]:443");
+        assert_eq!(Target::parse_host("[::1]:80", 443).unwrap().to_string(), "[::1]:80");
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_debug_shows_what_display_shows() {
+        let (name, ip) = (Host::parse("A.example").unwrap(), Host::parse("[::1]").unwrap());
+        assert_eq!((name.name(), name.ip()), (Some("a.example"), None));
+        assert_eq!((ip.name(), ip.ip()), (None, Some("::1".parse().unwrap())));
+        assert_eq!(format!("{name:?} {ip:?}"), "a.example [::1]");
+        let target = Target { host: ip, port: 443 };
+        assert_eq!(format!("{target:?}"), target.to_string());
+    }
+
     proptest! {
         #[test]
         fn what_is_shown_reads_back_as_the_same_target(text in "[ -~]{0,40}(:[0-9]{1,5})?") {

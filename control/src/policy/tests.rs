@@ -146,6 +146,16 @@ fn deny_and_scope_read_the_path_widely() {
 }
 
 #[test]
+fn a_deny_without_a_scope_reads_the_path_widely_as_well() {
+    let deny = world("  type: github\n  policy: {allow: [\"*\"], deny: [\"repo:delete\"]}");
+    assert_eq!(
+        deny.decide("DELETE /repos/acme%2Fapi").unwrap_err().rule.as_deref(),
+        Some("repo:delete (deny, f.yaml:6)")
+    );
+    assert!(deny.decide("GET /repos/acme%2Fapi").is_ok());
+}
+
+#[test]
 fn deny_reads_the_method_without_regard_to_case_and_allow_does_not() {
     let rules = world(
         "  type: http-token\n  host: a.example\n  policy: {httpRules: [{methods: [DELETE], effect: deny}, {paths: [\"/x\"], effect: allow}, {methods: [GET], effect: allow}]}",
@@ -195,4 +205,16 @@ fn explains_every_step_up_to_the_one_that_settles() {
     assert_eq!(stages("DELETE /repos/acme/api").last(), Some(&(Stage::Deny, Outcome::Denied)));
     assert_eq!(stages("GET /repos/acme/api").last(), Some(&(Stage::Default, Outcome::Denied)));
     assert_eq!(stages("POST /repos/evil/api/issues").last(), Some(&(Stage::Scope, Outcome::Denied)));
+}
+
+#[test]
+fn steps_are_shown_by_the_names_of_the_file() {
+    let world =
+        world("  type: github\n  policy: {deny: [\"repo:delete\"]}\n  scope: {repositories: [acme/*]}");
+    let shown = |request: &str| {
+        let steps = world.with(request, explain);
+        steps.iter().map(|step| format!("{} {}", step.stage, step.outcome)).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(shown("GET /repos/acme/api"), "httpRules -, action -, deny -, allow allow, scope allow");
+    assert_eq!(shown("DELETE /repos/acme/api"), "httpRules -, action -, deny deny");
 }

@@ -156,3 +156,117 @@ fn refuse_address(why: Refused) -> Refusal {
     };
     Refusal::new(Code::Dw2005, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LOOPBACK: &str = "127.0.0.0/8";
+
+    fn provider(allowed: &str) -> Arc<Provider> {
+        let text = format!(
+            "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {{name: p}}\nspec: {{type: http-token, host: a.test, network: {{allowCIDRs: [{allowed}]}}}}\n"
+        );
+        Arc::clone(&control::provider::parse_text("p.yaml", &text, &[]).unwrap().providers[0])
+    }
+
+    fn guard(addresses: Addresses, overrides: &[String]) -> Guard {
+        let mut all = Overrides::default();
+        overrides.iter().for_each(|line| all.add(line).unwrap());
+        let limits = Limits { upstream_connect: 300, ..Limits::default() };
+        Guard::new(Arc::new(Addresses { overrides: all, ..addresses }), Arc::new(limits))
+    }
+
+    fn target(text: &str) -> Target {
+        Target::parse_authority(text).unwrap()
+    }
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn refuses_metadata_names_and_unlisted_and_own_addresses_before_it_dials() {
+        let (_listener, address) = listener().await;
+        let port = address.port();
+        let own = Addresses { own: vec![address], ..Addresses::default() };
+        let lines =
+            [format!("metadata.google.internal:{port}:127.0.0.1"), format!("a.test:{port}:127.0.0.1")];
+        for (guard, host, allowed, why) in [
+            (guard(Addresses::default(), &lines), "metadata.google.internal", LOOPBACK, "metadata"),
+            (guard(Addresses::default(), &[]), "169.254.169.254", "0.0.0.0/0", "metadata"),
+            (guard(Addresses::default(), &lines), "a.test", "", "no public address"),
+            (guard(Addresses::default(), &[]), "127.0.0.1", "10.0.0.0/8", "no public address"),
+            (guard(own, &lines), "a.test", LOOPBACK, "back to the proxy"),
+        ] {
+            let (target, provider) = (target(&format!("{host}:{port}")), provider(allowed));
+            for refusal in [
+                guard.dial(&target, &provider).await.map(drop).unwrap_err(),
+                guard.judge_remote(&target, &provider).await.map(drop).unwrap_err(),
+            ] {
+                assert_eq!(refusal.code, Code::Dw2005, "{host}");
+                assert!(refusal.detail.contains(why), "{host}: {}", refusal.detail);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn dials_the_listed_address_and_skips_those_that_are_refused_or_dead() {
+        let (_listener, address) = listener().await;
+        let (dead, gone) = listener().await;
+        drop(dead);
+        let port = address.port();
+        let lines = ["10.0.0.1".to_owned(), gone.to_string(), "127.0.0.1".to_owned()];
+        let mut lines = lines.map(|to| format!("a.test:{port}:{to}")).to_vec();
+        lines.push(format!("dead.test:{port}:{gone}"));
+        let by_provider = guard(Addresses::default(), &lines);
+        let by_flag =
+            guard(Addresses { allowed: vec![LOOPBACK.parse().unwrap()], ..Addresses::default() }, &lines);
+        let target = target(&format!("a.test:{port}"));
+        for (guard, allowed) in [(&by_provider, LOOPBACK), (&by_flag, "")] {
+            let stream = guard.dial(&target, &provider(allowed)).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), address);
+            assert!(stream.nodelay().unwrap());
+        }
+        let none = by_provider.dial(&self::target(&format!("dead.test:{port}")), &provider(LOOPBACK)).await;
+        let refusal = none.unwrap_err();
+        assert_eq!((refusal.code, refusal.status), (Code::Dw2006, 502));
+        assert!(refusal.detail.starts_with("connect: connection refused after "), "{}", refusal.detail);
+        // The operator's own proxy is judged by no list.
+        let configured = guard(Addresses::default(), &[format!("proxy.test:{port}:127.0.0.1")]);
+        let stream = configured.dial_configured(&self::target(&format!("proxy.test:{port}"))).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+    }
+
+    /// A listener whose queue is full: the kernel answers no further SYN.
+    async fn silent() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(Ok(stream)) = timeout(Duration::from_millis(100), connect(address)).await {
+            queued.push(stream);
+        }
+        (listener, queued, address)
+    }
+
+    #[tokio::test]
+    async fn silent_addresses_share_one_deadline_evenly() {
+        let (_first, _queued, one) = silent().await;
+        let (_second, _also_queued, two) = silent().await;
+        let guard = guard(Addresses::default(), &[format!("a.test:1:{one}"), format!("a.test:1:{two}")]);
+        let start = Instant::now();
+        let refusal = guard.dial_configured(&target("a.test:1")).await.unwrap_err();
+        let waited = start.elapsed().as_millis();
+        assert_eq!((refusal.code, refusal.status), (Code::Dw2006, 504));
+        assert!(refusal.detail.starts_with("connect: no answer within "), "{}", refusal.detail);
+        assert!((295..590).contains(&waited), "{waited} ms");
+    }
+}

@@ -345,3 +345,65 @@ fn a_secret_that_holds_the_dummy_is_placed_once() {
     injector.place(&armed, prepared, &mut head).unwrap();
     assert_eq!(shown(&head), format!("GET /?q=%3C{DUMMY}{DUMMY}%3E\nx-a: {value}"));
 }
+
+#[test]
+fn the_bounds_themselves_pass_and_one_more_does_not() {
+    let fits = Bounds {
+        header_bytes: "authorization".len() + "Bearer ".len() + VALUE.len(),
+        header_fields: 1,
+        url_bytes: 1,
+        ..Bounds::default()
+    };
+    let with = |bounds| inject(&Injector { bounds, ..replacing(bearer()) }, "GET /", "");
+    assert_eq!(with(fits).unwrap(), format!("GET /\nauthorization: Bearer {VALUE}"));
+    for bounds in [
+        Bounds { header_bytes: fits.header_bytes - 1, ..fits },
+        Bounds { header_fields: 0, ..fits },
+        Bounds { url_bytes: 0, ..fits },
+    ] {
+        let refusal = with(bounds).unwrap_err();
+        assert_eq!((refusal.code, refusal.status), (Code::Dw2008, 431), "{bounds:?}");
+    }
+    let query = replacing(placeholder([Spot::Query("a".into())]));
+    let sent = |text: &str| format!("GET /?{}", vec![format!("a={text}"); 8].join("&"));
+    assert_eq!(inject(&query, &sent(DUMMY), "").unwrap(), sent(VALUE));
+    let body = r#"{"auth":{"key":"own"}}"#;
+    let json =
+        |body_bytes| Injector { bounds: Bounds { body_bytes, ..Bounds::default() }, ..replacing(json()) };
+    let sent = "POST /\ncontent-type: application/json";
+    assert!(inject(&json(body.len()), sent, body).unwrap().ends_with(&body.replace("own", VALUE)));
+    assert_eq!(code(inject(&json(body.len() - 1), sent, body)), Code::Dw2012);
+}
+
+#[test]
+fn says_whether_by_which_scheme_and_where_a_credential_goes_on() {
+    let prepared = |injector: &Injector, sent: &str| {
+        let prepared = injector.prepare(&target(), &mut request(sent)).unwrap();
+        (prepared.injects(), injector.scheme(&prepared))
+    };
+    let only = injector(OnAgentCredential::PlaceholderOnly, vec![bearer()]);
+    assert_eq!(prepared(&only, "GET /\nauthorization: own"), (false, Some("header")));
+    assert_eq!(prepared(&only, &format!("GET /\nauthorization: {DUMMY}")), (true, Some("header")));
+    assert_eq!(prepared(&Injector { auth: None, ..only }, "GET /"), (false, None));
+    let own = "/bot123456:abcdefghijklmnopqrst/getMe";
+    let only = injector(OnAgentCredential::PlaceholderOnly, vec![telegram()]);
+    assert_eq!(prepared(&only, &format!("GET {own}")), (false, Some("path")));
+    let telegram = replacing(telegram());
+    assert_eq!(prepared(&telegram, "GET /bots/list"), (false, Some("path")));
+    assert_eq!(prepared(&telegram, &format!("GET {own}")), (true, Some("path")));
+    for (path, shown) in [
+        (own, Some("/*/getMe")),
+        (&format!("/file/bot{DUMMY}/a.jpg"), Some("/file/*/a.jpg")),
+        ("/bots/list", None),
+    ] {
+        assert_eq!(telegram.shown_path(&target(), path).as_deref(), shown);
+    }
+    assert_eq!(replacing(bearer()).shown_path(&target(), own), None);
+}
+
+#[test]
+fn a_dummy_of_this_provider_is_called_its_own_where_no_credential_goes_on_either() {
+    let injector = injector(OnAgentCredential::PlaceholderOnly, vec![bearer()]);
+    let refusal = inject(&injector, &format!("GET /\nx-other: {DUMMY}"), "").unwrap_err();
+    assert!(refusal.detail.starts_with("this provider's dummy"), "{}", refusal.detail);
+}
