@@ -103,6 +103,10 @@ fn placeholder_in_basic(bencher: Bencher) {
     let basic = "Basic eC1hY2Nlc3MtdG9rZW46ZHcwYWFhYWJiYmJjY2NjZGRkZGVlZWVmZmZm".to_owned();
     place(
         bencher,
-        &rig(("authorization", basic), "/acme/api.git/info/refs", "inject: [{ placeholder: { in: [basic] } }]"),
+        &rig(
+            ("authorization", basic),
+            "/acme/api.git/info/refs",
+            "inject: [{ placeholder: { in: [basic] } }]",
+        ),
     );
 }
