@@ -144,7 +144,7 @@ async fn run_compare(arguments: Compare) -> Result<bool> {
     let scenarios = chosen(&arguments.scenarios)?;
     let size = Size { seconds: seconds(arguments.seconds)?, flat: arguments.count, ..Size::FULL };
     let rig = Rig::build(arguments.common.doorward)?;
-    let run = Run::describe(rig.cores.are_apart(), arguments.rounds);
+    let run = Run::describe(rig.cores, arguments.rounds);
     let mut good = true;
     for scenario in scenarios {
         let outcomes = compare::scenario(&rig, scenario, &peers, &size, arguments.rounds).await;
@@ -163,7 +163,7 @@ async fn run_table(arguments: Table) -> Result<bool> {
     if !arguments.render_only {
         let size = Size { seconds: seconds(arguments.seconds)?, ..Size::FULL };
         let rig = Rig::build(arguments.common.doorward)?;
-        let run = Run::describe(rig.cores.are_apart(), arguments.rounds);
+        let run = Run::describe(rig.cores, arguments.rounds);
         for scenario in SCENARIOS {
             let (peers, rounds) = match scenario.shape {
                 // A million requests once, and not through peers that would need an hour for them.

@@ -6,6 +6,7 @@ use crate::compare::{
     Outcome, P50_US, P99_US, REQUESTS_PER_S,
 };
 use crate::peer::{Peer, repository};
+use crate::rig::Cores;
 use crate::scenario::{SCENARIOS, Scenario, Shape};
 use crate::targets::{Results, TARGETS};
 use crate::{BenchError, Result};
@@ -62,7 +63,7 @@ struct Line {
 
 impl Run {
     /// Describes this machine and moment.
-    pub fn describe(pinned: bool, rounds: usize) -> Self {
+    pub fn describe(on: Cores, rounds: usize) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cpu = read("/proc/cpuinfo")
             .lines()
@@ -73,9 +74,9 @@ impl Run {
             date: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
             commit: commit().unwrap_or_else(|| "unknown".to_owned()),
             cpu,
-            cores: std::thread::available_parallelism().map_or(1, Into::into),
+            cores: on.count(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            pinned,
+            pinned: on.are_apart(),
             load_before: load.unwrap_or(0.0),
             rounds,
         }

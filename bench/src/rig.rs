@@ -45,6 +45,7 @@ pub struct Cores {
     load: usize,
     proxy: usize,
     pinned: bool,
+    count: usize,
 }
 
 impl Cores {
@@ -53,7 +54,7 @@ impl Cores {
         let set = sched_getaffinity(None).map_err(|e| BenchError::io("reading the core mask")(e.into()))?;
         let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect();
         let (load, proxy) = (cores.first().copied().unwrap_or(0), cores.last().copied().unwrap_or(0));
-        let cores = Self { load, proxy, pinned: load != proxy };
+        let cores = Self { load, proxy, pinned: load != proxy, count: cores.len() };
         cores.pin(load)?;
         Ok(cores)
     }
@@ -61,6 +62,11 @@ impl Cores {
     /// Whether proxy and generator are apart.
     pub fn are_apart(self) -> bool {
         self.pinned
+    }
+
+    /// How many there are, this thread's own pinning aside.
+    pub fn count(self) -> usize {
+        self.count
     }
 
     fn pin(self, core: usize) -> Result<()> {
