@@ -215,7 +215,7 @@ mod tests {
     fn a_text_of_sixteen_characters_is_the_shortest_token() {
         let token = "abcdefghijklmnop";
         assert_eq!(find("/x/{{a}}/y", &format!("/x/{token}/y")), Some((format!("x/{token}/y"), false)));
-        assert_eq!(find("/x/{{a}}/y", &format!("/x/{}/y", &token[1..])), None);
+        assert_eq!(find("/x/{{a}}/y", "/x/abcdefghijklmno/y"), None);
         assert_eq!(find("/x/a{{a}}b{{c}}d", &format!("/x/a{token}d")), Some((format!("x/a{token}d"), false)));
         assert_eq!(find("/x/a{{a}}b{{c}}d", &format!("/x/a{token}e")), None);
     }
