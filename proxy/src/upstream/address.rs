@@ -186,6 +186,10 @@ mod tests {
             "fec0::1",
             "5f00::1",
             "4000::1",
+            "2001:1ff::1",
+            "3fff:fff::1",
+            "64:1::1",
+            "fc00:ff9b::1",
         ] {
             assert_eq!(verdict(ip, &[]), Err(Refused::NotPublic), "{ip}");
         }
@@ -205,9 +209,27 @@ mod tests {
             "::ffff:169.254.169.254",
             "64:ff9b::169.254.169.254",
             "2002:a9fe:a9fe::",
+            "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b:1::169.254.169.254",
+            "2001:0:4136:e378:8000:63bf:5601:5601",
         ] {
             assert_eq!(verdict(ip, &["0.0.0.0/0", "::/0"]), Err(Refused::Metadata), "{ip}");
         }
+    }
+
+    #[test]
+    fn only_the_clouds_own_names_are_metadata_names() {
+        for name in [
+            "metadata.google.internal",
+            "metadata",
+            "metadata.goog",
+            "instance-data",
+            "instance-data.ec2.internal",
+        ] {
+            assert!(is_metadata_name(name), "{name}");
+        }
+        assert!(!is_metadata_name("metadata.example"));
     }
 
     #[test]
@@ -215,6 +237,8 @@ mod tests {
         assert_eq!(verdict("::ffff:10.0.0.1", &["::/0"]), Err(Refused::NotPublic));
         assert_eq!(verdict("::ffff:10.0.0.1", &["::ffff:0:0/96", "10.0.0.0/8"]), Ok(()));
         assert_eq!(verdict("10.0.0.1", &["10.0.0.0/8"]), Ok(()));
+        // The loopback and the unspecified address carry none.
+        assert_eq!(verdict("::1", &["::1/128"]), Ok(()));
     }
 
     #[test]
@@ -227,6 +251,8 @@ mod tests {
             "2606:4700::1111",
             "2001:4860:4860::8888",
             "64:ff9b::8.8.8.8",
+            "2001:200::1",
+            "3fff:1000::1",
         ] {
             assert_eq!(verdict(ip, &[]), Ok(()), "{ip}");
         }
@@ -242,6 +268,8 @@ mod tests {
                 "{address}"
             );
         }
-        assert_eq!(judge("127.0.0.1:3130".parse().unwrap(), |_| true, &own), Ok(()));
+        for address in ["127.0.0.1:3130", "10.1.1.1:3129", "8.8.8.8:3128"] {
+            assert_eq!(judge(address.parse().unwrap(), |_| true, &own), Ok(()), "{address}");
+        }
     }
 }

@@ -177,11 +177,11 @@ mod tests {
     fn guard(addresses: Addresses, overrides: &[String]) -> Guard {
         let mut all = Overrides::default();
         overrides.iter().for_each(|line| all.add(line).unwrap());
-        let limits = Limits { upstream_connect: 300, ..Limits::default() };
+        let limits = Limits { upstream_connect: 1_000, ..Limits::default() };
         Guard::new(Arc::new(Addresses { overrides: all, ..addresses }), Arc::new(limits))
     }
 
-    fn target(text: &str) -> Target {
+    fn to(text: &str) -> Target {
         Target::parse_authority(text).unwrap()
     }
 
@@ -195,7 +195,7 @@ mod tests {
     async fn refuses_metadata_names_and_unlisted_and_own_addresses_before_it_dials() {
         let (_listener, address) = listener().await;
         let port = address.port();
-        let own = Addresses { own: vec![address], ..Addresses::default() };
+        let own = Addresses::default().with_own(vec![address]);
         let lines =
             [format!("metadata.google.internal:{port}:127.0.0.1"), format!("a.test:{port}:127.0.0.1")];
         for (guard, host, allowed, why) in [
@@ -205,7 +205,7 @@ mod tests {
             (guard(Addresses::default(), &[]), "127.0.0.1", "10.0.0.0/8", "no public address"),
             (guard(own, &lines), "a.test", LOOPBACK, "back to the proxy"),
         ] {
-            let (target, provider) = (target(&format!("{host}:{port}")), provider(allowed));
+            let (target, provider) = (to(&format!("{host}:{port}")), provider(allowed));
             for refusal in [
                 guard.dial(&target, &provider).await.map(drop).unwrap_err(),
                 guard.judge_remote(&target, &provider).await.map(drop).unwrap_err(),
@@ -228,19 +228,25 @@ mod tests {
         let by_provider = guard(Addresses::default(), &lines);
         let by_flag =
             guard(Addresses { allowed: vec![LOOPBACK.parse().unwrap()], ..Addresses::default() }, &lines);
-        let target = target(&format!("a.test:{port}"));
+        let target = to(&format!("a.test:{port}"));
         for (guard, allowed) in [(&by_provider, LOOPBACK), (&by_flag, "")] {
             let stream = guard.dial(&target, &provider(allowed)).await.unwrap();
             assert_eq!(stream.peer_addr().unwrap(), address);
             assert!(stream.nodelay().unwrap());
         }
-        let none = by_provider.dial(&self::target(&format!("dead.test:{port}")), &provider(LOOPBACK)).await;
+        let remote = async |authority: &str| {
+            by_provider.judge_remote(&to(authority), &provider(LOOPBACK)).await.unwrap()
+        };
+        assert_eq!(remote(&address.to_string()).await, Some(address));
+        assert_eq!(remote(&format!("a.test:{port}")).await, Some(gone));
+        assert_eq!(remote("elsewhere.test:443").await, None);
+        let none = by_provider.dial(&to(&format!("dead.test:{port}")), &provider(LOOPBACK)).await;
         let refusal = none.unwrap_err();
         assert_eq!((refusal.code, refusal.status), (Code::Dw2006, 502));
         assert!(refusal.detail.starts_with("connect: connection refused after "), "{}", refusal.detail);
         // The operator's own proxy is judged by no list.
         let configured = guard(Addresses::default(), &[format!("proxy.test:{port}:127.0.0.1")]);
-        let stream = configured.dial_configured(&self::target(&format!("proxy.test:{port}"))).await.unwrap();
+        let stream = configured.dial_configured(&to(&format!("proxy.test:{port}"))).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), address);
     }
 
@@ -263,10 +269,10 @@ mod tests {
         let (_second, _also_queued, two) = silent().await;
         let guard = guard(Addresses::default(), &[format!("a.test:1:{one}"), format!("a.test:1:{two}")]);
         let start = Instant::now();
-        let refusal = guard.dial_configured(&target("a.test:1")).await.unwrap_err();
+        let refusal = guard.dial_configured(&to("a.test:1")).await.unwrap_err();
         let waited = start.elapsed().as_millis();
         assert_eq!((refusal.code, refusal.status), (Code::Dw2006, 504));
         assert!(refusal.detail.starts_with("connect: no answer within "), "{}", refusal.detail);
-        assert!((295..590).contains(&waited), "{waited} ms");
+        assert!((990..1_900).contains(&waited), "{waited} ms");
     }
 }

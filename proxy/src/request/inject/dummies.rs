@@ -326,6 +326,22 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_inside_a_dummy_or_behind_an_unknown_one_is_read_in_its_place() {
+        let own = ["twice-dw0-dw0aaaabbbbccccddddeeee".to_owned()];
+        let marked = Dummies::compile([own[0].clone(), THEIRS.to_owned()]);
+        assert_eq!(marked.seen(own[0].as_bytes(), &own), Seen::Own);
+        let both = format!("{} dw0zzzzyyyyxxxxwwwwvvvv {THEIRS}", "-".repeat(20));
+        assert_eq!(marked.seen(both.as_bytes(), &own), Seen::Foreign);
+        assert_eq!(seen(&format!("{} {OURS}", "-".repeat(60))), Seen::Own);
+    }
+
+    #[test]
+    fn debug_tells_two_lists_apart() {
+        // A reload keeps what was compiled only if it shows the same.
+        assert_ne!(format!("{:?}", dummies()), format!("{:?}", Dummies::compile([OURS.to_owned()])));
+    }
+
+    #[test]
     fn ordinary_text_with_the_marker_in_it_is_no_dummy() {
         for text in [
             "dw0",

@@ -147,6 +147,7 @@ fn refuses_dummies_beside_the_named_spot() {
         (query(), format!("GET /?key={DUMMY}&other={DUMMY}")),
         (query(), format!("GET /?key={THEIRS}")),
         (cookie(), format!("GET /\ncookie: sid={DUMMY}; other={DUMMY}")),
+        (cookie(), format!("GET /\nx-cookie: sid={DUMMY}")),
     ] {
         assert_eq!(code(inject(&replacing(injection), &sent, "")), Code::Dw1007, "{sent}");
     }
@@ -406,4 +407,11 @@ fn a_dummy_of_this_provider_is_called_its_own_where_no_credential_goes_on_either
     let injector = injector(OnAgentCredential::PlaceholderOnly, vec![bearer()]);
     let refusal = inject(&injector, &format!("GET /\nx-other: {DUMMY}"), "").unwrap_err();
     assert!(refusal.detail.starts_with("this provider's dummy"), "{}", refusal.detail);
+}
+
+#[test]
+fn a_cookies_dummy_is_replaced_and_the_other_cookies_stay() {
+    let injector = replacing(injection("cookie", fields([("name", text("sid"))]), &[]));
+    let sent = format!("GET /\ncookie: a=b; sid={DUMMY}");
+    assert_eq!(inject(&injector, &sent, "").unwrap(), format!("GET /\ncookie: a=b; sid={VALUE}"));
 }

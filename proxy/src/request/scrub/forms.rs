@@ -181,3 +181,62 @@ fn hex(value: &[u8]) -> Zeroizing<Box<[u8]>> {
     }
     Zeroizing::new(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &[u8] = b"ghp_0123456789";
+
+    fn all() -> Vec<Form> {
+        of(0, &Needle { value: VALUE, public_prefix: 4, basic_users: &[b"bob"] })
+    }
+
+    fn form(text: &str) -> Form {
+        all().into_iter().find(|form| **form.bytes == *text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_match_tells_the_bytes_of_the_value_behind_its_public_prefix() {
+        for (text, weights) in [
+            // Four characters, eight, all.
+            ("ghp_0123456789", [0, 4, 10]),
+            ("6768705f30313233343536373839", [0, 0, 10]),
+            ("Z2hwXzAxMjM0NTY3ODk", [0, 2, 10]),
+            // One and two bytes precede the value.
+            ("docF8wMTIzNDU2Nzg5", [0, 2, 10]),
+            ("naHBfMDEyMzQ1Njc4OQ", [0, 2, 10]),
+            // `bob:` is known as well.
+            ("Ym9iOmdocF8wMTIzNDU2Nzg5", [0, 0, 10]),
+        ] {
+            let form = form(text);
+            assert_eq!([4, 8, text.len()].map(|to| form.weight(0, to)), weights, "{text}");
+            assert_eq!(form.weight(text.len(), text.len()), 0);
+        }
+        assert_eq!(form("ghp_0123456789").weight(6, 9), 3);
+        assert_eq!(form("ghp_0123456789").weight(2, 9), 5);
+    }
+
+    #[test]
+    fn reaching_and_last_telling_are_the_first_and_the_last_that_weigh_enough() {
+        for form in all() {
+            let whole = form.bytes.len();
+            for count in 1..=VALUE.len() {
+                let first = (0..whole).find(|to| form.weight(0, *to) >= count).unwrap_or(whole);
+                let last = (0..whole).rev().find(|from| form.weight(*from, whole) >= count).unwrap_or(0);
+                assert_eq!((form.reaching(count), form.last_telling(count)), (first, last));
+            }
+        }
+    }
+
+    #[test]
+    fn each_spelling_is_there_once_and_no_value_has_more_public_bytes_than_bytes() {
+        let forms = all();
+        for (index, form) in forms.iter().enumerate() {
+            assert!(forms.iter().skip(index + 1).all(|other| **other.bytes != **form.bytes));
+        }
+        let public = of(0, &Needle { value: VALUE, public_prefix: 99, basic_users: &[] });
+        assert!(public.iter().all(|form| form.public == VALUE.len()));
+        assert_eq!(format!("{:?}", Needle { value: VALUE, public_prefix: 4, basic_users: &[] }), "Needle");
+    }
+}

@@ -222,4 +222,45 @@ mod tests {
         assert!(incidents.entries.lock().len() <= ROOM);
         assert_eq!(incidents.standing(&of("bad", 1)), Standing::Blocked);
     }
+
+    #[test]
+    fn what_is_lifted_is_this_agents_this_secrets_and_older_only() {
+        let incidents = Incidents::default();
+        let other = Use { secret: "t".into(), ..of("a", 1) };
+        for of in [&of("a", 1), &of("a", 2), &of("b", 1), &other] {
+            for _ in 0..3 {
+                incidents.record(of, Instant::now());
+            }
+        }
+        incidents.rotated("s", 2);
+        let standing = |of: &Use| incidents.standing(of);
+        assert_eq!((standing(&of("a", 1)), standing(&of("b", 1))), (Standing::Open, Standing::Open));
+        assert_eq!((standing(&of("a", 2)), standing(&other)), (Standing::Blocked, Standing::Blocked));
+        assert!(!incidents.clear("b", "s") && !incidents.clear("a", "u"));
+        assert!(incidents.clear("a", "t"));
+        assert_eq!(incidents.blocked(), [of("a", 2)]);
+        assert_eq!((standing(&of("a", 2)), standing(&other)), (Standing::Blocked, Standing::Open));
+    }
+
+    #[test]
+    fn makes_room_by_what_is_over_and_else_by_the_oldest() {
+        let start = Instant::now();
+        let at = |agent: usize| start + Duration::from_millis(u64::try_from(agent).unwrap());
+        let full = || {
+            let incidents = Incidents::default();
+            for agent in 0..ROOM {
+                for _ in 0..2 {
+                    incidents.record(&of(&agent.to_string(), 1), at(agent));
+                }
+            }
+            incidents
+        };
+        let incidents = full();
+        assert_eq!(incidents.record(&of("new", 1), at(ROOM)), Standing::Open);
+        assert_eq!(incidents.record(&of("1", 1), at(ROOM)), Standing::Blocked);
+        assert_eq!(incidents.record(&of("0", 1), at(ROOM)), Standing::Open);
+        let incidents = full();
+        incidents.record(&of("new", 1), at(100) + WINDOW);
+        assert_eq!(incidents.entries.lock().len(), ROOM - 101 + 1);
+    }
 }

@@ -103,6 +103,49 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
+    #[test]
+    fn no_credential_goes_into_headers_that_servers_reflect_or_that_frame_the_message() {
+        for name in [
+            "User-Agent",
+            "referer",
+            "cookie",
+            "via",
+            "b3",
+            "accept",
+            "accept-language",
+            "if-match",
+            "x-b3-traceid",
+            "host",
+            "content-length",
+            "te",
+            "forwarded",
+            "proxy",
+            "proxy-authorization",
+            "x-forwarded-for",
+            "sec-websocket-protocol",
+            "a b",
+            "",
+        ] {
+            assert_eq!(injectable(name), None, "{name}");
+        }
+        for name in ["Authorization", "x-api-key", "private-token", "api.key"] {
+            assert_eq!(injectable(name).unwrap().as_str(), name.to_lowercase());
+        }
+    }
+
+    #[test]
+    fn removes_the_other_spellings_and_keeps_its_own() {
+        let own = HeaderName::from_static("x-api_key");
+        let mut headers = HeaderMap::new();
+        for name in ["x-api_key", "x-api-key", "x_api.key", "x-api-kez", "x-api-key2"] {
+            headers.append(name, HeaderValue::from_static("v"));
+        }
+        remove_other_spellings(&mut headers, &own);
+        let mut kept: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, ["x-api-key2", "x-api-kez", "x-api_key"]);
+    }
+
     proptest! {
         #[test]
         fn no_spelling_of_a_removed_header_survives(names in proptest::collection::vec("[abAB]{1,2}([-_.][ab]){0,2}", 0..12), name in "[ab]([-_.][ab]){0,2}") {

@@ -212,6 +212,30 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_sixteen_characters_is_the_shortest_token() {
+        let token = "abcdefghijklmnop";
+        assert_eq!(find("/x/{{a}}/y", &format!("/x/{token}/y")), Some((format!("x/{token}/y"), false)));
+        assert_eq!(find("/x/{{a}}/y", "/x/abcdefghijklmno/y"), None);
+        assert_eq!(find("/x/a{{a}}b{{c}}d", &format!("/x/a{token}d")), Some((format!("x/a{token}d"), false)));
+        assert_eq!(find("/x/a{{a}}b{{c}}d", &format!("/x/a{token}e")), None);
+    }
+
+    #[test]
+    fn refuses_templates_that_are_no_path_or_send_nothing() {
+        for text in ["{{a}}", "a/{{a}}", "/", "/a", "/a//{{a}}", "/a b/{{a}}", "/{{a}}?", "/{{a}}%41", ""] {
+            assert!(
+                Template::parse(text)
+                    .map(|template| PathShape::new(&template))
+                    .map_or(true, |shape| shape.is_err()),
+                "{text}"
+            );
+        }
+        for text in ["/{{a}}", "/-._~!$&'()*+,;=:@{{a}}/", "/{{a}}/b"] {
+            assert!(PathShape::new(&Template::parse(text).unwrap()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn takes_a_long_text_in_its_place_for_a_token_of_the_agents_own() {
         assert_eq!(
             find("/bot{{token}}", "/bot99:abcdefghijklmnop/x"),

@@ -308,6 +308,30 @@ mod tests {
     }
 
     #[test]
+    fn refuses_pointers_that_are_malformed_or_too_deep() {
+        for (text, error) in [
+            ("", PointerError::Start),
+            ("a", PointerError::Start),
+            ("/~", PointerError::Tilde),
+            ("/a~2", PointerError::Tilde),
+            (&"/a".repeat(17), PointerError::Deep),
+        ] {
+            assert_eq!(Pointer::parse(text), Err(error), "{text}");
+        }
+        assert!(Pointer::parse(&"/a".repeat(16)).is_ok());
+    }
+
+    #[test]
+    fn an_index_has_one_spelling() {
+        let body = r#"["a","b"]"#;
+        assert_eq!(locate("/0", body), Ok(Place::Value(1..4)));
+        assert_eq!(locate("/1", body), Ok(Place::Value(5..8)));
+        for pointer in ["/+1", "/00", "/2", "/-1"] {
+            assert_eq!(locate(pointer, body), Ok(Place::Nowhere), "{pointer}");
+        }
+    }
+
+    #[test]
     fn a_way_that_ends_before_has_no_place() {
         for (pointer, body) in [
             ("/a/b", "{}"),

@@ -137,3 +137,48 @@ pub(crate) fn sensitive(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, ArmFau
 pub(crate) fn wiped(value: Zeroizing<Vec<u8>>) -> Bytes {
     Bytes::from_owner(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schemes::conformance::opened;
+
+    fn rendered(template: &str, value: &str, alphabet: Alphabet) -> Result<Vec<u8>, ArmFault> {
+        let (opened, keys) = (opened(&[("token", value)]), ["token".to_owned()]);
+        let values = Values::new(&opened, &keys);
+        render(&Template::parse(template).unwrap(), &values, alphabet, plain_into).map(|out| out.to_vec())
+    }
+
+    #[test]
+    fn refuses_what_the_surface_cannot_carry() {
+        let character = || Err(ArmFault::Character { key: "token".to_owned() });
+        for (alphabet, value) in [
+            (Alphabet::Header, " a"),
+            (Alphabet::Header, "a "),
+            (Alphabet::Header, "a\tb"),
+            (Alphabet::Header, "\u{e4}"),
+            (Alphabet::Cookie, "a b"),
+            (Alphabet::Cookie, "a;b"),
+            (Alphabet::Text, "a\nb"),
+            (Alphabet::User, "a:b"),
+            (Alphabet::User, "a\0"),
+        ] {
+            assert_eq!(rendered("{{token}}", value, alphabet), character(), "{alphabet:?} {value:?}");
+        }
+        assert_eq!(
+            rendered("{{token}}", "", Alphabet::Text),
+            Err(ArmFault::Missing { key: "token".to_owned() })
+        );
+        assert_eq!(rendered("<{{token}}>", "a b~", Alphabet::Header).unwrap(), b"<a b~>");
+        assert_eq!(rendered("{{token}}", "\u{e4}:", Alphabet::Text).unwrap(), "\u{e4}:".as_bytes());
+    }
+
+    #[test]
+    fn the_longest_value_has_64_kib() {
+        let longest = "a".repeat(LONGEST_VALUE);
+        assert_eq!(rendered("{{token}}", &longest, Alphabet::Header).unwrap().len(), LONGEST_VALUE);
+        for (template, value) in [("b{{token}}", longest.clone()), ("{{token}}", longest.repeat(4))] {
+            assert_eq!(rendered(template, &value, Alphabet::Header), Err(ArmFault::Long));
+        }
+    }
+}
