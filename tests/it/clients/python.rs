@@ -66,7 +66,9 @@ async fn python_libraries_read_a_coded_answer_and_not_one_that_holds_the_credent
             format!("you sent {}", seen.header("authorization").unwrap_or_default()).into_bytes()
         });
         let client = Client::of(Origin::builder(&[HOST]).answer(leak), SPEC).await;
-        let printed = client.run(&python, &[&script(name), "GET", &url]).await.assert_failed();
+        let printed = client.run(&python, &[&script(name), "GET", &url]).await;
+        // Refused by its code, or cut if the body came late.
+        assert!(printed.code != Some(0) || printed.out.contains("DW2009"), "{}", printed.out);
         assert!(!printed.out.contains("you sent Bearer"), "{}", printed.out);
         client.assert_injected();
 
