@@ -70,6 +70,8 @@ pub(crate) struct Owner {
     pub(crate) target: Option<Target>,
     /// It led to a provider when it began.
     pub(crate) routed: bool,
+    /// Counts it as open for as long as it is registered.
+    pub(crate) _open: Raised,
 }
 
 /// One worker.
@@ -400,11 +402,6 @@ async fn drain(worker: &Worker, mut orders: watch::Receiver<Order>, mut deadline
 async fn accept(worker: Arc<Worker>, listener: Listener) {
     loop {
         let (stream, peer) = listener.accept().await;
-        let raised = Raised::new(&worker.shared, |metrics| &metrics.connections);
-        let serving = conn::serve(Arc::clone(&worker), stream, peer);
-        tokio::spawn(async move {
-            let _raised = raised;
-            serving.await;
-        });
+        tokio::spawn(conn::serve(Arc::clone(&worker), stream, peer));
     }
 }

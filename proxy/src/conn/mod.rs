@@ -28,6 +28,7 @@ use control::target::Target;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 
+use crate::metrics::Raised;
 use crate::plan::{Plan, Served};
 use crate::request::parse;
 use crate::request::record::Record;
@@ -172,7 +173,8 @@ pub(crate) async fn serve(worker: Arc<Worker>, mut stream: Stream, peer: Peer) {
     let target = Target::parse_authority(&head.target).ok();
     let plan = worker.shared.plan.load();
     let routed = target.as_ref().is_some_and(|target| plan.route(target, &caller.name).is_some());
-    let owner = Owner { caller: caller.clone(), target, routed };
+    let open = Raised::new(&worker.shared, |metrics| &metrics.connections);
+    let owner = Owner { caller: caller.clone(), target, routed, _open: open };
     drop(plan);
     let seat = match worker.seat(&caller.name) {
         Ok(seat) => seat,

@@ -1,5 +1,6 @@
 //! The admin listener, the ready file, and what is published.
 
+use harness::agent::h2;
 use harness::{Origin, Proxy};
 
 use crate::world::{HOST, World, bearer};
@@ -50,6 +51,20 @@ async fn metrics_count_what_happened_without_hosts_or_paths() {
         assert!(line.starts_with("doorward_") || line.starts_with("process_"), "{line}");
     }
     assert!(text.contains("DW1001"), "{text}");
+}
+
+#[tokio::test]
+async fn a_tunnel_that_rests_is_counted_as_open() {
+    let world = World::bearer().await;
+    let mut kept = Vec::new();
+    for (open, protocol) in [(1, "h1"), (2, "h2")] {
+        let mut client = world.agent().client(protocol, HOST).await;
+        let request = client.request("GET", "/").body(h2::empty()).unwrap();
+        client.send(request).await.assert_ok();
+        kept.push(client);
+        let (_, text) = world.proxy.admin_get("/metrics");
+        assert!(text.lines().any(|line| line == format!("doorward_connections {open}")), "{text}");
+    }
 }
 
 #[tokio::test]
