@@ -114,9 +114,11 @@ impl Loader {
             tracing::warn!(%warning, "provider file");
         }
         let dummies = Arc::new(Dummies::of(files.providers.iter().map(|provider| &**provider)));
-        let mut served = Vec::with_capacity(files.providers.len());
+        // In the routes' own order, by which a request finds what serves it.
+        let routed = files.routes.providers();
+        let mut served = Vec::with_capacity(routed.len());
         let mut degraded = Vec::new();
-        for provider in &files.providers {
+        for provider in routed {
             let facts = self.facts(provider, &mut degraded, &mut mistakes).await;
             match self.serve(provider, facts.as_ref(), &roots, &dummies, previous) {
                 Ok(one) => served.push(Some(one)),
