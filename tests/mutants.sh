@@ -2,12 +2,15 @@
 # cargo-mutants over what keeps credentials in: `bash tests/mutants.sh [target|policy|guard|inject|scrub]…` (default: all of them).
 # Each of these is copied with its unit tests into a crate of its own, outside the repository, where one mutant takes seconds
 # instead of minutes. Needs cargo-mutants (`cargo install --locked cargo-mutants@27.1.0`). What it found: docs/mutants.md.
-# MUTANTS_DIR: where the crates are made (default: a directory in $TMPDIR). MUTANTS_ARGS: more arguments for cargo-mutants.
+# MUTANTS_DIR: where the crates are made (default: a directory in $TMPDIR); a run that was stopped goes on there. MUTANTS_ARGS: more arguments for cargo-mutants.
+# MUTANTS_TIMEOUT: seconds that the tests of one mutant may take (default 20).
 set -euo pipefail
+# Some mutants never stop allocating.
+ulimit -v $((6 * 1024 * 1024))
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 out=${MUTANTS_DIR:-${TMPDIR:-/tmp}/doorward-mutants}
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$out/target} CARGO_INCREMENTAL=1 PROPTEST_CASES=${PROPTEST_CASES:-32}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$out/build} CARGO_INCREMENTAL=1 PROPTEST_CASES=${PROPTEST_CASES:-32}
 
 # files NAME FROM PATH…: copies modules of one of our crates to where `mod` looks for them.
 files() {
@@ -92,7 +95,7 @@ slow() {
 # The root manifest with the scratch crates as its members.
 workspace() {
     local members=() name
-    for name in target policy guard inject scrub; do [ -d "$out/$name" ] && members+=("\"$name\""); done
+    for name in target policy guard inject scrub; do [ -e "$out/$name/Cargo.toml" ] && members+=("\"$name\""); done
     {
         sed -e "s|^members = .*|members = [$(IFS=,; echo "${members[*]}")]|" -e '/^default-members\|^exclude/d' \
             -e "s|path = \"\([a-z]*\)\"|path = \"$repository/\1\"|" "$repository/Cargo.toml"
@@ -102,13 +105,15 @@ workspace() {
     mkdir -p "$out/results"
 }
 
-# mutate NAME ARGUMENT…: one run over the files of a crate's scope. That mutants are missed is its result, not an error.
+# mutate NAME ARGUMENT…: one run over the files of a crate's scope, but for the mutants that an earlier run caught. That mutants
+# are missed is its result, not an error.
 mutate() {
-    local name=$1 files=() file
+    local name=$1 files=() file iterate=()
     shift
+    [ -d "$out/results/$name" ] && iterate=(--iterate)
     for file in $(cd "$out/$name" && set -f && scope "$name"); do files+=(--file "$name/$file"); done
-    (cd "$out" && cargo mutants --in-place --no-shuffle --timeout 20 --package "mutants-$name" --output "$out/results/$name" \
-        "${files[@]}" ${MUTANTS_ARGS:-} "$@") || [ $? -le 3 ]
+    (cd "$out" && cargo mutants --in-place --no-shuffle --timeout "${MUTANTS_TIMEOUT:-20}" --package "mutants-$name" --output "$out/results/$name" \
+        "${files[@]}" "${iterate[@]}" ${MUTANTS_ARGS:-} "$@") || [ $? -le 3 ]
 }
 
 main() {
@@ -123,7 +128,7 @@ main() {
         else
             # shellcheck disable=SC2086
             mutate "$name" -- -- $skip
-            mutate "$name" --iterate
+            mutate "$name"
         fi
     done
 }

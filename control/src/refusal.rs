@@ -39,7 +39,10 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with the table's status.
+    /// A refusal with the table's status. Cold, so that the compiler keeps what is done for refused requests apart from
+    /// what is done for all.
+    #[cold]
+    #[inline(never)]
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,

@@ -130,7 +130,7 @@ impl Served {
             Some(credential) => credential,
             None => self.open_once(vault, permit).await?,
         };
-        let admitted = credential.terms.admit(permit, OffsetDateTime::now_utc());
+        let admitted = credential.terms.admit(permit, OffsetDateTime::now_utc);
         admitted.map_err(|error| self.refuse(&error))?;
         Ok(credential)
     }

@@ -21,7 +21,8 @@ use tokio::sync::watch;
 use crate::app::Order;
 use crate::conn::connect::Verdict;
 use crate::conn::identify::Caller;
-use crate::conn::life::{Closing, Registry, SWEEP};
+use crate::conn::lane::Lanes;
+use crate::conn::life::{Closing, Registry, SWEEP, Ticks};
 use crate::conn::{self, SlotKey};
 use crate::limits::rate::{Bucket, Rates};
 use crate::limits::{self, Limits};
@@ -80,12 +81,21 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) upstream: Upstream,
     pub(crate) registry: Arc<Registry<Owner>>,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) ticks: Ticks,
     pool: Mutex<HashMap<(SlotKey, AgentName), Arc<Slot>>>,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, upstream: Upstream) -> Arc<Self> {
-        Arc::new(Self { shared, upstream, registry: Arc::default(), pool: Mutex::default() })
+        Arc::new(Self {
+            shared,
+            upstream,
+            registry: Arc::default(),
+            lanes: Arc::default(),
+            ticks: Ticks::default(),
+            pool: Mutex::default(),
+        })
     }
 
     /// A place among the connections that have not said yet whose they are; without one they are closed unread, or a
@@ -132,6 +142,8 @@ impl Worker {
     /// Closes what has been idle for too long, here and towards upstreams.
     pub(crate) fn sweep(&self) {
         self.registry.sweep(&self.shared.limits);
+        self.lanes.sweep();
+        self.ticks.tick();
         // A slot that a connection still holds is kept, so that two connections never pool apart.
         self.pool.lock().retain(|_, slot| !slot.sweep(&self.shared.limits) || Arc::strong_count(slot) > 1);
     }
@@ -220,7 +232,7 @@ impl Shared {
             agent = entry.agent.as_deref(), host = target.map(|target| tracing::field::display(&target.host)),
             code = %refusal.code, reason = %refusal.detail, "connection refused"
         );
-        match self.audit.record(entry) {
+        match self.audit.record(&entry) {
             Ok(()) => refusal,
             Err(error) => {
                 tracing::error!(%error, "refusal not recorded");
@@ -347,9 +359,11 @@ impl Trusts {
 pub(crate) async fn serve(worker: Arc<Worker>, listeners: Vec<Listener>, mut orders: watch::Receiver<Order>) {
     let accepting: Vec<_> =
         listeners.into_iter().map(|listener| tokio::spawn(accept(Arc::clone(&worker), listener))).collect();
+    let mut sweeps = tokio::time::interval(SWEEP);
+    sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let deadline = loop {
         tokio::select! {
-            () = tokio::time::sleep(SWEEP) => worker.sweep(),
+            _ = sweeps.tick() => worker.sweep(),
             told = orders.changed() => match told.map(|()| *orders.borrow_and_update()) {
                 Ok(Order { drain: Some(deadline), .. }) => break deadline,
                 Ok(Order { drain: None, .. }) => worker.recheck(),

@@ -25,6 +25,18 @@ pub(super) const HASH_KEY: &str = ",\"hash\":\"";
 /// `,"hash":"`, 64 hex digits, `"}`.
 pub(super) const TAIL: usize = HASH_KEY.len() + 64 + 2;
 
+/// What a usual line takes; a longer one grows.
+const USUAL: usize = 512;
+/// What its links add to a line: `,"seq":`, twenty digits, and two hashes with their keys.
+const LINKS: usize = 7 + 20 + 2 * TAIL + 1;
+
+/// A key as it stands in a line.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
+
 /// A SHA-256 as part of the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hash(pub [u8; 32]);
@@ -57,30 +69,49 @@ pub struct Chain {
     pub hash: Hash,
 }
 
-/// Writes lines; keeps the text of the current second.
+/// Links lines into the chain.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(super) struct Links {
     chain: Chain,
+}
+
+impl Links {
+    pub(super) fn new(chain: Chain) -> Self {
+        Self { chain }
+    }
+
+    /// Appends a line that [`Lines`] wrote (without its newline) to `out`, with its links.
+    pub(super) fn append(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        // The time comes first and holds no comma.
+        let (time, rest) = line.split_at(memchr::memchr(b',', line).unwrap_or(line.len()));
+        self.chain.seq += 1;
+        out.reserve(line.len() + LINKS);
+        out.extend_from_slice(time);
+        number(out, key!("seq"), self.chain.seq);
+        hash(out, key!("prev"), &self.chain.hash);
+        out.extend_from_slice(rest);
+        self.chain.hash = Hash(Sha256::digest(out.get(start..).unwrap_or_default()).into());
+        hash(out, key!("hash"), &self.chain.hash);
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+/// Writes lines that lack only their links (`seq`, `prev`, `hash`), which the writer's thread knows; keeps the text of the
+/// current second.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
     second: u64,
     second_text: String,
 }
 
-impl Writer {
-    pub(super) fn new(chain: Chain) -> Self {
-        Self { chain, ..Self::default() }
-    }
-
-    /// Appends the entry's line to `out`.
+impl Lines {
+    /// Appends the entry's line and a newline to `out`.
     pub(super) fn append(&mut self, entry: &Entry, out: &mut Vec<u8>) {
-        let start = out.len();
-        self.chain.seq += 1;
+        out.reserve(USUAL);
         self.time(entry.at, out);
-        number(out, "seq", self.chain.seq);
-        hash(out, "prev", &self.chain.hash);
         fields(entry, out);
-        self.chain.hash = Hash(Sha256::digest(out.get(start..).unwrap_or_default()).into());
-        hash(out, "hash", &self.chain.hash);
-        out.extend_from_slice(b"}\n");
+        out.push(b'\n');
     }
 
     fn time(&mut self, at: SystemTime, out: &mut Vec<u8>) {
@@ -91,7 +122,13 @@ impl Writer {
         }
         out.extend_from_slice(b"{\"ts\":\"");
         out.extend_from_slice(self.second_text.as_bytes());
-        print(out, format_args!(".{:06}Z\"", since.subsec_micros()));
+        // Seven digits, of which the first gives way to the point.
+        let at = out.len();
+        digits(out, u64::from(1_000_000 + since.subsec_micros()));
+        if let Some(first) = out.get_mut(at) {
+            *first = b'.';
+        }
+        out.extend_from_slice(b"Z\"");
     }
 }
 
@@ -108,10 +145,10 @@ fn second(since: Duration) -> String {
 }
 
 fn fields(entry: &Entry, out: &mut Vec<u8>) {
-    raw(out, "kind", entry.kind.name());
+    raw(out, key!("kind"), entry.kind.name());
     match &entry.id {
         Some(id) => {
-            key(out, "conn");
+            out.extend_from_slice(key!("conn"));
             out.push(b'"');
             conn(out, id.conn);
             out.extend_from_slice(b"\",\"req\":\"");
@@ -121,60 +158,54 @@ fn fields(entry: &Entry, out: &mut Vec<u8>) {
             out.push(b'"');
         }
         None => {
-            null(out, "conn");
-            null(out, "req");
+            null(out, key!("conn"));
+            null(out, key!("req"));
         }
     }
-    text(out, "agent", entry.agent.as_deref(), MAX_TEXT);
-    text(out, "provider", entry.provider.as_deref(), MAX_TEXT);
-    text(out, "rule", entry.rule.as_deref(), MAX_TEXT);
-    text(out, "scheme", entry.scheme, MAX_TEXT);
-    text(out, "secret", entry.secret.as_ref().map(|name| name.as_str()), MAX_TEXT);
-    text(out, "method", entry.method.as_ref().map(http::Method::as_str), MAX_TEXT);
+    text(out, key!("agent"), entry.agent.as_deref(), MAX_TEXT);
+    text(out, key!("provider"), entry.provider.as_deref(), MAX_TEXT);
+    text(out, key!("rule"), entry.rule.as_deref(), MAX_TEXT);
+    text(out, key!("scheme"), entry.scheme, MAX_TEXT);
+    text(out, key!("secret"), entry.secret.as_ref().map(|name| name.as_str()), MAX_TEXT);
+    text(out, key!("method"), entry.method.as_ref().map(http::Method::as_str), MAX_TEXT);
     match &entry.target {
         // A canonical host holds nothing that has to be escaped.
         Some(target) => {
             match target.host.name() {
-                Some(name) => raw(out, "host", name),
-                None => raw(out, "host", &target.host.to_string()),
+                Some(name) => raw(out, key!("host"), name),
+                None => raw(out, key!("host"), &target.host.to_string()),
             }
-            number(out, "port", u64::from(target.port));
+            number(out, key!("port"), u64::from(target.port));
         }
         None => {
-            null(out, "host");
-            null(out, "port");
+            null(out, key!("host"));
+            null(out, key!("port"));
         }
     }
-    text(out, "path", entry.path.as_deref(), MAX_PATH);
-    text(out, "verdict", entry.verdict.map(Verdict::name), MAX_TEXT);
-    text(out, "code", entry.code.map(|code| code.name()), MAX_TEXT);
-    text(out, "reason", Some(&*entry.reason).filter(|reason| !reason.is_empty()), MAX_TEXT);
+    text(out, key!("path"), entry.path.as_deref(), MAX_PATH);
+    text(out, key!("verdict"), entry.verdict.map(Verdict::name), MAX_TEXT);
+    text(out, key!("code"), entry.code.map(|code| code.name()), MAX_TEXT);
+    text(out, key!("reason"), Some(&*entry.reason).filter(|reason| !reason.is_empty()), MAX_TEXT);
     match entry.status {
-        0 => null(out, "status"),
-        status => number(out, "status", u64::from(status)),
+        0 => null(out, key!("status")),
+        status => number(out, key!("status"), u64::from(status)),
     }
-    number(out, "bytes_in", entry.bytes_in);
-    number(out, "bytes_out", entry.bytes_out);
-    number(out, "elapsed_us", u64::try_from(entry.elapsed.as_micros()).unwrap_or(u64::MAX));
+    number(out, key!("bytes_in"), entry.bytes_in);
+    number(out, key!("bytes_out"), entry.bytes_out);
+    number(out, key!("elapsed_us"), u64::try_from(entry.elapsed.as_micros()).unwrap_or(u64::MAX));
     match entry.revision {
-        Some(revision) => number(out, "revision", revision),
-        None => null(out, "revision"),
+        Some(revision) => number(out, key!("revision"), revision),
+        None => null(out, key!("revision")),
     }
 }
 
-fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn null(out: &mut Vec<u8>, name: &str) {
-    key(out, name);
+fn null(out: &mut Vec<u8>, key: &[u8]) {
+    out.extend_from_slice(key);
     out.extend_from_slice(b"null");
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
+fn number(out: &mut Vec<u8>, key: &[u8], value: u64) {
+    out.extend_from_slice(key);
     digits(out, value);
 }
 
@@ -187,8 +218,8 @@ fn conn(out: &mut Vec<u8>, id: u64) {
     hex_digits::<16>(out, &id.to_be_bytes());
 }
 
-fn hash(out: &mut Vec<u8>, name: &str, value: &Hash) {
-    key(out, name);
+fn hash(out: &mut Vec<u8>, key: &[u8], value: &Hash) {
+    out.extend_from_slice(key);
     out.push(b'"');
     hex_digits::<64>(out, &value.0);
     out.push(b'"');
@@ -197,23 +228,35 @@ fn hash(out: &mut Vec<u8>, name: &str, value: &Hash) {
 /// `N` digits for half as many bytes.
 fn hex_digits<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut text = [0; N];
-    // The lengths agree.
-    if hex::encode_to_slice(bytes, &mut text).is_ok() {
-        out.extend_from_slice(&text);
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(HEX.get(usize::from(*byte)).unwrap_or(b"00"));
     }
+    out.extend_from_slice(&text);
 }
 
+/// Every byte's two digits.
+static HEX: [[u8; 2]; 256] = {
+    let digits = *b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [digits[byte / 16], digits[byte % 16]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// A string that needs no escapes.
-fn raw(out: &mut Vec<u8>, name: &str, value: &str) {
-    key(out, name);
+fn raw(out: &mut Vec<u8>, key: &[u8], value: &str) {
+    out.extend_from_slice(key);
     out.push(b'"');
     out.extend_from_slice(value.as_bytes());
     out.push(b'"');
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>, max: usize) {
-    let Some(value) = value else { return null(out, name) };
-    key(out, name);
+fn text(out: &mut Vec<u8>, key: &[u8], value: Option<&str>, max: usize) {
+    let Some(value) = value else { return null(out, key) };
+    out.extend_from_slice(key);
     out.push(b'"');
     let shown = value.get(..value.floor_char_boundary(max)).unwrap_or_default();
     escape(out, shown);

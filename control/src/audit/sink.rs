@@ -1,22 +1,23 @@
 //! The callers' side: places in the ring, entries into it, and what the writer tells back.
 //!
-//! Taking a place is one atomic addition, closing it one push; neither makes a system call, except when the writer sleeps
-//! for want of work or the ring is three quarters full.
+//! Taking a place is one atomic addition. Closing it writes the line, but for its links in the chain, to a buffer that the
+//! writer takes as a whole: nothing of an exchange passes to another thread, and nothing is allocated for it. Neither makes a
+//! system call, except when the writer sleeps for want of work or much is waiting.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
 use std::time::SystemTime;
 
-use crossbeam_queue::ArrayQueue;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::fields::{Entry, Kind};
 use super::file::{Destination, StartError};
+use super::line::Lines;
 use super::writer;
 use crate::refusal::{Code, Refusal};
 
@@ -121,7 +122,7 @@ impl Sink {
     }
 
     /// Records something that never had a place: a refusal before a secret came into question.
-    pub fn record(&self, entry: Entry) -> Result<(), Unavailable> {
+    pub fn record(&self, entry: &Entry) -> Result<(), Unavailable> {
         self.reserve().map(|place| place.close(entry))
     }
 
@@ -130,7 +131,8 @@ impl Sink {
         let mut entry = Entry::new(Kind::Lifecycle, (self.shared.clock)());
         entry.reason = reason.into();
         entry.revision = Some(revision);
-        self.shared.command(Command::Line(Box::new(entry)));
+        self.shared.push(&entry, Ends::Nothing, None);
+        self.shared.wake();
     }
 
     /// Opens the file anew after a rotation (SIGHUP); the chain goes on in the new file. If that fails, the old one stays.
@@ -169,7 +171,7 @@ impl Sink {
 
     #[cfg(test)]
     pub(super) fn is_asleep(&self) -> bool {
-        self.shared.idle.load(Ordering::Relaxed)
+        self.shared.queue.lock().idle
     }
 
     /// When a line is safe.
@@ -200,27 +202,24 @@ impl Place {
             return Ok(());
         }
         let (done, written) = oneshot::channel();
-        shared.push(Message { entry: open(entry), written: Some(done), ends: false });
-        // With the fences in push and in the writer's end: either it answers this message, or we see that it has ended.
-        if shared.ended.load(Ordering::Relaxed) {
-            return Err(Failed);
-        }
+        shared.push(&open(entry), Ends::Nothing, Some(done));
         shared.wake();
+        // A writer that has ended answers nobody.
         written.await.unwrap_or(Err(Failed))
     }
 
     /// An exchange that lasts: writes its `open` line with the next batch, unless it has one.
     pub fn note_open(&mut self, entry: &Entry) {
         if let Some(shared) = self.shared.as_ref().filter(|_| !self.opened) {
-            shared.push(Message { entry: open(entry), written: None, ends: false });
+            shared.push(&open(entry), Ends::Nothing, None);
             self.opened = true;
         }
     }
 
-    /// Hands the finished entry to the writer. Never blocks.
-    pub fn close(mut self, entry: Entry) {
+    /// Leaves the finished entry to the writer.
+    pub fn close(mut self, entry: &Entry) {
         if let Some(shared) = self.shared.take() {
-            shared.push(Message { entry, written: None, ends: true });
+            shared.push(entry, Ends::Place, None);
         }
     }
 }
@@ -243,41 +242,73 @@ fn open(entry: &Entry) -> Entry {
     Entry { kind: Kind::Open, ..entry.clone() }
 }
 
-/// An entry on its way to the writer.
-#[derive(Debug)]
-pub(super) struct Message {
-    pub(super) entry: Entry,
-    pub(super) written: Option<oneshot::Sender<Result<(), Failed>>>,
-    /// Whether its place is free once it has been taken off the ring.
-    pub(super) ends: bool,
+/// What a line ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    Nothing,
+    /// Its place is free once the writer has taken the line.
+    Place,
 }
 
-/// What the writer is told besides entries.
+/// Who waits for what was queued so far to be written.
+pub(super) type Waiting = oneshot::Sender<Result<(), Failed>>;
+
+/// What the writer is told besides lines.
 #[derive(Debug)]
 pub(super) enum Command {
-    Line(Box<Entry>),
-    Flush(oneshot::Sender<Result<(), Failed>>),
+    Flush(Waiting),
     Reopen(oneshot::Sender<Result<(), StartError>>),
-    Stop(Option<oneshot::Sender<Result<(), Failed>>>),
+    Stop(Option<Waiting>),
+}
+
+/// What waits for the writer. Each place brings two lines at most, `open` and the end, and a line has its limits.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Lines without their links.
+    pub(super) text: Vec<u8>,
+    lines: Lines,
+    /// How many lines these are.
+    count: usize,
+    /// How many places they free.
+    pub(super) ends: usize,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) commands: Vec<Command>,
+    /// The writer sleeps without a limit and has to be woken.
+    pub(super) idle: bool,
+    /// The writer has ended and takes nothing any more.
+    pub(super) ended: bool,
+}
+
+impl Queue {
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.commands.is_empty()
+    }
+
+    /// All that waits; `text` gives its room to what comes next.
+    pub(super) fn take(&mut self, mut text: Vec<u8>) -> Self {
+        text.clear();
+        self.count = 0;
+        Self {
+            text: std::mem::replace(&mut self.text, text),
+            ends: std::mem::take(&mut self.ends),
+            waiting: std::mem::take(&mut self.waiting),
+            commands: std::mem::take(&mut self.commands),
+            ..Self::default()
+        }
+    }
 }
 
 /// What callers and writer share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    // Boxed, so that the slots of an idle proxy stay small. Each place can bring two messages: `open` and the end.
-    pub(super) ring: ArrayQueue<Box<Message>>,
+    /// Held for the writing of one line, or for taking all of them.
+    pub(super) queue: Mutex<Queue>,
     pub(super) capacity: usize,
     pub(super) taken: AtomicUsize,
     pub(super) failed: AtomicBool,
     pub(super) failure: Mutex<Option<Arc<str>>>,
     pub(super) written: AtomicU64,
     refused: AtomicU64,
-    /// The writer sleeps without a limit and has to be woken by the next entry.
-    pub(super) idle: AtomicBool,
-    /// The writer has ended and reads nothing any more.
-    pub(super) ended: AtomicBool,
-    /// `None` once the writer has ended.
-    pub(super) commands: Mutex<Option<Vec<Command>>>,
     pub(super) thread: OnceLock<Thread>,
     pub(super) durability: Durability,
     pub(super) clock: fn() -> SystemTime,
@@ -285,41 +316,43 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(options: &Options) -> Self {
-        let capacity = options.capacity.max(1);
         Self {
-            ring: ArrayQueue::new(capacity.saturating_mul(2)),
-            capacity,
+            queue: Mutex::default(),
+            capacity: options.capacity.max(1),
             taken: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             written: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            idle: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-            commands: Mutex::new(Some(Vec::new())),
             thread: OnceLock::new(),
             durability: options.durability,
             clock: options.clock,
         }
     }
 
-    fn push(&self, message: Message) {
-        if self.ring.push(Box::new(message)).is_err() {
-            // Cannot happen: each place brings at most two messages and the ring has room for them.
-            tracing::error!("the audit's ring overflowed");
+    fn push(&self, entry: &Entry, ends: Ends, waiting: Option<Waiting>) {
+        let mut queue = self.queue.lock();
+        if queue.ended {
             return;
         }
-        // With the fence in the writer: either it sees this entry before it sleeps, or we see that it sleeps.
-        fence(Ordering::SeqCst);
-        if self.idle.load(Ordering::Relaxed) || self.ring.len() >= self.capacity / 4 * 3 {
+        let Queue { lines, text, .. } = &mut *queue;
+        lines.append(entry, text);
+        queue.count += 1;
+        queue.ends += usize::from(ends == Ends::Place);
+        queue.waiting.extend(waiting);
+        let wakes = queue.idle || queue.count >= self.capacity / 4 * 3 || queue.text.len() >= writer::BATCH;
+        drop(queue);
+        if wakes {
             self.wake();
         }
     }
 
     fn command(&self, command: Command) {
-        if let Some(commands) = &mut *self.commands.lock() {
-            commands.push(command);
+        let mut queue = self.queue.lock();
+        if !queue.ended {
+            queue.commands.push(command);
         }
+        drop(queue);
         self.wake();
     }
 

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::fields::FIELDS;
-use super::line::{MAX_LINE, Writer};
+use super::line::{Lines, Links, MAX_LINE};
 use super::verify::{Fault, Verified, continuation, verify};
 use super::*;
 use crate::refusal::Code;
@@ -71,11 +71,18 @@ fn lines(path: &Path) -> Vec<serde_json::Value> {
     fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Writes a line and links it, as the two sides of the queue do.
+fn append(links: &mut Links, entry: &Entry, out: &mut Vec<u8>) {
+    let mut line = Vec::new();
+    Lines::default().append(entry, &mut line);
+    links.append(line.strip_suffix(b"\n").unwrap(), out);
+}
+
 fn text_of(count: u32) -> Vec<u8> {
-    let mut writer = Writer::default();
+    let mut links = Links::default();
     let mut out = Vec::new();
     for number in 0..count {
-        writer.append(&entry(&format!("/{number}")), &mut out);
+        append(&mut links, &entry(&format!("/{number}")), &mut out);
     }
     out
 }
@@ -86,7 +93,7 @@ fn refuses_a_place_when_all_are_taken_and_gives_dropped_ones_back() {
     let sink = Sink::start(&at(&path)).unwrap();
     let mut places: Vec<_> = (0..8).map(|_| sink.reserve().unwrap()).collect();
     assert_eq!(sink.reserve().err(), Some(Unavailable::Full));
-    assert_eq!(sink.record(entry("/")), Err(Unavailable::Full));
+    assert_eq!(sink.record(&entry("/")), Err(Unavailable::Full));
     assert_eq!(sink.health().refused, 2);
     drop(places.pop());
     assert!(sink.reserve().is_ok());
@@ -107,7 +114,7 @@ fn refuses_while_the_disk_is_full_and_loses_nothing_when_there_is_room_again() {
     assert_eq!(block(place.write_open(&entry("/1"))), Err(Failed));
     assert_eq!(sink.reserve().err(), Some(Unavailable::Failed));
     assert!(sink.health().failure.is_some());
-    place.close(entry("/1"));
+    place.close(&entry("/1"));
     assert_eq!(block(sink.flush()), Err(Failed));
     fs::rename(&path, folder.path().join("old")).unwrap();
     block(sink.reopen()).unwrap();
@@ -125,7 +132,7 @@ fn refuses_a_file_that_another_process_writes() {
     let _sink = Sink::start(&at(&path)).unwrap();
     assert!(matches!(Sink::start(&at(&path)), Err(StartError::Locked(_))));
     let second = Sink::start(&options(Destination::Directory(folder.path().to_owned()))).unwrap();
-    second.record(entry("/")).unwrap();
+    second.record(&entry("/")).unwrap();
     drop(second);
     assert_eq!(verified(&folder.path().join("audit-2.jsonl")).lines, 1);
 }
@@ -158,7 +165,7 @@ fn refuses_places_and_answers_waiters_after_the_end() {
 fn a_line_has_every_field_in_order_and_hash_last() {
     let (_folder, path) = folder();
     let sink = Sink::start(&at(&path)).unwrap();
-    sink.record(entry("/user")).unwrap();
+    sink.record(&entry("/user")).unwrap();
     sink.lifecycle("stop", 9);
     drop(sink);
     let text = fs::read_to_string(&path).unwrap();
@@ -198,7 +205,7 @@ fn an_open_line_is_in_the_file_before_the_secret_is_used() {
         block(place.write_open(&entry("/"))).unwrap();
         assert_eq!(lines(&path)[0]["kind"], "open");
         place.note_open(&entry("/"));
-        place.close(entry("/"));
+        place.close(&entry("/"));
         drop(sink);
         assert_eq!(verified(&path).lines, 2);
     }
@@ -210,10 +217,10 @@ fn in_batch_mode_only_a_long_exchange_has_an_open_line() {
     let sink = Sink::start(&at(&path)).unwrap();
     let (mut short, mut long) = (sink.reserve().unwrap(), sink.reserve().unwrap());
     block(short.write_open(&entry("/short"))).unwrap();
-    short.close(entry("/short"));
+    short.close(&entry("/short"));
     long.note_open(&entry("/long"));
     long.note_open(&entry("/long"));
-    long.close(entry("/long"));
+    long.close(&entry("/long"));
     drop(sink);
     let shown: Vec<_> = lines(&path).iter().map(|line| format!("{}{}", line["kind"], line["path"])).collect();
     assert_eq!(shown, [r#""request""/short""#, r#""open""/long""#, r#""request""/long""#]);
@@ -231,7 +238,7 @@ fn a_sleeping_writer_is_woken_by_the_next_entry() {
         }
     };
     soon(&|| sink.is_asleep());
-    sink.record(entry("/")).unwrap();
+    sink.record(&entry("/")).unwrap();
     soon(&|| sink.health().written == 1);
 }
 
@@ -245,7 +252,7 @@ fn lines_of_many_threads_make_one_chain() {
             thread::spawn(move || {
                 let mut done = 0;
                 while done < 2000 {
-                    if sink.record(entry("/")).is_ok() { done += 1 } else { thread::yield_now() }
+                    if sink.record(&entry("/")).is_ok() { done += 1 } else { thread::yield_now() }
                 }
             })
         })
@@ -261,13 +268,13 @@ fn a_rotation_goes_on_in_a_new_file() {
     let (folder, path) = folder();
     let old = folder.path().join("audit.jsonl.1");
     let sink = Sink::start(&at(&path)).unwrap();
-    sink.record(entry("/1")).unwrap();
+    sink.record(&entry("/1")).unwrap();
     block(sink.reopen()).unwrap();
     block(sink.flush()).unwrap();
     fs::rename(&path, &old).unwrap();
-    sink.record(entry("/2")).unwrap();
+    sink.record(&entry("/2")).unwrap();
     block(sink.reopen()).unwrap();
-    sink.record(entry("/3")).unwrap();
+    sink.record(&entry("/3")).unwrap();
     drop(sink);
     let first = verified(&old);
     assert_eq!(first.end.seq, 2);
@@ -287,7 +294,7 @@ fn a_reopen_that_fails_keeps_the_old_file() {
     fs::rename(&path, &old).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(matches!(block(sink.reopen()), Err(StartError::Open(..))));
-    sink.record(entry("/")).unwrap();
+    sink.record(&entry("/")).unwrap();
     drop(sink);
     assert_eq!(verified(&old).lines, 1);
 }
@@ -302,7 +309,7 @@ fn a_file_cut_anywhere_is_continued_and_verifies() {
         let (_folder, path) = folder();
         fs::write(&path, &whole[..cut]).unwrap();
         let sink = Sink::start(&at(&path)).unwrap();
-        sink.record(entry("/after")).unwrap();
+        sink.record(&entry("/after")).unwrap();
         drop(sink);
         let found = verified(&path);
         let kept = whole[..cut]
@@ -338,7 +345,7 @@ fn finds_every_flipped_bit() {
     let text = text_of(2);
     fs::write(&path, &text[..text.len() - 40]).unwrap();
     let sink = Sink::start(&at(&path)).unwrap();
-    sink.record(entry("/last")).unwrap();
+    sink.record(&entry("/last")).unwrap();
     drop(sink);
     let good = fs::read(&path).unwrap();
     assert_eq!(check(&good).unwrap().lines, 3);
@@ -366,8 +373,9 @@ fn finds_lines_that_were_removed_added_or_moved_and_says_where() {
     assert_eq!(line_of(&[1, 2, 3]), Ok(3), "a rotated file");
     // A forged `recovered` line cannot stand where nothing was torn, nor excuse another tear.
     let mut forged = Vec::new();
-    let mut writer = Writer::default();
-    writer.append(
+    let mut links = Links::default();
+    append(
+        &mut links,
         &Entry { reason: verify::gap_text(3, Hash([0; 32])).into(), ..Entry::new(Kind::Recovered, clock()) },
         &mut forged,
     );
@@ -389,7 +397,7 @@ fn writes_until_it_is_killed() {
         let mut place = sink.reserve().unwrap();
         block(place.write_open(&entry(&format!("/{number}")))).unwrap();
         println!("acknowledged {number}");
-        place.close(entry("/closed"));
+        place.close(&entry("/closed"));
     }
 }
 
@@ -465,10 +473,10 @@ fn hostile_entry() -> impl Strategy<Value = Entry> {
 proptest! {
     #[test]
     fn any_entry_is_one_json_line_that_verifies(entries in proptest::collection::vec(hostile_entry(), 1..5)) {
-        let mut writer = Writer::default();
+        let mut links = Links::default();
         let mut out = Vec::new();
         for entry in &entries {
-            writer.append(entry, &mut out);
+            append(&mut links, entry, &mut out);
         }
         let text = str::from_utf8(&out).unwrap();
         prop_assert_eq!(text.lines().count(), entries.len());
@@ -506,7 +514,7 @@ fn a_record_costs() {
         let entries: Vec<_> = (0..100_000).map(|_| entry("/repos/acme/api/issues")).collect();
         let start = Instant::now();
         for entry in entries {
-            sink.reserve().unwrap().close(entry);
+            sink.reserve().unwrap().close(&entry);
         }
         println!("reserve + close: {} ns", start.elapsed().as_nanos() / 100_000);
         block(sink.flush()).unwrap();

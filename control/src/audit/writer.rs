@@ -1,4 +1,4 @@
-//! The writer's side: one thread takes entries off the ring, chains them and writes them.
+//! The writer's side: one thread takes the lines that wait, links them into the chain and writes them.
 //!
 //! It polls every 10 ms, so that a request wakes nobody, and sleeps for good after a second without work. What could not
 //! be written is kept and tried again; until that works no new place is given out, so that what is kept stays bounded.
@@ -7,26 +7,24 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use super::fields::{Entry, Kind};
 use super::file::{self, Opened, StartError};
 use super::line;
-use super::sink::{Command, Durability, Failed, Options, Shared};
+use super::sink::{Command, Durability, Failed, Options, Shared, Waiting};
 use super::verify::gap_text;
 
-/// How often the ring is looked at.
+/// How often it looks for lines.
 const POLL: Duration = Duration::from_millis(10);
 /// How many looks without work come before the long sleep.
 const IDLE_POLLS: u32 = 100;
 /// How often a failed write is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// Lines are written once this much is waiting, however many entries are left.
-const BATCH: usize = 256 * 1024;
+/// Lines are written once this much of them is waiting.
+pub(super) const BATCH: usize = 256 * 1024;
 
 pub(super) fn start(options: &Options, shared: &Arc<Shared>) -> Result<JoinHandle<()>, StartError> {
     let opened = options.destination.open()?;
@@ -44,14 +42,16 @@ struct Writer {
     file: File,
     path: Option<PathBuf>,
     regular: bool,
-    lines: line::Writer,
+    links: line::Links,
+    /// The room of the last lines taken, for the next.
+    room: Vec<u8>,
     pending: Vec<u8>,
     /// How much of `pending` the file has.
     written: usize,
     unsynced: bool,
     /// Lines in `pending`.
     count: u64,
-    waiting: Vec<oneshot::Sender<Result<(), Failed>>>,
+    waiting: Vec<Waiting>,
 }
 
 /// What a round came to.
@@ -66,7 +66,8 @@ impl Writer {
     fn new(opened: Opened, shared: Arc<Shared>) -> Self {
         let mut writer = Self {
             shared,
-            lines: line::Writer::default(),
+            links: line::Links::default(),
+            room: Vec::new(),
             file: opened.file,
             path: opened.path,
             regular: opened.regular,
@@ -82,7 +83,7 @@ impl Writer {
 
     /// Continues a file from its end.
     fn go_on(&mut self, from: super::verify::Continuation) {
-        self.lines = line::Writer::new(from.chain);
+        self.links = line::Links::new(from.chain);
         if from.newline {
             self.pending.push(b'\n');
         }
@@ -113,25 +114,25 @@ impl Writer {
     }
 
     fn sleep(&self) {
-        self.shared.idle.store(true, Ordering::Relaxed);
-        // With the fence in Shared::push.
-        fence(Ordering::SeqCst);
-        if self.shared.ring.is_empty() && self.shared.commands.lock().as_ref().is_none_or(Vec::is_empty) {
+        let mut queue = self.shared.queue.lock();
+        queue.idle = queue.is_empty();
+        let idle = queue.idle;
+        drop(queue);
+        if idle {
+            // Whoever queues something from here on sees that we sleep, and the next `park` returns at once.
             thread::park();
+            self.shared.queue.lock().idle = false;
         }
-        self.shared.idle.store(false, Ordering::Relaxed);
     }
 
     fn round(&mut self) -> Round {
-        let mut worked = !self.pending.is_empty();
+        let taken = self.shared.queue.lock().take(std::mem::take(&mut self.room));
+        let worked = !self.pending.is_empty() || !taken.is_empty();
         let mut stop = None;
-        // Commands before entries: what was closed before a command was given is written before it is answered.
-        let commands = self.shared.commands.lock().as_mut().map(std::mem::take).unwrap_or_default();
-        worked |= !commands.is_empty();
-        worked |= self.take_entries();
-        for command in commands {
+        // Lines before commands: what was closed before a command was given is written before it is answered.
+        self.link(taken.text, taken.ends, taken.waiting);
+        for command in taken.commands {
             match command {
-                Command::Line(entry) => self.append(&entry),
                 Command::Flush(done) => self.waiting.push(done),
                 Command::Reopen(done) => {
                     self.flush();
@@ -150,26 +151,30 @@ impl Writer {
         if worked { Round::Worked } else { Round::Nothing }
     }
 
-    /// Takes what is on the ring now; writes whenever a batch is full.
-    fn take_entries(&mut self) -> bool {
-        let mut worked = false;
-        while let Some(message) = self.shared.ring.pop() {
-            worked = true;
-            self.append(&message.entry);
-            if message.ends {
-                self.shared.taken.fetch_sub(1, Ordering::AcqRel);
-            }
-            self.waiting.extend(message.written);
+    /// Links the lines that were taken; writes whenever a batch is full.
+    fn link(&mut self, mut text: Vec<u8>, ends: usize, waiting: Vec<Waiting>) {
+        self.shared.taken.fetch_sub(ends, Ordering::AcqRel);
+        // Escaped as they are, lines hold no newline but at their end.
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', &text) {
+            self.links.append(text.get(start..end).unwrap_or_default(), &mut self.pending);
+            start = end + 1;
+            self.count += 1;
             if self.pending.len() >= BATCH && !self.shared.failed.load(Ordering::Relaxed) {
                 self.flush();
             }
         }
-        worked
+        self.waiting.extend(waiting);
+        text.clear();
+        text.shrink_to(2 * BATCH);
+        self.room = text;
     }
 
+    /// A line of the writer's own.
     fn append(&mut self, entry: &Entry) {
-        self.lines.append(entry, &mut self.pending);
-        self.count += 1;
+        let mut line = Vec::new();
+        line::Lines::default().append(entry, &mut line);
+        self.link(line, 0, Vec::new());
     }
 
     fn flush(&mut self) {
@@ -249,13 +254,15 @@ impl Writer {
         Ok(())
     }
 
-    fn stop(&mut self, done: Option<oneshot::Sender<Result<(), Failed>>>) {
+    fn stop(&mut self, done: Option<Waiting>) {
         self.shared.failed.store(true, Ordering::Release);
-        self.shared.ended.store(true, Ordering::Relaxed);
-        // With the fence in Shared::push: whoever waits for an answer gets one, or sees that there will be none.
-        fence(Ordering::SeqCst);
-        self.take_entries();
-        drop(self.shared.commands.lock().take());
+        // Whoever queues something from here on gets no answer, and sees by that that there is none.
+        let rest = {
+            let mut queue = self.shared.queue.lock();
+            queue.ended = true;
+            queue.take(Vec::new())
+        };
+        self.link(rest.text, rest.ends, rest.waiting);
         let outcome = match self.write() {
             Ok(()) => Ok(()),
             Err(error) => {

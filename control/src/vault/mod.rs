@@ -69,9 +69,9 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Whether the secret may be used for this permit now.
-    pub fn admit(&self, permit: &Permit, now: OffsetDateTime) -> Result<(), OpenError> {
-        if self.expires.is_some_and(|end| now.unix_timestamp() >= end) {
+    /// Whether the secret may be used for this permit now; the clock is read only for a secret that expires.
+    pub fn admit(&self, permit: &Permit, now: impl FnOnce() -> OffsetDateTime) -> Result<(), OpenError> {
+        if self.expires.is_some_and(|end| now().unix_timestamp() >= end) {
             return Err(OpenError::Expired(self.secret.clone()));
         }
         match &self.hosts {
@@ -191,7 +191,7 @@ impl Vault {
                 Err(OpenError::Missing(_)) => continue,
                 found => found?,
             };
-            opened.terms.admit(permit, (self.clock)())?;
+            opened.terms.admit(permit, self.clock)?;
             return match auth.keys.first() {
                 Some(first) if !auth.keys.iter().any(|key| opened.value(key).is_some()) => {
                     Err(OpenError::MissingKey(auth.secret.clone(), first.clone()))

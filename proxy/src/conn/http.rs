@@ -1,13 +1,11 @@
 //! HTTP with the agent, by the protocol that ALPN settled, until the connection ends or has to.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
 use control::refusal::{Code, Refusal};
-use futures_util::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::life::{Closing, Life};
 use super::{Conn, Door};
 use crate::limits::{self, Limits};
-use crate::request;
 
 /// Serves requests until the connection ends, in a task of its own: what led here (heads, handshake, plan) is given back
 /// while a tunnel rests, and a wake passes through none of it. The registry's entry in `conn` lives as long as the task.
@@ -34,19 +31,13 @@ where
     let worker = Arc::clone(&conn.worker);
     let limits = &worker.shared.limits;
     let io = TokioIo::new(stream);
-    let of_requests = Arc::clone(&conn);
+    let (of_requests, lanes) = (Arc::clone(&conn), Arc::clone(&worker.lanes));
+    let service = service_fn(move |request| lanes.serve(Arc::clone(&of_requests), request));
     let ended = if is_http2 {
-        let service = service_fn(move |request| {
-            request::serve(Arc::clone(&of_requests), request).map(Ok::<_, Infallible>)
-        });
         let serving = http2_settings(limits).serve_connection(io, service);
         drive(&conn.life, serving, http2::Connection::graceful_shutdown).await
     } else {
         conn.life.time_heads();
-        // Boxed: hyper keeps the room for it as long as the connection, a sixth of what a resting tunnel takes.
-        let service = service_fn(move |request| {
-            Box::pin(request::serve(Arc::clone(&of_requests), request)).map(Ok::<_, Infallible>)
-        });
         let serving = http1_settings(limits).serve_connection(io, service).with_upgrades();
         drive(&conn.life, serving, http1::UpgradeableConnection::graceful_shutdown).await
     };
@@ -81,7 +72,7 @@ fn note(conn: &Conn, error: &hyper::Error) {
     tracing::debug!(conn = conn.id, error = %crate::plan::chain(error), "connection ended");
     if error.is_parse() {
         let target = match &conn.door {
-            Door::Tunnel { target, .. } => Some(target),
+            Door::Tunnel { named, .. } => Some(&named.target),
             Door::Plain => None,
         };
         let status = if error.is_parse_too_large() { 431 } else { 400 };

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::limits::Limits;
 
@@ -202,6 +204,43 @@ impl<T> Drop for Registered<T> {
 
 /// How often a worker sweeps: the error of every limit that the sweep keeps.
 pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+
+/// The sweeps of a worker, as those see them who wait. A timer for each request would be armed and disarmed for nothing:
+/// what waits hears of each sweep, and arms a timer for what is left only once its time is near.
+#[derive(Debug, Default)]
+pub(crate) struct Ticks(Notify);
+
+impl Ticks {
+    /// The worker sweeps.
+    pub(crate) fn tick(&self) {
+        self.0.notify_waiters();
+    }
+
+    /// Polls the work until `end` at most; `None`: it is not done by then.
+    pub(crate) async fn until<F: Future + Unpin>(
+        &self,
+        mut now: Instant,
+        end: Instant,
+        mut work: F,
+    ) -> Option<F::Output> {
+        loop {
+            // The second tick from here would come too late.
+            if end.saturating_duration_since(now) < 2 * SWEEP {
+                // Boxed: few wait for so long.
+                return Box::pin(timeout_at(end.into(), work)).await.ok();
+            }
+            let mut tick = pin!(self.0.notified());
+            let ticked = poll_fn(|cx| match Pin::new(&mut work).poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending => tick.as_mut().poll(cx).map(|()| None),
+            });
+            if let Some(output) = ticked.await {
+                return Some(output);
+            }
+            now = Instant::now();
+        }
+    }
+}
 
 /// Runs until it ends or the connection has to; `None`: it had to.
 pub(crate) async fn until_closed<F: Future>(life: &Life, work: F) -> Option<F::Output> {

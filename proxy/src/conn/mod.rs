@@ -8,6 +8,7 @@ pub(crate) mod identify;
 pub(crate) mod connect;
 pub(crate) mod handshake;
 pub(crate) mod http;
+pub(crate) mod lane;
 pub(crate) mod passthrough;
 pub(crate) mod flow;
 pub(crate) mod plain;
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use ::http::uri::Authority;
 use ::http::{Request, Version};
 use bytes::BytesMut;
 use control::audit::RequestId;
@@ -90,26 +90,22 @@ impl Conn {
     }
 
     /// The target of a request: the tunnel's, or the one that an absolute-form request names.
-    pub(crate) fn named<B>(&self, request: &Request<B>) -> Result<Named, Refusal> {
+    pub(crate) fn named<B>(&self, request: &Request<B>) -> Result<Arc<Named>, Refusal> {
         match &self.door {
-            Door::Tunnel { target, authority, default_port, .. } => Ok(Named {
-                target: target.clone(),
-                authority: authority.clone(),
-                default_port: *default_port,
-            }),
-            Door::Plain => plain::named(request.uri()),
+            Door::Tunnel { named, .. } => Ok(Arc::clone(named)),
+            Door::Plain => plain::named(request.uri()).map(Arc::new),
         }
     }
 
     /// The caller's proof, asked for again with each request: it may be revoked or have expired. A draining proxy takes
     /// no request more.
-    pub(crate) fn recheck(&self, plan: &Plan) -> Result<(), Refusal> {
+    pub(crate) fn recheck(&self, plan: &Plan, now: SystemTime) -> Result<(), Refusal> {
         if self.worker.shared.draining.load(Ordering::Relaxed) {
             return Err(
                 Refusal::new(Code::Dw2013, "the proxy is shutting down").retry_after(Duration::from_secs(1))
             );
         }
-        if self.caller.is_current(plan, SystemTime::now()) { Ok(()) } else { Err(identify::ended()) }
+        if self.caller.is_current(plan, now) { Ok(()) } else { Err(identify::ended()) }
     }
 
     /// A place among the agent's requests in flight.
@@ -160,7 +156,7 @@ pub(crate) type SlotKey = (u64, Option<u64>, Target);
 #[derive(Debug)]
 pub(crate) enum Door {
     /// A tunnel to one target.
-    Tunnel { target: Target, authority: Authority, default_port: u16, mismatch: Option<Refusal> },
+    Tunnel { named: Arc<Named>, mismatch: Option<Refusal> },
     /// Absolute-form requests: each names its own target.
     Plain,
 }
@@ -233,13 +229,14 @@ async fn tunnel(
     if stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await.is_err() {
         return;
     }
-    let Ok(authority) = Authority::try_from(target.authority(443)) else { return };
-    let door = Door::Tunnel { target: target.clone(), authority, default_port: 443, mismatch: None };
+    let default_port = if matches!(verdict, Verdict::Plain) { 80 } else { 443 };
+    let Some(named) = Named::new(target.clone(), default_port).map(Arc::new) else { return };
+    let door = Door::Tunnel { named, mismatch: None };
     let wire = Wire::new(stream, head.rest, &registered.life);
     let conn = Conn::new(worker, caller, door, (registered, seat));
     match verdict {
         Verdict::Passthrough(served) => passthrough::serve(conn, &target, &served, wire).await,
-        Verdict::Plain => plain_inside(conn, &target, wire),
+        Verdict::Plain => http::serve(Arc::new(conn), wire, false), // `tls.mode: plain`: HTTP/1.1 and nothing else
         Verdict::Intercept => intercept(conn, target, wire, false).await,
         Verdict::Denied(_) => intercept(conn, target, wire, true).await,
     }
@@ -259,13 +256,4 @@ async fn intercept(mut conn: Conn, target: Target, wire: Wire, is_denied: bool) 
     }
     let is_http2 = accepted.stream.get_ref().1.alpn_protocol() == Some(b"h2");
     http::serve(Arc::new(conn), accepted.stream, is_http2);
-}
-
-/// `tls.mode: plain` inside a tunnel: HTTP/1.1 without TLS, and nothing else.
-fn plain_inside(mut conn: Conn, target: &Target, wire: Wire) {
-    let Ok(own) = Authority::try_from(target.authority(80)) else { return };
-    if let Door::Tunnel { authority, default_port, .. } = &mut conn.door {
-        (*authority, *default_port) = (own, 80);
-    }
-    http::serve(Arc::new(conn), wire, false);
 }

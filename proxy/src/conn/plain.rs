@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use control::provider::Mode;
 use control::refusal::{Code, Refusal};
 use control::target::Target;
-use http::Uri;
 use http::uri::Authority;
+use http::{HeaderValue, Uri};
 
 use super::accept::Head;
 use super::identify::Caller;
@@ -41,11 +41,14 @@ fn rewound(head: &Head) -> Bytes {
     bytes.freeze()
 }
 
-/// The target of an absolute-form request, and whether it is plain http.
+/// The target of a request, in the forms in which it is sent, and whether it is plain http.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) target: Target,
+    /// The target as `:authority`.
     pub(crate) authority: Authority,
+    /// The target as `Host`.
+    pub(crate) host: HeaderValue,
     pub(crate) default_port: u16,
 }
 
@@ -60,12 +63,17 @@ pub(crate) fn named(uri: &Uri) -> Result<Named, Refusal> {
     let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
     let target = Target::parse_host(authority, default_port)
         .map_err(|error| Refusal::new(Code::Dw2008, error.to_string()))?;
-    let authority = Authority::try_from(target.authority(default_port))
-        .map_err(|_| Refusal::new(Code::Dw2008, "the host is malformed"))?;
-    Ok(Named { target, authority, default_port })
+    Named::new(target, default_port).ok_or_else(|| Refusal::new(Code::Dw2008, "the host is malformed"))
 }
 
 impl Named {
+    /// `None`: the target cannot be written as an authority, which none is that was parsed.
+    pub(crate) fn new(target: Target, default_port: u16) -> Option<Self> {
+        let text = target.authority(default_port);
+        let host = HeaderValue::from_str(&text).ok()?;
+        Some(Self { authority: Authority::try_from(text).ok()?, host, target, default_port })
+    }
+
     /// A host that a provider covers by TLS only is refused as plain http, not as unknown.
     pub(crate) fn refuse_unrouted_plain_http(&self, plan: &Plan, caller: &Caller) -> Result<(), Refusal> {
         if self.default_port != 80 || plan.route(&self.target, &caller.name).is_some() {

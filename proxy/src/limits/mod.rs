@@ -112,6 +112,10 @@ limits! {
     drain "drain" Time 30_000 [0, 86_400_000] "what is in flight at SIGTERM";
 }
 
+/// Lanes that a worker keeps for the next requests, some 6 KiB each: as many as are in use at once where load is high and
+/// steady.
+pub(crate) const RESTING_LANES: usize = 64;
+
 fn unknown(name: &str) -> LimitError {
     let near = TABLE
         .iter()

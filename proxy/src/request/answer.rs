@@ -23,13 +23,6 @@ use crate::limits::{self, Limits};
 use crate::plan::Served;
 use crate::worker::Seat;
 
-/// An answer that passed the scrubber; its record is still to be attached.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) response: Response<Scrubbed<UpstreamBody>>,
-    pub(crate) held: Held,
-}
-
 /// What an exchange holds until its answer is out.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -44,7 +37,8 @@ pub(crate) fn scrub(
     search: Option<Option<Search>>,
     served: &Served,
     limits: &Limits,
-) -> Result<Response<Scrubbed<UpstreamBody>>, Refusal> {
+    held: Held,
+) -> Result<Response<Body>, Refusal> {
     let injected = search.is_some();
     let (mut head, body) = answer.into_parts();
     if head.status.is_informational() {
@@ -60,16 +54,18 @@ pub(crate) fn scrub(
     if injected && matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         note_rejected(&mut answer, served);
     }
-    Ok(answer)
+    Ok(answer.map(|body| Body::new(Kind::Upstream { body, _held: held })))
 }
 
 /// Still stage 10: what would have to be cut at its beginning is refused, while that can still be told.
-pub(crate) async fn begin(response: &mut Response<Scrubbed<UpstreamBody>>) -> Result<(), Refusal> {
-    if !response.body().is_read_only() {
-        return Ok(());
+pub(crate) async fn begin(response: &mut Response<Body>) -> Result<(), Refusal> {
+    match &mut response.body_mut().0.kind {
+        // Boxed: few answers are waited for here.
+        Kind::Upstream { body, .. } if body.is_read_only() => {
+            Box::pin(body.begin()).await.map_err(|error| unscrubbable(&error))
+        }
+        Kind::Upstream { .. } | Kind::Held(_) => Ok(()),
     }
-    // Boxed: few answers are waited for here.
-    Box::pin(response.body_mut().begin()).await.map_err(|error| unscrubbable(&error))
 }
 
 /// DW1006: passed through, with a note for whoever looks.
@@ -128,14 +124,13 @@ pub(super) fn unscrubbable(error: &ScrubError) -> Refusal {
 }
 
 /// The answer with its record, which closes when the body ends or is dropped.
-pub(crate) fn recorded(answered: Answered, mut record: Record) -> Response<Body> {
-    let Answered { response, held } = answered;
+pub(crate) fn recorded(mut response: Response<Body>, mut record: Record) -> Response<Body> {
     record.answered(response.status());
     if response.headers().contains_key("doorward-note") {
         record.credential_rejected();
     }
-    let kind = |body| Kind::Upstream { body, _held: held };
-    response.map(|body| Body { kind: kind(body), record: Some(record), lasting: None, noted: false })
+    response.body_mut().0.record = Some(record);
+    response
 }
 
 /// A refusal as the agent gets it.
@@ -153,22 +148,24 @@ pub(crate) fn refused(
     // Closed at once: a client that reads no answers must not hold places in the audit's ring with refusals.
     record.sent(response.body().len() as u64);
     drop(record);
-    response.map(|bytes| Body { kind: Kind::Held(bytes), record: None, lasting: None, noted: false })
+    response.map(|bytes| Body::new(Kind::Held(bytes)))
 }
 
 /// The head of a WebSocket's agreement; its record lives with its stream.
 pub(crate) fn bare(status: StatusCode, mut headers: HeaderMap) -> Response<Body> {
     headers.remove(CONTENT_LENGTH);
-    let mut response =
-        Response::new(Body { kind: Kind::Held(Bytes::new()), record: None, lasting: None, noted: false });
+    let mut response = Response::new(Body::new(Kind::Held(Bytes::new())));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
-/// The body of an answer; the exchange ends with it.
+/// The body of an answer; the exchange ends with it. Boxed: an answer is handed on a dozen times before it is written.
 #[derive(Debug)]
-pub(crate) struct Body {
+pub(crate) struct Body(Box<Whole>);
+
+#[derive(Debug)]
+struct Whole {
     kind: Kind,
     record: Option<Record>,
     /// Armed once the body makes us wait: an exchange that lasts is recorded before it ends.
@@ -177,19 +174,22 @@ pub(crate) struct Body {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every body is the large one, and a box would be an allocation a request"
-)]
+#[expect(clippy::large_enum_variant, reason = "nearly every body is the large one")]
 enum Kind {
     Held(Bytes),
     Upstream { body: Scrubbed<UpstreamBody>, _held: Held },
 }
 
 impl Body {
+    fn new(kind: Kind) -> Self {
+        Self(Box::new(Whole { kind, record: None, lasting: None, noted: false }))
+    }
+}
+
+impl Whole {
     fn note_lasting(&mut self, cx: &mut Context<'_>) {
         let Some(record) = &mut self.record else { return };
-        let lasting = self.lasting.get_or_insert_with(|| Box::pin(sleep_until(record.lasts_from())));
+        let lasting = self.lasting.get_or_insert_with(|| Box::pin(sleep_until(record.lasts_from().into())));
         if !self.noted && lasting.as_mut().poll(cx).is_ready() {
             self.noted = true;
             record.note_lasting();
@@ -221,7 +221,7 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ScrubError>>> {
-        let this = &mut *self;
+        let this = &mut *self.0;
         let frame = match &mut this.kind {
             Kind::Held(bytes) if bytes.is_empty() => None,
             Kind::Held(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
@@ -246,14 +246,14 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
+        match &self.0.kind {
             Kind::Held(bytes) => bytes.is_empty(),
             Kind::Upstream { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
+        match &self.0.kind {
             Kind::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Upstream { body, .. } => body.size_hint(),
         }

@@ -223,13 +223,14 @@ pub(crate) enum UpstreamBodyError {
 struct Idle {
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    last: Instant,
+    /// Since the timer is there.
+    last: Option<Instant>,
     sent: u64,
 }
 
 impl UpstreamBody {
     pub(crate) fn new(body: Incoming, lease: Lease, progress: Arc<Progress>, idle: Duration) -> Self {
-        let idle = Idle { limit: idle, timer: None, last: Instant::now(), sent: progress.sent() };
+        let idle = Idle { limit: idle, timer: None, last: None, sent: progress.sent() };
         let mut this = Self { body, lease: Some(lease), progress, idle };
         if this.body.is_end_stream() {
             this.end();
@@ -249,27 +250,24 @@ impl UpstreamBody {
 
 impl Idle {
     fn poll_expired(&mut self, progress: &Progress, cx: &mut Context<'_>) -> Poll<()> {
-        if self.timer.is_none() {
-            self.last = Instant::now();
-        }
-        let timer =
-            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.last + self.limit)));
+        let last = self.last.get_or_insert_with(Instant::now);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*last + self.limit)));
         loop {
             ready!(timer.as_mut().poll(cx));
             if progress.sent() != self.sent {
                 self.sent = progress.sent();
-                self.last = Instant::now();
+                *last = Instant::now();
             }
-            if self.last.elapsed() >= self.limit {
+            if last.elapsed() >= self.limit {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(self.last + self.limit);
+            timer.as_mut().reset(*last + self.limit);
         }
     }
 
     fn moved(&mut self) {
-        if self.timer.is_some() {
-            self.last = Instant::now();
+        if let Some(last) = &mut self.last {
+            *last = Instant::now();
         }
     }
 }

@@ -18,14 +18,13 @@ pub(crate) mod body;
 
 use std::sync::Arc;
 
-use control::refusal::Refusal;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::conn::Conn;
-use answer::{Answered, Body, Held};
+use answer::{Body, Held};
 use record::Record;
-use refuse::Dialect;
+use refuse::{Dialect, Refused};
 use send::Way;
 use upgrade::WebSocket;
 
@@ -34,20 +33,19 @@ pub(crate) async fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> Respon
     let mut record = conn.open_record(&request);
     let (dialect, version) = (Dialect::of(request.headers()), request.version());
     match journey(&conn, request, &mut record).await {
-        Ok(Outcome::Answer(answered)) => answer::recorded(answered, record),
+        Ok(Outcome::Answer(response)) => answer::recorded(response, record),
         Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
-        Err(refusal) => {
+        Err(Refused(refusal)) => {
             conn.end_after(&refusal, version);
-            let refusal = record.refused(refusal);
+            let refusal = record.refused(*refusal);
             answer::refused(&refusal, dialect, version, record)
         }
     }
 }
 
 /// What a journey ends with.
-#[expect(clippy::large_enum_variant, reason = "nearly every journey ends with the large one")]
 enum Outcome {
-    Answer(Answered),
+    Answer(Response<Body>),
     WebSocket(Box<WebSocket>),
 }
 
@@ -55,11 +53,11 @@ async fn journey(
     conn: &Arc<Conn>,
     request: Request<Incoming>,
     record: &mut Record,
-) -> Result<Outcome, Refusal> {
+) -> Result<Outcome, Refused> {
     let exchange = conn.life.exchange();
     let shared = &conn.worker.shared;
     let plan = shared.plan.load_full(); // one snapshot, start to end
-    conn.recheck(&plan)?;
+    conn.recheck(&plan, record.began())?;
     let named = conn.named(&request)?;
     record.target(&named.target);
     let mut parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
@@ -84,7 +82,7 @@ async fn journey(
         return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
     let answer = send::upstream(&way, signed, record).await?;
-    let mut response = answer::scrub(answer, search, &served, &shared.limits)?;
+    let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
     answer::begin(&mut response).await?;
-    Ok(Outcome::Answer(Answered { response, held }))
+    Ok(Outcome::Answer(response))
 }

@@ -8,7 +8,7 @@ use control::rule::Path;
 use control::target::Target;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Method, Request, Version};
+use http::{HeaderMap, Method, Request, Version};
 use hyper::body::Incoming;
 
 use crate::limits::{self, Limits};
@@ -127,25 +127,28 @@ fn agree(request: &Request<Incoming>, target: &Target, default_port: u16) -> Res
 }
 
 fn refuse_ambiguous(headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
-    let count = |name: HeaderName| headers.get_all(name).iter().count();
-    let (lengths, codings) = (count(CONTENT_LENGTH), count(TRANSFER_ENCODING));
-    if lengths > 1 || codings > 1 || (lengths == 1 && codings == 1) {
+    // One look at each field that is there.
+    let (mut length, mut coding, mut framings, mut size) = (None, None, 0, 0);
+    for (name, value) in headers {
+        size += name.as_str().len() + value.len() + 4;
+        if name == CONTENT_LENGTH {
+            (length, framings) = (Some(value), framings + 1);
+        } else if name == TRANSFER_ENCODING {
+            (coding, framings) = (Some(value), framings + 1);
+        }
+    }
+    if framings > 1 {
         return Err(malformed("the body's length is ambiguous"));
     }
-    if let Some(coding) = headers.get(TRANSFER_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-    {
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return Err(malformed("the only transfer coding that is taken is chunked"));
     }
-    if let Some(length) = headers.get(CONTENT_LENGTH)
-        && !length.as_bytes().iter().all(u8::is_ascii_digit)
-    {
+    if length.is_some_and(|length| !length.as_bytes().iter().all(u8::is_ascii_digit)) {
         return Err(malformed("the Content-Length is not a number"));
     }
     if headers.len() > limits::count(limits.header_fields) {
         return Err(malformed("there are too many fields").with_status(431));
     }
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if size > limits::count(limits.header_bytes) {
         return Err(malformed("the head is too long").with_status(431));
     }

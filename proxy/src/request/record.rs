@@ -60,6 +60,11 @@ impl Record {
         self
     }
 
+    /// When the request came.
+    pub(crate) fn began(&self) -> SystemTime {
+        self.entry.at
+    }
+
     /// The id that the agent sees as well.
     pub(crate) fn id(&self) -> String {
         self.entry.id.map(|id| id.to_string()).unwrap_or_default()
@@ -174,8 +179,8 @@ impl Record {
     }
 
     /// From when on the exchange is one that lasts.
-    pub(crate) fn lasts_from(&self) -> tokio::time::Instant {
-        (self.start + crate::limits::time(self.shared.limits.audit_open_after)).into()
+    pub(crate) fn lasts_from(&self) -> Instant {
+        self.start + crate::limits::time(self.shared.limits.audit_open_after)
     }
 
     /// Does a part of the exchange; if the exchange lasts meanwhile, its `open` line is written.
@@ -184,7 +189,7 @@ impl Record {
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = tokio::time::sleep_until(self.lasts_from()) => {}
+            () = tokio::time::sleep_until(self.lasts_from().into()) => {}
         }
         self.note_lasting();
         work.await
@@ -219,8 +224,7 @@ impl Drop for Record {
         if let Some(place) = self.place.take()
             && (self.logged || verdict != Verdict::Allow)
         {
-            let ended = Entry::new(self.entry.kind, self.entry.at);
-            place.close(std::mem::replace(&mut self.entry, ended));
+            place.close(&self.entry);
         }
     }
 }

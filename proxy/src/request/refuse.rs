@@ -11,6 +11,19 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, Head
 use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
+/// How a journey ends early. Made by `?` from a refusal, and cold: the compiler then lays out the road of the requests that
+/// are let through in one piece, apart from the many ways out of it.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) Box<Refusal>);
+
+impl From<Refusal> for Refused {
+    #[cold]
+    #[inline(never)]
+    fn from(refusal: Refusal) -> Self {
+        Self(Box::new(refusal))
+    }
+}
+
 /// Which text the client prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Dialect {

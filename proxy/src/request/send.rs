@@ -3,22 +3,25 @@
 //! The head is written anew in the upstream's protocol (h1⇄h2); nothing is forwarded as it came. At most one retry, and
 //! only where nothing can have happened twice.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control::refusal::{Code, Refusal};
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderValue, TE};
-use http::uri::{Authority, Scheme};
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::{Instant, timeout_at};
 
 use super::body::{Progress, RequestBody, UpstreamBody};
 use super::parse::Upgrade;
 use super::record::Record;
+use super::refuse::Refused;
 use super::scrub::Search;
 use crate::conn::Conn;
+use crate::conn::life::Ticks;
 use crate::conn::plain::Named;
 use crate::limits::{self, Limits};
 use crate::plan::Served;
@@ -37,8 +40,8 @@ pub(crate) struct Way<'a> {
     pub(crate) slot: &'a Arc<Slot>,
     pub(crate) peer: Peer<'a>,
     pub(crate) limits: &'a Limits,
-    /// The target as `:authority`.
-    pub(crate) authority: &'a Authority,
+    pub(crate) ticks: &'a Ticks,
+    pub(crate) named: &'a Named,
 }
 
 impl<'a> Way<'a> {
@@ -55,7 +58,8 @@ impl<'a> Way<'a> {
             slot,
             peer,
             limits: &worker.shared.limits,
-            authority: &named.authority,
+            ticks: &worker.ticks,
+            named,
         }
     }
 
@@ -88,24 +92,27 @@ pub(crate) struct Used {
 }
 
 /// Sends the request and waits for the answer's head.
-pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record) -> Result<Answer, Refusal> {
-    let limit = way.patience();
+pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record) -> Result<Answer, Refused> {
     let mut draft = Draft { head: signed.head, body: Some(signed.body), progress: signed.progress };
     let mut retried = false;
     loop {
         let mut lease = way.slot.lease(way.upstream, way.peer).await?;
-        let again =
-            if lease.reused && !retried { draft.again(limits::count(way.limits.replay_body)) } else { None };
+        let again = if lease.rested && !retried {
+            // Boxed: few requests are worth a copy.
+            draft.again(limits::count(way.limits.replay_body)).map(Box::new)
+        } else {
+            None
+        };
         let request = draft.request(&lease, way)?;
-        match exchange(&mut lease, request, &draft.progress, limit, record).await? {
+        match exchange(lease.send(request), way, &draft.progress, record).await? {
             Ok(answer) => return Ok(received(answer, lease, draft.progress, way.limits)),
             Err(SendError::Unsent(request)) if lease.reused && !retried => draft.put_back(*request),
             Err(SendError::Broken(error)) if again.is_some() => {
                 tracing::debug!(%error, "reused connection died before an answer, sending once more");
-                draft = again.ok_or_else(|| broken(&error))?;
+                draft = *again.ok_or_else(|| broken(&error))?;
             }
-            Err(SendError::Unsent(_)) => return Err(closed()),
-            Err(SendError::Broken(error)) => return Err(broken(&error)),
+            Err(SendError::Unsent(_)) => return Err(closed().into()),
+            Err(SendError::Broken(error)) => return Err(broken(&error).into()),
         }
         retried = true;
     }
@@ -135,6 +142,9 @@ impl Draft {
     fn put_back(&mut self, request: Request<RequestBody>) {
         let (parts, body) = request.into_parts();
         self.head.headers = parts.headers;
+        if let Some(target) = parts.uri.into_parts().path_and_query {
+            self.head.target = target;
+        }
         self.body = Some(body);
     }
 
@@ -143,12 +153,15 @@ impl Draft {
         let mut body = self.body.take().ok_or_else(closed)?;
         let mut headers = std::mem::take(&mut self.head.headers);
         let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(self.head.target.clone());
+        // Taken, not cloned: it keeps the buffer alive in which hyper read the agent's head, 8 KiB that the next read
+        // can have again once the request is written.
+        let target = std::mem::replace(&mut self.head.target, PathAndQuery::from_static("/"));
+        uri.path_and_query = Some(target);
         let mut version = Version::HTTP_11;
         if lease.is_http2() {
             version = Version::HTTP_2;
             uri.scheme = Some(Scheme::HTTPS);
-            uri.authority = Some(way.authority.clone());
+            uri.authority = Some(way.named.authority.clone());
             headers.remove(EXPECT);
             headers.remove(HOST);
         } else {
@@ -156,7 +169,8 @@ impl Draft {
                 headers.insert(CONNECTION, HeaderValue::from_static("te"));
             }
             join_cookies(&mut headers);
-            headers.insert(HOST, host(way.authority)?);
+            // The target's, whatever the agent wrote (invariant 1).
+            headers.insert(HOST, way.named.host.clone());
             if headers.contains_key(EXPECT) {
                 body.wait_for_continue(limits::time(way.limits.expect_wait));
             }
@@ -181,33 +195,35 @@ pub(super) fn count_interim(request: &mut Request<RequestBody>, progress: &Arc<P
 
 /// Waits for the head. Slow uploads are not cut: the time runs anew as long as the body moves.
 pub(super) async fn exchange(
-    lease: &mut Lease,
-    request: Request<RequestBody>,
+    sending: impl Future<Output = Result<Response<Incoming>, SendError>>,
+    way: &Way<'_>,
     progress: &Progress,
-    limit: Duration,
     record: &mut Record,
-) -> Result<Result<Response<Incoming>, SendError>, Refusal> {
-    let mut sending = std::pin::pin!(lease.send(request));
-    let mut moved = Instant::now();
+) -> Result<Result<Response<Incoming>, SendError>, Refused> {
+    let mut sending = pin!(sending);
+    let limit = way.patience();
+    let mut now = Instant::now();
+    let mut moved = now;
     let mut before = progress.sent();
     let mut lasting = Some(record.lasts_from());
     loop {
         let end = moved + limit;
-        match timeout_at(lasting.map_or(end, |lasting| lasting.min(end)), sending.as_mut()).await {
-            Ok(_) if progress.has_too_many_interim() => {
-                return Err(Refusal::new(Code::Dw2010, "the upstream sent too many interim answers"));
+        let next = lasting.map_or(end, |lasting| lasting.min(end));
+        match way.ticks.until(now, next, sending.as_mut()).await {
+            Some(_) if progress.has_too_many_interim() => {
+                return Err(Refusal::new(Code::Dw2010, "the upstream sent too many interim answers").into());
             }
-            Ok(outcome) => return Ok(outcome),
-            Err(_) => {}
+            Some(outcome) => return Ok(outcome),
+            None => now = Instant::now(),
         }
-        if lasting.is_some_and(|lasting| lasting <= Instant::now()) {
+        if lasting.is_some_and(|lasting| lasting <= now) {
             lasting = None;
             record.note_lasting();
         }
         if progress.sent() != before {
-            (before, moved) = (progress.sent(), Instant::now());
-        } else if end <= Instant::now() {
-            return Err(late("first byte", limit));
+            (before, moved) = (progress.sent(), now);
+        } else if end <= now {
+            return Err(late("first byte", limit).into());
         }
     }
 }
@@ -215,12 +231,6 @@ pub(super) async fn exchange(
 fn received(answer: Response<Incoming>, lease: Lease, progress: Arc<Progress>, limits: &Limits) -> Answer {
     progress.open_gate();
     answer.map(|body| UpstreamBody::new(body, lease, progress, limits::time(limits.stream_idle)))
-}
-
-/// The `Host` that is sent is the target's, whatever the agent wrote (invariant 1).
-fn host(authority: &Authority) -> Result<HeaderValue, Refusal> {
-    HeaderValue::from_str(authority.as_str())
-        .map_err(|_| Refusal::new(Code::Dw2008, "the host cannot be sent in a field"))
 }
 
 /// h2 may split cookies into several fields; h1 has one (RFC 9113 section 8.2.3).

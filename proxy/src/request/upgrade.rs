@@ -22,10 +22,11 @@ use hyper::upgrade::OnUpgrade;
 use sha1::{Digest, Sha1};
 
 use super::Outcome;
-use super::answer::{self, Answered, Body, Held};
+use super::answer::{self, Body, Held};
 use super::body::{RequestBody, UpstreamBody};
 use super::parse::Upgrade;
 use super::record::Record;
+use super::refuse::Refused;
 use super::scrub::frames::FrameScrubber;
 use super::scrub::{self, Search};
 use super::send::{self, Signed, Way};
@@ -59,7 +60,7 @@ pub(super) async fn handshake(
     served: &Served,
     held: Held,
     record: &mut Record,
-) -> Result<Outcome, Refusal> {
+) -> Result<Outcome, Refused> {
     let key = websocket_key(&mut signed.head.headers)?;
     if matches!(search, Some(Some(_))) {
         // Compressed payloads could not be searched.
@@ -71,14 +72,15 @@ pub(super) async fn handshake(
         return Err(Refusal::new(
             Code::Dw2010,
             "the upstream answered a WebSocket handshake without agreeing to it",
-        ));
+        )
+        .into());
     }
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let idle = limits::time(way.limits.stream_idle);
         let answer = answer.map(|body| UpstreamBody::new(body, lease, Arc::clone(&signed.progress), idle));
-        let mut response = answer::scrub(answer, search, served, way.limits)?;
+        let mut response = answer::scrub(answer, search, served, way.limits, held)?;
         answer::begin(&mut response).await?;
-        return Ok(Outcome::Answer(Answered { response, held }));
+        return Ok(Outcome::Answer(response));
     }
     refuse_false(answer.headers(), &key)?;
     let mut headers = answer.headers().clone();
@@ -97,14 +99,14 @@ async fn ask(
     way: &Way<'_>,
     signed: &mut Signed,
     record: &mut Record,
-) -> Result<(Response<Incoming>, Lease), Refusal> {
+) -> Result<(Response<Incoming>, Lease), Refused> {
     let mut request = request(way, signed)?;
     send::count_interim(&mut request, &signed.progress, way.limits);
     let mut lease = way.slot.alone(way.upstream, way.peer).await?;
-    match send::exchange(&mut lease, request, &signed.progress, way.patience(), record).await? {
+    match send::exchange(lease.send(request), way, &signed.progress, record).await? {
         Ok(answer) => Ok((answer, lease)),
-        Err(SendError::Unsent(_)) => Err(send::closed()),
-        Err(SendError::Broken(error)) => Err(send::broken(&error)),
+        Err(SendError::Unsent(_)) => Err(send::closed().into()),
+        Err(SendError::Broken(error)) => Err(send::broken(&error).into()),
     }
 }
 
@@ -138,7 +140,7 @@ fn request(way: &Way<'_>, signed: &mut Signed) -> Result<Request<RequestBody>, R
     let cannot = || Refusal::new(Code::Dw2008, "the request target cannot be sent");
     let mut headers = std::mem::take(&mut signed.head.headers);
     headers.remove(CONTENT_LENGTH);
-    headers.insert(HOST, HeaderValue::from_str(way.authority.as_str()).map_err(|_| cannot())?);
+    headers.insert(HOST, way.named.host.clone());
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));

@@ -7,16 +7,18 @@
 
 mod alone;
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use control::refusal::{Code, Refusal};
+use futures_util::TryFutureExt as _;
+use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -41,7 +43,7 @@ pub(crate) struct Slot {
 struct State {
     /// Most recently used last: the rest may go idle and be closed.
     idle: Vec<Idle>,
-    shared: Vec<Arc<Shared>>,
+    shared: Vec<Multiplexed>,
     open: usize,
     dialling: usize,
     /// Connections that are not pooled, from before their dial.
@@ -63,7 +65,16 @@ enum Speaks {
 struct Idle {
     sender: http1::SendRequest<RequestBody>,
     task: AbortHandle,
-    since: Instant,
+    /// The first sweep that found it idle.
+    since: Option<Instant>,
+}
+
+/// An h2 connection, as the pool keeps it.
+#[derive(Debug)]
+struct Multiplexed {
+    conn: Arc<Shared>,
+    /// The first sweep that found it without a stream since the last one began.
+    since: Option<Instant>,
 }
 
 /// An h2 connection.
@@ -73,7 +84,6 @@ struct Shared {
     task: AbortHandle,
     streams: AtomicUsize,
     most: Arc<AtomicUsize>,
-    idle_since: Mutex<Instant>,
 }
 
 impl Shared {
@@ -90,13 +100,26 @@ enum Conn {
     Http2(Arc<Shared>),
 }
 
+impl Conn {
+    /// Waits for the end of the exchange before, which is over but for hyper's own steps; false: it took the connection with it.
+    async fn is_free(&mut self) -> bool {
+        match self {
+            Self::Http1 { sender, .. } => sender.ready().await.is_ok(),
+            Self::Http2(_) => true,
+        }
+    }
+}
+
 /// A connection lent to one exchange. Dropped without [`Lease::finish`], an h1 connection is closed.
 #[derive(Debug)]
 pub(crate) struct Lease {
     conn: Option<Conn>,
     seat: Seat,
-    /// Whether the connection served another request before: only then may a failure be a race with its idle close.
+    /// Whether the connection served another request before.
     pub(crate) reused: bool,
+    /// Whether it rested since, for as long as a sweep takes to see it: only then may a failure be a race with its idle
+    /// close, for which a copy of the request is worth its cost.
+    pub(crate) rested: bool,
     /// Of a connection that is not pooled.
     alone: Option<Alone>,
 }
@@ -114,7 +137,7 @@ impl Drop for Seat {
 
 /// What [`Slot::take`] found.
 enum Found {
-    Conn(Conn),
+    Ready(Ready),
     Dial,
     Dialling,
     Full,
@@ -137,17 +160,35 @@ impl Slot {
     ) -> Result<Lease, Refusal> {
         let limits = &upstream.limits;
         let seat = self.seat(limits)?;
+        let ready = self.state.lock().ready(limits);
+        if let Some(mut ready) = ready
+            && ready.conn.is_free().await
+        {
+            return Ok(Lease::again(ready, seat));
+        }
+        // Boxed: a request that finds a connection does not carry the room for the wait and the dial.
+        Box::pin(self.wait(upstream, peer, seat)).await
+    }
+
+    /// Waits until there is room, or dials.
+    async fn wait(
+        self: &Arc<Self>,
+        upstream: &Upstream,
+        peer: Peer<'_>,
+        seat: Seat,
+    ) -> Result<Lease, Refusal> {
+        let limits = &upstream.limits;
         let wait = limits::time(limits.upstream_wait);
         let deadline = Instant::now() + wait;
         loop {
             let changed = self.changed.notified();
             match self.take(limits, Instant::now() >= deadline) {
-                Found::Conn(conn) => return Ok(Lease { conn: Some(conn), seat, reused: true, alone: None }),
-                Found::Dial => {
-                    // Boxed: a request that finds a connection does not carry the room for a dial.
-                    let conn = Box::pin(self.dial(upstream, peer)).await?;
-                    return Ok(Lease { conn: Some(conn), seat, reused: false, alone: None });
+                Found::Ready(mut ready) => {
+                    if ready.conn.is_free().await {
+                        return Ok(Lease::again(ready, seat));
+                    }
                 }
+                Found::Dial => return Ok(Lease::new(self.dial(upstream, peer).await?, seat)),
                 // Past the deadline it dials for itself: where dials fail, a queue of them would last for minutes.
                 Found::Dialling => {
                     drop(timeout(deadline.saturating_duration_since(Instant::now()), changed).await)
@@ -175,8 +216,8 @@ impl Slot {
 
     fn take(&self, limits: &Limits, waited: bool) -> Found {
         let mut state = self.state.lock();
-        if let Some(conn) = state.ready(limits) {
-            return Found::Conn(conn);
+        if let Some(ready) = state.ready(limits) {
+            return Found::Ready(ready);
         }
         // One dial at a time until it is known whether the upstream speaks h1: a burst on a cold slot would otherwise
         // open a connection for each request where one h2 connection serves them all.
@@ -233,35 +274,31 @@ impl Slot {
         let open = Open::count(self, Speaks::Http2);
         let most = Arc::new(AtomicUsize::new(conn.current_max_send_streams()));
         let task = tokio::spawn(drive_http2(conn, Arc::clone(&most), open));
-        let shared = Arc::new(Shared {
-            sender,
-            task: task.abort_handle(),
-            streams: AtomicUsize::new(1),
-            most,
-            idle_since: Mutex::new(Instant::now()),
-        });
-        self.state.lock().shared.push(Arc::clone(&shared));
+        let shared =
+            Arc::new(Shared { sender, task: task.abort_handle(), streams: AtomicUsize::new(1), most });
+        self.state.lock().shared.push(Multiplexed { conn: Arc::clone(&shared), since: None });
         Ok(Conn::Http2(shared))
     }
 
     /// Closes what has been idle for too long; true if nothing is left here.
     pub(crate) fn sweep(&self, limits: &Limits) -> bool {
-        let limit = limits::time(limits.pool_idle);
+        let (limit, now) = (limits::time(limits.pool_idle), Instant::now());
+        let expired =
+            |since: &mut Option<Instant>| now.saturating_duration_since(*since.get_or_insert(now)) >= limit;
         let mut state = self.state.lock();
-        state.idle.retain(|idle| {
-            let keep = idle.since.elapsed() < limit && !idle.sender.is_closed();
+        state.idle.retain_mut(|idle| {
+            let keep = !expired(&mut idle.since) && !idle.sender.is_closed();
             if !keep {
                 idle.task.abort();
             }
             keep
         });
-        state.shared.retain(|shared| {
-            let unused = shared.streams.load(Ordering::Relaxed) == 0;
-            let expired = unused && shared.idle_since.lock().elapsed() >= limit;
+        state.shared.retain_mut(|Multiplexed { conn, since }| {
+            let expired = conn.streams.load(Ordering::Relaxed) == 0 && expired(since);
             if expired {
-                shared.task.abort();
+                conn.task.abort();
             }
-            !expired && !shared.sender.is_closed()
+            !expired && !conn.sender.is_closed()
         });
         state.open == 0 && state.in_flight == 0 && state.dialling == 0
     }
@@ -273,16 +310,23 @@ impl State {
         self.open + self.dialling + self.alone
     }
 
-    fn ready(&mut self, limits: &Limits) -> Option<Conn> {
-        while let Some(Idle { sender, task, .. }) = self.idle.pop() {
+    fn ready(&mut self, limits: &Limits) -> Option<Ready> {
+        while let Some(Idle { sender, task, since }) = self.idle.pop() {
             if !sender.is_closed() {
-                return Some(Conn::Http1 { sender, task });
+                return Some(Ready { conn: Conn::Http1 { sender, task }, rested: since.is_some() });
             }
         }
-        let shared = self.shared.iter().find(|shared| shared.has_room(limits))?;
-        shared.streams.fetch_add(1, Ordering::Relaxed);
-        Some(Conn::Http2(Arc::clone(shared)))
+        let found = self.shared.iter_mut().find(|shared| shared.conn.has_room(limits))?;
+        found.conn.streams.fetch_add(1, Ordering::Relaxed);
+        let rested = found.since.take().is_some();
+        Some(Ready { conn: Conn::Http2(Arc::clone(&found.conn)), rested })
     }
+}
+
+/// A connection that served a request before.
+struct Ready {
+    conn: Conn,
+    rested: bool,
 }
 
 /// A dial under way; waiting requests look again when it ends, however it ends.
@@ -336,25 +380,31 @@ async fn drive_http2<S>(
 }
 
 impl Lease {
-    /// Sends the request and waits for the answer's head.
-    pub(crate) async fn send(
+    /// A connection that is new.
+    fn new(conn: Conn, seat: Seat) -> Self {
+        Self { conn: Some(conn), seat, reused: false, rested: false, alone: None }
+    }
+
+    /// A connection from the pool.
+    fn again(Ready { conn, rested }: Ready, seat: Seat) -> Self {
+        Self { conn: Some(conn), seat, reused: true, rested, alone: None }
+    }
+
+    /// Hands the request over; what is given back waits for the answer's head, and holds nothing of the request.
+    pub(crate) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendError> {
-        let outcome = match &mut self.conn {
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> + use<> {
+        match &mut self.conn {
             Some(Conn::Http1 { sender, .. }) => {
-                if sender.ready().await.is_err() {
-                    return Err(SendError::Unsent(Box::new(request)));
-                }
-                sender.try_send_request(request).await
+                Either::Left(Either::Left(sender.try_send_request(request).map_err(unanswered)))
             }
-            Some(Conn::Http2(shared)) => shared.sender.clone().try_send_request(request).await,
-            None => return Err(SendError::Unsent(Box::new(request))),
-        };
-        outcome.map_err(|mut error| match error.take_message() {
-            Some(request) => SendError::Unsent(Box::new(request)),
-            None => SendError::Broken(error.into_error()),
-        })
+            Some(Conn::Http2(shared)) => {
+                let sending = shared.sender.clone().try_send_request(request);
+                Either::Left(Either::Right(sending.map_err(unanswered)))
+            }
+            None => Either::Right(ready(Err(SendError::Unsent(Box::new(request))))),
+        }
     }
 
     /// Whether the connection speaks h2.
@@ -369,7 +419,7 @@ impl Lease {
         }
         match self.conn.take() {
             Some(Conn::Http1 { sender, task }) => {
-                self.seat.0.state.lock().idle.push(Idle { sender, task, since: Instant::now() });
+                self.seat.0.state.lock().idle.push(Idle { sender, task, since: None });
             }
             // An h2 stream ends by itself; drop counts it out.
             shared => self.conn = shared,
@@ -382,11 +432,17 @@ impl Drop for Lease {
         match self.conn.take() {
             Some(Conn::Http1 { task, .. }) => task.abort(),
             Some(Conn::Http2(shared)) => {
-                *shared.idle_since.lock() = Instant::now();
                 shared.streams.fetch_sub(1, Ordering::Relaxed);
             }
             None => {}
         }
+    }
+}
+
+fn unanswered(mut error: TrySendError<Request<RequestBody>>) -> SendError {
+    match error.take_message() {
+        Some(request) => SendError::Unsent(Box::new(request)),
+        None => SendError::Broken(error.into_error()),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
 use crate::request::parse::{Parsed, Upgrade};
 use crate::request::record::Record;
+use crate::request::refuse::Refused;
 use crate::request::scrub::coded::Decoding;
 use crate::request::scrub::requested::{self, SmallRanges};
 use crate::request::scrub::{Search, Standing, Use, Watch};
@@ -48,7 +49,7 @@ pub(crate) async fn prepare(
     parsed: Parsed,
     limits: &Limits,
     record: &mut Record,
-) -> Result<Ready, Refusal> {
+) -> Result<Ready, Refused> {
     let Parsed { mut head, body, upgrade, on_upgrade, path: _ } = parsed;
     let mut prepared = injector.prepare(target, &mut head)?;
     let mut body = Some(body);
@@ -90,7 +91,7 @@ pub(crate) async fn credential(
     permit: &Permit,
     ready: Ready,
     shared: &Arc<Shared>,
-) -> Result<Signed, Refusal> {
+) -> Result<Signed, Refused> {
     let Ready { mut head, prepared, body, upgrade } = ready;
     let mut used = None;
     let held = if prepared.injects() {

@@ -40,7 +40,9 @@ impl Slot {
             Link::Plain(stream) => upgradeable(stream, &upstream.limits).await?,
             Link::Tls(stream) => upgradeable(stream, &upstream.limits).await?,
         };
-        Ok(Lease { conn: Some(conn), seat, reused: false, alone: Some(place) })
+        let mut lease = Lease::new(conn, seat);
+        lease.alone = Some(place);
+        Ok(lease)
     }
 
     /// Waits for a place, no longer than `upstream-wait`.
