@@ -4,6 +4,7 @@
 //! whether a credential works, and what a request does ([`Resolved`]). A request that no resolver knows is the action
 //! `unknown`, which only `allow: ["*"]` lets through.
 
+mod http_token;
 mod github;
 mod telegram;
 mod slack;
@@ -13,7 +14,8 @@ mod gemini;
 mod openrouter;
 mod venice;
 mod custom;
-mod http_token;
+mod compatible;
+mod shapes;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -148,6 +150,10 @@ pub struct VerifySpec {
     pub method: &'static str,
     /// The absolute URL; `{dummy}` stands for the provider's dummy.
     pub url: &'static str,
+    /// Headers that the vendor asks for; `{dummy}` stands for the provider's dummy.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// Its JSON body.
+    pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
 }
