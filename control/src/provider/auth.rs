@@ -43,7 +43,10 @@ const LATER: &[&str] = &[
     "hmac",
     "mtls",
     "workload-identity",
+    "token-service",
 ];
+
+const TOKEN_SERVICE: &str = ": it is for registries that give out tokens of their own for each repository, as Docker Hub and ghcr.io do; `basic` and `bearer` serve those that take the credential itself";
 
 const PLAIN_DUMMY: &str = "{rand:40}";
 
@@ -164,7 +167,8 @@ fn choose<'a>(
 
 fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) -> String {
     if let Some(later) = LATER.iter().find(|later| Some(**later) == name) {
-        return format!("auth type `{later}` comes with a later release");
+        let what = if *later == "token-service" { TOKEN_SERVICE } else { "" };
+        return format!("auth type `{later}` comes with a later release{what}");
     }
     let known: Vec<&str> = if kind.auth.is_empty() {
         ground.schemes.iter().flat_map(|scheme| scheme.auth_types.iter().copied()).collect()

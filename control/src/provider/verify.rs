@@ -23,7 +23,7 @@ pub(super) fn build(
 ) -> Option<Verify> {
     let covered = |target: &Target| hosts.iter().any(|host| host.covers(target));
     let Some(node) = node.field("verify") else {
-        return own_verify(kind, mode, dummy).filter(|own| covered(&own.target));
+        return own_verify(kind, hosts, mode, dummy).filter(|own| covered(&own.target));
     };
     let method = Method::from_bytes(node.text_of("method").unwrap_or("GET").as_bytes());
     let url = node.field("url")?;
@@ -59,9 +59,10 @@ pub(super) fn build(
 }
 
 /// The type's own call.
-fn own_verify(kind: &TypeSpec, mode: Mode, dummy: &str) -> Option<Verify> {
+fn own_verify(kind: &TypeSpec, hosts: &[HostPattern], mode: Mode, dummy: &str) -> Option<Verify> {
     let own = kind.verify.as_ref()?;
-    let filled = |text: &str| text.replace("{dummy}", dummy);
+    let host = hosts.iter().map(ToString::to_string).find(|host| !host.starts_with('*')).unwrap_or_default();
+    let filled = |text: &str| text.replace("{dummy}", dummy).replace("{host}", &host);
     let (target, path_and_query) = split_url(&filled(own.url), mode)?;
     let header = |(name, value): &(&'static str, &str)| {
         Some((HeaderName::from_static(name), HeaderValue::try_from(filled(value)).ok()?))

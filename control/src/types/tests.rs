@@ -1,5 +1,7 @@
 //! Fixture tables, one file a type in `tests/`: request, action, resource, and the verdict of the policy above it.
 
+mod descriptions;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -30,6 +32,7 @@ macro_rules! tables {
 tables! {
     http_token_requests "http-token"
     github_requests "github"
+    gitlab_requests "gitlab"
     telegram_requests "telegram"
     slack_requests "slack"
     openai_requests "openai"
@@ -37,7 +40,22 @@ tables! {
     gemini_requests "gemini"
     openrouter_requests "openrouter"
     venice_requests "venice"
+    mistral_requests "mistral"
+    groq_requests "groq"
+    pinata_requests "pinata"
     custom_requests "custom"
+    vllm_requests "vllm"
+    azure_openai_requests "azure-openai"
+    npm_requests "npm"
+    pypi_requests "pypi"
+    docker_registry_requests "docker-registry"
+    stripe_requests "stripe"
+    sendgrid_requests "sendgrid"
+    notion_requests "notion"
+    linear_requests "linear"
+    serper_requests "serper"
+    telnyx_requests "telnyx"
+    twilio_requests "twilio"
 }
 
 #[test]
