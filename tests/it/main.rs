@@ -46,6 +46,7 @@ mod journeys {
     mod connections;
     mod credentials;
     mod inject;
+    mod inject_catalogue;
     mod inject_types;
     mod limits;
     mod listeners;

@@ -1,4 +1,5 @@
-//! `doorward get` and `doorward describe`: what is known of secrets and variables. No format shows a secret's value.
+//! `doorward get` and `doorward describe`: what is known of secrets, variables and provider types. No format
+//! shows a secret's value.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +8,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::listing::{Item, Listing, describe};
+use super::types::{Type, Types};
 use super::users::{ProviderArgs, Users, last_used};
 use super::vault::{VaultArgs, block_on, home, no_secret, not_found, project};
 use super::{Env, Exit, Failure, when};
@@ -22,6 +24,9 @@ pub enum Get {
     /// Variables with their values.
     #[command(visible_alias = "variable")]
     Variables(Names),
+    /// Built-in provider types: what `spec.type` can be.
+    #[command(visible_alias = "type")]
+    Types(Types),
 }
 
 /// Show one thing with everything that is known of it.
@@ -33,6 +38,9 @@ pub enum Describe {
     /// A variable.
     #[command(visible_alias = "variables")]
     Variable(Name),
+    /// A built-in provider type: hosts, auth, dummies, actions.
+    #[command(visible_alias = "types")]
+    Type(Type),
 }
 
 /// Which ones.
@@ -74,13 +82,12 @@ pub struct Name {
 impl Get {
     /// Prints the list.
     pub fn run(self, env: &Env) -> Result<Exit, Failure> {
-        let listing = block_on(async {
-            match &self {
-                Self::Secrets(names) => secrets(env, names).await,
-                Self::Variables(names) => variables(env, names).await,
-            }
-        })?;
-        listing.print(env)
+        let listing = match &self {
+            Self::Secrets(names) => block_on(secrets(env, names)),
+            Self::Variables(names) => block_on(variables(env, names)),
+            Self::Types(names) => names.listing(),
+        };
+        listing?.print(env)
     }
 }
 
@@ -147,6 +154,7 @@ impl Describe {
         match self {
             Self::Secret(wanted) => describe_secret(env, &wanted),
             Self::Variable(wanted) => describe_variable(env, &wanted),
+            Self::Type(wanted) => wanted.run(env),
         }
     }
 }

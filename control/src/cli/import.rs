@@ -63,32 +63,8 @@ const SECRET_WORDS: &[&str] = &[
 ];
 /// Words that say it is public after all.
 const PUBLIC_WORDS: &[&str] = &["PUBLIC", "PUBLISHABLE"];
-/// How values of known vendors begin.
-const SECRET_PREFIXES: &[&str] = &[
-    "ghp_",
-    "gho_",
-    "ghu_",
-    "ghs_",
-    "github_pat_",
-    "glpat-",
-    "sk-",
-    "sk_live_",
-    "sk_test_",
-    "rk_live_",
-    "xoxb-",
-    "xoxp-",
-    "xapp-",
-    "AKIA",
-    "ASIA",
-    "AIza",
-    "npm_",
-    "pypi-",
-    "SG.",
-    "hf_",
-    "dop_v1_",
-    "eyJ",
-    "-----BEGIN",
-];
+/// How values of vendors without a type of their own begin, and of bearer tokens and keys of any.
+const SECRET_PREFIXES: &[&str] = &["AKIA", "ASIA", "pypi-", "hf_", "dop_v1_", "eyJ", "-----BEGIN"];
 
 /// What becomes of one line.
 enum Fate {
@@ -261,7 +237,9 @@ fn named_like_a_secret(name: &str) -> bool {
 
 fn looks_like_a_secret(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return true };
-    if SECRET_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) || has_password_in_url(text) {
+    let of_types = types::ALL.iter().flat_map(|kind| kind.auth).flat_map(|auth| auth.public_prefixes);
+    let mut prefixes = SECRET_PREFIXES.iter().chain(of_types);
+    if prefixes.any(|prefix| text.starts_with(prefix)) || has_password_in_url(text) {
         return true;
     }
     // One long word of mixed characters: no URL, no path, no sentence.
@@ -292,6 +270,7 @@ mod tests {
         for value in [
             "ghp_abcdefgh",
             "sk-ant-x",
+            "lin_api_x",
             "postgres://u:p@db/x",
             "0123456789abcdef0123456789",
             "eyJhbGciOi",

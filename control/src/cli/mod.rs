@@ -6,6 +6,7 @@ pub mod output;
 pub mod add;
 pub mod import;
 pub mod get;
+pub mod types;
 pub mod rotate;
 pub mod delete;
 pub mod allow;

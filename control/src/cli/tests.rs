@@ -269,3 +269,16 @@ fn pins_and_unpins_provider_files() {
     assert_eq!(machine.refused(&["allow", &machine.path("none")]).0, Exit::Error);
     assert_eq!(machine.refused(&["allow"]).0, Exit::Usage);
 }
+
+#[test]
+fn the_catalogue_needs_no_vault() {
+    let machine = Machine::new();
+    assert_eq!(machine.refused(&["describe", "type", "githb"]).0, Exit::NotFound);
+    assert_eq!(machine.refused(&["get", "types", "-o", "pem"]).0, Exit::Usage);
+    for format in ["table", "wide", "json", "yaml", "jsonl", "name"] {
+        machine.run(&["get", "types", "-o", format]);
+        machine.run(&["describe", "type", "github", "-o", format]);
+    }
+    machine.run(&["get", "type", "github", "http-token"]);
+    assert!(!std::path::Path::new(&machine.path("home")).exists());
+}

@@ -3,19 +3,18 @@
 //! Refuses values where the name of a secret belongs, fields that the auth type does not have, and hosts that the
 //! provider does not cover.
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 
-use super::build::{Ground, Ids, default_port, headers};
+use super::build::{Ground, Ids, headers};
 use super::dummy;
 use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
 use super::schema::{auth_names, no_duplicates};
 use super::tree::{Entry, Node, Value};
-use super::{Auth, Injection, Mode, OnAgentCredential, Verify};
-use crate::catalog::{Fields, SchemeSpec};
-use crate::rule::{HostPattern, Path};
+use super::{Auth, Injection, Mode, OnAgentCredential, Verify, verify};
+use crate::catalog::{FieldKind, Fields, SchemeSpec};
+use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
-use crate::target::Target;
 use crate::types::{self, AuthSpec, InjectionSpec, TypeSpec};
 
 /// What an `auth` block gives.
@@ -44,7 +43,10 @@ const LATER: &[&str] = &[
     "hmac",
     "mtls",
     "workload-identity",
+    "token-service",
 ];
+
+const TOKEN_SERVICE: &str = ": it is for registries that give out tokens of their own for each repository, as Docker Hub and ghcr.io do; `basic` and `bearer` serve those that take the credential itself";
 
 const PLAIN_DUMMY: &str = "{rand:40}";
 
@@ -69,7 +71,7 @@ pub(super) fn build(
         None => type_injections(node, chosen, hosts, kind, ground, report),
     };
     let (dummies, agent_env) = dummies(node, chosen, ids, report)?;
-    let verify = verify(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), report);
+    let verify = verify::build(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), report);
     let keys = match node.text_of("secretKey") {
         Some(key) => vec![key.to_owned()],
         None => chosen.keys().iter().map(|key| (*key).to_owned()).collect(),
@@ -165,7 +167,8 @@ fn choose<'a>(
 
 fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) -> String {
     if let Some(later) = LATER.iter().find(|later| Some(**later) == name) {
-        return format!("auth type `{later}` comes with a later release");
+        let what = if *later == "token-service" { TOKEN_SERVICE } else { "" };
+        return format!("auth type `{later}` comes with a later release{what}");
     }
     let known: Vec<&str> = if kind.auth.is_empty() {
         ground.schemes.iter().flat_map(|scheme| scheme.auth_types.iter().copied()).collect()
@@ -272,7 +275,9 @@ fn own_injection(spec: &InjectionSpec, ground: Ground<'_>) -> Option<(&'static s
         let text =
             spec.fields.iter().find(|(name, _)| *name == field.name).map(|(_, text)| *text).or(field.default);
         if let Some(text) = text {
-            values.0.insert(field.name, fields::value(field.kind, Given::Text(text)).ok()?);
+            let several = field.kind == FieldKind::Spots;
+            let given = if several { Given::List(text.split(' ').collect()) } else { Given::Text(text) };
+            values.0.insert(field.name, fields::value(field.kind, given).ok()?);
         }
     }
     Some((scheme.name, values))
@@ -393,62 +398,4 @@ fn add_variable(
     }
     env.retain(|(other, _)| other != name);
     env.push((name.to_owned(), value.to_owned()));
-}
-
-fn verify(
-    node: &Node,
-    kind: &TypeSpec,
-    hosts: &[HostPattern],
-    mode: Mode,
-    dummy: &str,
-    report: &mut Report<'_>,
-) -> Option<Verify> {
-    let covered = |target: &Target| hosts.iter().any(|host| host.covers(target));
-    let Some(node) = node.field("verify") else {
-        let own = kind.verify.as_ref()?;
-        let (target, path_and_query) = split_url(&own.url.replace("{dummy}", dummy), mode)?;
-        let method = Method::from_bytes(own.method.as_bytes()).ok()?;
-        return covered(&target).then_some(Verify { method, target, path_and_query, expect: own.expect });
-    };
-    let method = Method::from_bytes(node.text_of("method").unwrap_or("GET").as_bytes());
-    let url = node.field("url")?;
-    let parts = url.text().and_then(|text| split_url(text, mode));
-    match &parts {
-        None => report.mistake(
-            url.at,
-            "`verify.url` is an absolute URL in canonical form, as `https://api.example.com/me`",
-        ),
-        Some((target, _)) if !covered(target) => {
-            report.mistake(url.at, "`verify.url` is on a host that the provider does not cover")
-        }
-        Some(_) => {}
-    }
-    let expect =
-        node.field("expect").map_or(Some(200), |node| node.int().and_then(|n| u16::try_from(n).ok()));
-    let Some(expect) = expect.filter(|status| (200..600).contains(status)) else {
-        report.mistake(node.at, "`verify.expect` is a status from 200 to 599");
-        return None;
-    };
-    if method.is_err() {
-        report.mistake(node.at, "`verify.method` is not a method");
-    }
-    let (target, path_and_query) = parts?;
-    Some(Verify { method: method.ok()?, target, path_and_query, expect })
-}
-
-/// Target and canonical path with query of an absolute URL.
-pub(super) fn split_url(url: &str, mode: Mode) -> Option<(Target, String)> {
-    let scheme = if mode == Mode::Plain { "http://" } else { "https://" };
-    let rest = url.strip_prefix(scheme)?;
-    let cut = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at_checked(cut)?;
-    let target = Target::parse_host(authority, default_port(mode)).ok()?;
-    let (path, query) = tail.split_once('?').map_or((tail, None), |(path, query)| (path, Some(query)));
-    let path = Path::parse(if path.is_empty() { "/" } else { path }).ok()?;
-    if !query.unwrap_or_default().bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-        return None;
-    }
-    let path_and_query =
-        query.map_or_else(|| path.as_str().to_owned(), |query| format!("{}?{query}", path.as_str()));
-    Some((target, path_and_query))
 }

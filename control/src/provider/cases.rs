@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use super::auth::split_url;
 use super::build::default_port;
 use super::report::Report;
 use super::tree::{Node, Place};
+use super::verify::split_url;
 use super::{Mode, Provider};
 use crate::agent::AgentName;
 use crate::policy::{self, Facts};

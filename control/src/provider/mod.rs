@@ -9,6 +9,7 @@ mod schema;
 mod report;
 mod build;
 mod auth;
+mod verify;
 mod fields;
 mod policy;
 mod cases;
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method};
 use ipnet::IpNet;
 
 use crate::agent::AgentName;
@@ -89,6 +90,10 @@ pub struct Verify {
     pub target: Target,
     /// Path and query, from the slash on.
     pub path_and_query: String,
+    /// What the vendor asks for beside the credential; of the type, since files cannot name any.
+    pub headers: HeaderMap,
+    /// A JSON body, of the type.
+    pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::schema::{Field, KINDS, Need, Shape};
 use crate::catalog::{FieldSpec, SchemeSpec};
-use crate::types::{self, Actions, TypeSpec};
+use crate::types::{self, Actions, AuthSpec, TypeSpec};
 
 /// The whole page.
 pub fn markdown(schemes: &[&SchemeSpec]) -> String {
@@ -48,22 +48,7 @@ fn own_type(page: &mut String, kind: &TypeSpec) {
     line(page, format_args!("\n### `{}`\n\n{}\n", kind.name, kind.summary));
     let hosts = if kind.hosts.is_empty() { "from `spec.host`".to_owned() } else { listed(kind.hosts) };
     line(page, format_args!("- hosts: {hosts}"));
-    for auth in kind.auth {
-        line(
-            page,
-            format_args!(
-                "- auth type `{}`: secret key {}; variables {}; dummy `{}`",
-                auth.name,
-                listed(auth.keys),
-                listed(auth.env),
-                auth.dummy
-            ),
-        );
-        let removed = listed(auth.remove_headers);
-        if !removed.is_empty() {
-            line(page, format_args!("- removed from the agent's requests: {removed}"));
-        }
-    }
+    kind.auth.iter().for_each(|auth| own_auth(page, auth));
     match kind.actions {
         Actions::None => line(page, format_args!("- actions: none, `httpRules` apply")),
         Actions::Listed(names) => line(page, format_args!("- actions: {}", listed(names))),
@@ -77,6 +62,24 @@ fn own_type(page: &mut String, kind: &TypeSpec) {
     }
     if let Some(verify) = &kind.verify {
         line(page, format_args!("- verified by `{} {}`", verify.method, verify.url));
+    }
+}
+
+fn own_auth(page: &mut String, auth: &AuthSpec) {
+    let mut keys = listed(auth.keys);
+    auth.other_keys().for_each(|key| keys.push_str(&format!(" and `{key}`")));
+    let variables = if auth.env.is_empty() { "none".to_owned() } else { listed(auth.env) };
+    line(
+        page,
+        format_args!(
+            "- auth type `{}`: secret key {keys}; variables {variables}; dummy `{}`",
+            auth.name, auth.dummy
+        ),
+    );
+    auth.injections.iter().for_each(|one| line(page, format_args!("  - put on: `{one}`")));
+    let removed = auth.removed().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if !removed.is_empty() {
+        line(page, format_args!("  - removed from the agent's requests: {removed}"));
     }
 }
 

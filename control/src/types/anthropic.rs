@@ -1,7 +1,8 @@
 //! Anthropic: `x-api-key`; the SDKs' own `Authorization` goes, or the two credentials would contradict each other.
 
 use super::read::{DELETE, Line, POST, READ, Segments, WRITE, by_table};
-use super::{Actions, Ask, AuthSpec, InjectionSpec, Resolved, TypeSpec, VerifySpec};
+use super::shapes::{API_KEY, BY_RULES, ok};
+use super::{Actions, Ask, AuthSpec, InjectionSpec, Resolved, TypeSpec};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
@@ -9,8 +10,6 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     summary: "Anthropic: `x-api-key` on api.anthropic.com; the agent's `Authorization` is removed.",
     hosts: &["api.anthropic.com"],
     auth: &[AuthSpec {
-        name: "api-key",
-        keys: &["api-key", "token"],
         injections: &[InjectionSpec {
             hosts: &[],
             key: "header",
@@ -18,9 +17,9 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
         }],
         public_prefixes: &["sk-ant-api03-", "sk-ant-admin01-", "sk-ant-"],
         remove_headers: &["authorization"],
-        remove_params: &[],
         dummy: "sk-ant-api03-{rand:95}",
         env: &["ANTHROPIC_API_KEY"],
+        ..API_KEY
     }],
     actions: Actions::Listed(&[
         "models:read",
@@ -37,13 +36,9 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
         "admin:read",
         "admin:write",
     ]),
-    scope: None,
-    verify: Some(VerifySpec {
-        method: "GET",
-        url: "https://api.anthropic.com/v1/models?limit=1",
-        expect: 200,
-    }),
+    verify: Some(ok("https://api.anthropic.com/v1/models?limit=1")),
     resolve,
+    ..BY_RULES
 };
 
 const TABLE: &[Line] = &[

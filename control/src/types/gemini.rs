@@ -1,7 +1,8 @@
 //! Gemini: `x-goog-api-key`; a `key` parameter of the agent's goes.
 
 use super::read::{DELETE, Line, POST, READ, Segments, WRITE, by_table, is_read};
-use super::{Actions, Ask, AuthSpec, InjectionSpec, Resolved, TypeSpec, VerifySpec};
+use super::shapes::{API_KEY, BY_RULES, ok};
+use super::{Actions, Ask, AuthSpec, InjectionSpec, Resolved, TypeSpec};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
@@ -9,8 +10,6 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     summary: "Google's Gemini API: `x-goog-api-key` on generativelanguage.googleapis.com; the agent's `?key=` is removed.",
     hosts: &["generativelanguage.googleapis.com"],
     auth: &[AuthSpec {
-        name: "api-key",
-        keys: &["api-key", "token"],
         injections: &[InjectionSpec {
             hosts: &[],
             key: "header",
@@ -21,6 +20,7 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
         remove_params: &["key", "access_token", "oauth_token"],
         dummy: "AIza{rand:35}",
         env: &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        ..API_KEY
     }],
     actions: Actions::Listed(&[
         "models:read",
@@ -45,13 +45,9 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
         "live:connect",
         "chat:create",
     ]),
-    scope: None,
-    verify: Some(VerifySpec {
-        method: "GET",
-        url: "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1",
-        expect: 200,
-    }),
+    verify: Some(ok("https://generativelanguage.googleapis.com/v1beta/models?pageSize=1")),
     resolve,
+    ..BY_RULES
 };
 
 /// Paths behind `/v1` or `/v1beta`.

@@ -4,7 +4,9 @@
 //! whether a credential works, and what a request does ([`Resolved`]). A request that no resolver knows is the action
 //! `unknown`, which only `allow: ["*"]` lets through.
 
+mod http_token;
 mod github;
+mod gitlab;
 mod telegram;
 mod slack;
 mod openai;
@@ -12,13 +14,30 @@ mod anthropic;
 mod gemini;
 mod openrouter;
 mod venice;
+mod mistral;
+mod groq;
+mod pinata;
 mod custom;
-mod http_token;
+mod vllm;
+mod azure_openai;
+mod npm;
+mod pypi;
+mod docker_registry;
+mod stripe;
+mod sendgrid;
+mod notion;
+mod linear;
+mod serper;
+mod telnyx;
+mod twilio;
+mod compatible;
+mod shapes;
 mod read;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use http::{HeaderMap, Method};
 
@@ -28,6 +47,7 @@ use crate::target::Host;
 pub static ALL: &[&TypeSpec] = &[
     &http_token::SPEC,
     &github::SPEC,
+    &gitlab::SPEC,
     &telegram::SPEC,
     &slack::SPEC,
     &openai::SPEC,
@@ -35,32 +55,26 @@ pub static ALL: &[&TypeSpec] = &[
     &gemini::SPEC,
     &openrouter::SPEC,
     &venice::SPEC,
+    &mistral::SPEC,
+    &groq::SPEC,
+    &pinata::SPEC,
     &custom::SPEC,
+    &vllm::SPEC,
+    &azure_openai::SPEC,
+    &npm::SPEC,
+    &pypi::SPEC,
+    &docker_registry::SPEC,
+    &stripe::SPEC,
+    &sendgrid::SPEC,
+    &notion::SPEC,
+    &linear::SPEC,
+    &serper::SPEC,
+    &telnyx::SPEC,
+    &twilio::SPEC,
 ];
 
 /// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &[
-    "mistral",
-    "groq",
-    "pinata",
-    "vllm",
-    "azure-openai",
-    "gitlab",
-    "npm",
-    "pypi",
-    "docker-registry",
-    "aws",
-    "gcp",
-    "azure",
-    "stripe",
-    "sendgrid",
-    "notion",
-    "linear",
-    "serper",
-    "telnyx",
-    "twilio",
-    "mcp",
-];
+pub static LATER: &[&str] = &["aws", "gcp", "azure", "mcp"];
 
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
@@ -109,6 +123,26 @@ pub struct AuthSpec {
     pub env: &'static [&'static str],
 }
 
+impl AuthSpec {
+    /// The keys that its secret needs beside the credential's own: those that its templates name, and Basic's `username`
+    /// where they name none.
+    pub fn other_keys(&self) -> impl Iterator<Item = &'static str> {
+        let named = self.injections.iter().flat_map(|one| one.fields).filter_map(|(_, text)| {
+            let (_, after) = text.split_once("{{")?;
+            after.split_once("}}").map(|(key, _)| key).filter(|key| *key != "token")
+        });
+        let basic =
+            self.injections.iter().filter(|one| one.key == "basic" && one.field("username").is_none());
+        named.chain(basic.map(|_| "username"))
+    }
+
+    /// What of the agent's does not go upstream beside the credential: headers, and parameters with a `?`.
+    pub fn removed(&self) -> Vec<String> {
+        let params = self.remove_params.iter().map(|name| format!("?{name}"));
+        self.remove_headers.iter().map(|name| (*name).to_owned()).chain(params).collect()
+    }
+}
+
 /// One use of a scheme, as it would stand in `auth.inject`.
 #[derive(Debug)]
 pub struct InjectionSpec {
@@ -118,6 +152,30 @@ pub struct InjectionSpec {
     pub key: &'static str,
     /// Its fields by name.
     pub fields: &'static [(&'static str, &'static str)],
+}
+
+impl InjectionSpec {
+    /// The text of a field.
+    pub fn field(&self, name: &str) -> Option<&'static str> {
+        self.fields.iter().find(|(own, _)| *own == name).map(|(_, text)| *text)
+    }
+}
+
+/// As `header authorization: Bearer {{token}} (on api.github.com)`.
+impl fmt::Display for InjectionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = |name| self.field(name).unwrap_or_default();
+        match self.key {
+            "header" => write!(f, "header {}: {}", field("header"), field("template"))?,
+            "basic" => {
+                let user = self.field("username").unwrap_or("{{username}}");
+                write!(f, "Basic {user}:{}", field("password"))?;
+            }
+            "placeholder" => write!(f, "in place of the dummy in {}", field("in").replace(' ', ", "))?,
+            other => write!(f, "{other} {}", field("template"))?,
+        }
+        if self.hosts.is_empty() { Ok(()) } else { write!(f, " (on {})", self.hosts.join(", ")) }
+    }
 }
 
 /// What a type's requests can do.
@@ -146,8 +204,12 @@ impl Actions {
 pub struct VerifySpec {
     /// The method.
     pub method: &'static str,
-    /// The absolute URL; `{dummy}` stands for the provider's dummy.
+    /// The absolute URL; `{dummy}` stands for the provider's dummy, `{host}` for its first host that is no wildcard.
     pub url: &'static str,
+    /// Headers that the vendor asks for; `{dummy}` stands for the provider's dummy.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// Its JSON body.
+    pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
 }

@@ -14,17 +14,24 @@ const SEGMENTS: usize = 12;
 pub(super) struct Segments<'a> {
     items: [&'a str; SEGMENTS],
     len: usize,
+    cut: bool,
 }
 
 impl<'a> Segments<'a> {
     pub(super) fn of(path: &'a str) -> Self {
         let mut items = [""; SEGMENTS];
         let mut len = 0;
-        for (slot, segment) in items.iter_mut().zip(path.split('/').filter(|segment| !segment.is_empty())) {
+        let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+        for (slot, segment) in items.iter_mut().zip(segments.by_ref()) {
             *slot = segment;
             len += 1;
         }
-        Self { items, len }
+        Self { items, len, cut: segments.next().is_some() }
+    }
+
+    /// Whether there are more than are looked at: a resolver that reads from the end cannot judge then.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
     }
 
     pub(super) fn len(&self) -> usize {
@@ -44,14 +51,25 @@ impl<'a> Segments<'a> {
         words.iter().any(|word| self.is(index, word))
     }
 
+    /// What stands behind a base path such as `openai/v1`.
+    pub(super) fn behind(&self, base: &str) -> Option<Self> {
+        let mut parts = base.split('/').enumerate();
+        parts.all(|(index, part)| self.is(index, part)).then(|| self.skip(base.split('/').count()))
+    }
+
     /// Without the first `count`.
     pub(super) fn skip(&self, count: usize) -> Self {
         let mut items = [""; SEGMENTS];
         for (slot, segment) in items.iter_mut().zip(self.items.iter().skip(count)) {
             *slot = segment;
         }
-        Self { items, len: self.len.saturating_sub(count) }
+        Self { items, len: self.len.saturating_sub(count), cut: self.cut }
     }
+}
+
+/// The resolver of types whose requests are not told apart: only `httpRules` and `["*"]` let them through.
+pub(super) fn by_rules<'a>(_ask: &Ask<'a>) -> Resolved<'a> {
+    Resolved::unknown()
 }
 
 /// Whether the method changes nothing (RFC 9110 section 9.2.1).
@@ -64,6 +82,20 @@ pub(super) fn read_or(ask: &Ask<'_>, read: &'static str, write: &'static str) ->
     match *ask.method {
         Method::GET | Method::HEAD => read,
         Method::POST | Method::PUT | Method::PATCH | Method::DELETE => write,
+        _ => super::UNKNOWN,
+    }
+}
+
+/// What git's ref advertisement (`info/refs?service=…`) is for. A service that is named twice, or unknown, is not known:
+/// the two ends could pick either.
+pub(super) fn git_service(ask: &Ask<'_>, read: &'static str, write: &'static str) -> &'static str {
+    let mut values = params(ask.query, "service");
+    let decoded = |value: &str| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned();
+    match (values.next().map(decoded).as_deref(), values.next()) {
+        (Some("git-upload-pack"), None) => read,
+        (Some("git-receive-pack"), None) => write,
+        // The dumb protocol.
+        (None, None) => read,
         _ => super::UNKNOWN,
     }
 }
@@ -105,4 +137,7 @@ fn fits(pattern: &str, segments: &Segments<'_>) -> bool {
 pub(super) const READ: &[Method] = &[Method::GET, Method::HEAD];
 pub(super) const POST: &[Method] = &[Method::POST];
 pub(super) const DELETE: &[Method] = &[Method::DELETE];
+pub(super) const PUT: &[Method] = &[Method::PUT];
+pub(super) const ANY: &[Method] =
+    &[Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 pub(super) const WRITE: &[Method] = &[Method::POST, Method::PUT, Method::PATCH, Method::DELETE];

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::read::{Segments, is_read, params};
+use super::shapes::ok;
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, VerifySpec};
 
 /// The type.
@@ -31,7 +32,7 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     }],
     actions: Actions::Open(METHODS),
     scope: Some("channels"),
-    verify: Some(VerifySpec { method: "POST", url: "https://slack.com/api/auth.test", expect: 200 }),
+    verify: Some(VerifySpec { method: "POST", ..ok("https://slack.com/api/auth.test") }),
     resolve,
 };
 

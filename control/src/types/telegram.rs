@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::read::Segments;
-use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, VerifySpec};
+use super::shapes::ok;
+use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
@@ -22,7 +23,7 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     }],
     actions: Actions::Open(METHODS),
     scope: None,
-    verify: Some(VerifySpec { method: "GET", url: "https://api.telegram.org/bot{dummy}/getMe", expect: 200 }),
+    verify: Some(ok("https://api.telegram.org/bot{dummy}/getMe")),
     resolve,
 };
 

@@ -1,24 +1,16 @@
 //! Venice: OpenAI's API behind `/api/v1`, and its own image and account calls.
 
-use super::openai::{BEARER, TABLE};
-use super::read::{Line, POST, READ, Segments, WRITE, by_table};
-use super::{Actions, Ask, AuthSpec, Resolved, TypeSpec, UNKNOWN, VerifySpec};
+use super::compatible::{self, KEY, VENDOR};
+use super::read::{Line, POST, READ, WRITE};
+use super::shapes::ok;
+use super::{Actions, Ask, AuthSpec, Resolved, TypeSpec};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "venice",
     summary: "Venice: `Authorization: Bearer` on api.venice.ai.",
     hosts: &["api.venice.ai"],
-    auth: &[AuthSpec {
-        name: "api-key",
-        keys: &["api-key", "token"],
-        injections: BEARER,
-        public_prefixes: &[],
-        remove_headers: &["x-api-key"],
-        remove_params: &[],
-        dummy: "{rand:43}",
-        env: &["VENICE_API_KEY"],
-    }],
+    auth: &[AuthSpec { dummy: "{rand:43}", env: &["VENICE_API_KEY"], ..KEY }],
     actions: Actions::Listed(&[
         "models:read",
         "chat:create",
@@ -33,9 +25,9 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
         "admin:read",
         "admin:write",
     ]),
-    scope: None,
-    verify: Some(VerifySpec { method: "GET", url: "https://api.venice.ai/api/v1/models", expect: 200 }),
+    verify: Some(ok("https://api.venice.ai/api/v1/models")),
     resolve,
+    ..VENDOR
 };
 
 const OWN: &[Line] = &[
@@ -50,16 +42,5 @@ const OWN: &[Line] = &[
 ];
 
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
-    let segments = Segments::of(ask.path);
-    if !(segments.is(0, "api") && segments.is(1, "v1")) {
-        return Resolved::unknown();
-    }
-    let rest = segments.skip(2);
-    let own = by_table(ask.method, &rest, OWN);
-    let resolved = if own.action == UNKNOWN { by_table(ask.method, &rest, TABLE) } else { own };
-    if SPEC.actions.names().iter().any(|name| *name == resolved.action) {
-        resolved
-    } else {
-        Resolved::unknown()
-    }
+    compatible::resolve(ask, &SPEC, "api/v1", OWN)
 }
