@@ -229,22 +229,14 @@ fn hash(out: &mut Vec<u8>, key: &[u8], value: &Hash) {
 fn hex_digits<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut text = [0; N];
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(HEX.get(usize::from(*byte)).unwrap_or(b"00"));
+        pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
     }
     out.extend_from_slice(&text);
 }
 
-/// Every byte's two digits.
-static HEX: [[u8; 2]; 256] = {
-    let digits = *b"0123456789abcdef";
-    let mut pairs = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < pairs.len() {
-        pairs[byte] = [digits[byte / 16], digits[byte % 16]];
-        byte += 1;
-    }
-    pairs
-};
+fn hex_digit(half: u8) -> u8 {
+    half + if half < 10 { b'0' } else { b'a' - 10 }
+}
 
 /// A string that needs no escapes.
 fn raw(out: &mut Vec<u8>, key: &[u8], value: &str) {

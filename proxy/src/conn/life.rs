@@ -219,15 +219,15 @@ impl Ticks {
     /// Polls the work until `end` at most; `None`: it is not done by then.
     pub(crate) async fn until<F: Future + Unpin>(
         &self,
-        mut now: Instant,
-        end: Instant,
+        mut now: tokio::time::Instant,
+        end: tokio::time::Instant,
         mut work: F,
     ) -> Option<F::Output> {
         loop {
             // The second tick from here would come too late.
             if end.saturating_duration_since(now) < 2 * SWEEP {
                 // Boxed: few wait for so long.
-                return Box::pin(timeout_at(end.into(), work)).await.ok();
+                return Box::pin(timeout_at(end, work)).await.ok();
             }
             let mut tick = pin!(self.0.notified());
             let ticked = poll_fn(|cx| match Pin::new(&mut work).poll(cx) {
@@ -237,7 +237,7 @@ impl Ticks {
             if let Some(output) = ticked.await {
                 return Some(output);
             }
-            now = Instant::now();
+            now = tokio::time::Instant::now();
         }
     }
 }
@@ -252,4 +252,45 @@ pub(crate) async fn until_closed<F: Future>(life: &Life, work: F) -> Option<F::O
         work.as_mut().poll(cx).map(Some)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    async fn sweeps(ticks: &Ticks) {
+        loop {
+            sleep(SWEEP).await;
+            ticks.tick();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_by_ticks_ends_at_its_time_all_the_same() {
+        for millis in [0, 300, 1_999, 2_000, 5_000, 7_300] {
+            let (ticks, start, limit) = (Ticks::default(), Instant::now(), Duration::from_millis(millis));
+            tokio::select! {
+                done = ticks.until(start, start + limit, pending::<()>()) => assert_eq!(done, None),
+                () = sweeps(&ticks) => {}
+            }
+            assert_eq!(start.elapsed(), limit);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_done_between_two_ticks_waits_for_none() {
+        for millis in [0, 300, 4_700] {
+            let (ticks, start, takes) = (Ticks::default(), Instant::now(), Duration::from_millis(millis));
+            let work = pin!(sleep(takes));
+            tokio::select! {
+                done = ticks.until(start, start + 5 * SWEEP, work) => assert_eq!(done, Some(())),
+                () = sweeps(&ticks) => {}
+            }
+            assert_eq!(start.elapsed(), takes);
+        }
+    }
 }

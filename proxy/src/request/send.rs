@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control::refusal::{Code, Refusal};
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderValue, TE};
@@ -14,6 +14,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
 
 use super::body::{Progress, RequestBody, UpstreamBody};
 use super::parse::Upgrade;
@@ -205,7 +206,7 @@ pub(super) async fn exchange(
     let mut now = Instant::now();
     let mut moved = now;
     let mut before = progress.sent();
-    let mut lasting = Some(record.lasts_from());
+    let mut lasting = Some(Instant::from_std(record.lasts_from()));
     loop {
         let end = moved + limit;
         let next = lasting.map_or(end, |lasting| lasting.min(end));
