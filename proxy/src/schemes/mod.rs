@@ -23,6 +23,7 @@ mod path;
 mod cookie;
 mod body;
 mod placeholder;
+pub mod aws_sigv4;
 pub mod shared;
 #[cfg(test)]
 pub(crate) mod conformance;
