@@ -201,14 +201,19 @@ fn scope(
     trace: &mut Trace,
     note: &mut Note<'_>,
 ) -> Verdict {
-    if let Resource::Named(resource) = &resolved.resource {
-        trace.resource = Some((*resource).into());
+    match &resolved.resource {
+        Resource::Named(resource) => trace.resource = Some((*resource).into()),
+        Resource::Arns(arns) => trace.resource = Some(arns.join(" ").into()),
+        Resource::None | Resource::Hidden => {}
     }
     for reading in std::iter::once(resolved).chain(readings) {
         let detail = match &reading.resource {
             Resource::None => continue,
             Resource::Named(resource) if limits.holds(resource) => continue,
-            Resource::Named(_) => "the request is out of scope",
+            Resource::Arns(arns) if !arns.is_empty() && arns.iter().all(|arn| limits.holds_whole(arn)) => {
+                continue;
+            }
+            Resource::Named(_) | Resource::Arns(_) => "the request is out of scope",
             Resource::Hidden => "the request does not show what it acts on, and the provider has a scope",
         };
         note(Stage::Scope, Outcome::Denied, format_args!("{}", limits.label));

@@ -50,6 +50,7 @@ pub fn agent_credential(head: &Head, surface: &Surface, dummies: &[String]) -> S
             None => Sent::default(),
         },
         Surface::Body(_) => Sent::default(),
+        Surface::Signature => in_signature(head, dummies),
         Surface::Placeholder(spots) => Sent::all(spots.iter().map(|spot| in_spot(head, spot, dummies))),
     }
 }
@@ -74,6 +75,11 @@ fn in_spot(head: &Head, spot: &PlaceholderSpot, dummies: &[String]) -> Sent {
         }
         PlaceholderSpot::Body(_) => Sent::default(),
     }
+}
+
+/// Who the agent signed as.
+fn in_signature(head: &Head, dummies: &[String]) -> Sent {
+    in_header(head, &AUTHORIZATION, dummies).with(in_query(head, "X-Amz-Credential", dummies))
 }
 
 /// What stands in a header, Basic credentials decoded.

@@ -3,88 +3,10 @@
 //! Refuses a scope that differs from the host, and services or regions that the provider does not list. Invariant: hosts
 //! are read, never made: no region or service becomes part of a name that is dialled.
 
+use control::aws::{Endpoint, Region, endpoint, is_label};
+
 use super::canonical::PathRules;
-use super::scope::{AgentScope, Algorithm, is_label};
-
-/// The names below which AWS' endpoints lie, each with the region of its services without one. Longer ones first.
-const SUFFIXES: &[(&str, &str)] = &[
-    ("api.amazonwebservices.com.cn", "cn-northwest-1"),
-    ("api.amazonwebservices.eu", "eusc-de-east-1"),
-    ("amazonaws.com.cn", "cn-northwest-1"),
-    ("amazonaws.com", "us-east-1"),
-    ("amazonaws.eu", "eusc-de-east-1"),
-    ("api.aws", "us-east-1"),
-    ("on.aws", "us-east-1"),
-];
-
-/// Services that sign by another name than their endpoint's, from botocore's service models (one or two labels, without
-/// `-fips`), and S3's families.
-const SIGNING_NAMES: &[(&str, &[&str])] = &[
-    ("a2i-runtime.sagemaker", &["sagemaker"]),
-    ("account-access-runtime", &["account-access"]),
-    ("admin.wickr", &["wickr"]),
-    ("agent-registry-control", &["agent-registry"]),
-    ("agreement-marketplace", &["aws-marketplace"]),
-    ("appconfigdata", &["appconfig"]),
-    ("appstream2", &["appstream"]),
-    ("bedrock-agent", &["bedrock"]),
-    ("bedrock-agent-runtime", &["bedrock"]),
-    ("bedrock-agentcore-control", &["bedrock-agentcore"]),
-    ("bedrock-data-automation", &["bedrock"]),
-    ("bedrock-data-automation-runtime", &["bedrock"]),
-    ("bedrock-runtime", &["bedrock"]),
-    ("cassandra-streams", &["cassandra"]),
-    ("catalog.marketplace", &["aws-marketplace"]),
-    ("cloudhsmv2", &["cloudhsm"]),
-    ("cloudsearchdomain", &["cloudsearch"]),
-    ("cloudwatch-omni", &["cloudwatch"]),
-    ("contact-lens", &["connect"]),
-    ("control-kinesis", &["kinesis"]),
-    ("data-ats.iot", &["iotdata"]),
-    ("data-kinesis", &["kinesis"]),
-    ("data-signer", &["signer"]),
-    ("data.jobs.iot", &["iot-jobs-data"]),
-    ("ddb", &["dynamodb"]),
-    ("deployment-marketplace", &["aws-marketplace"]),
-    ("discovery-marketplace", &["aws-marketplace"]),
-    ("email", &["ses"]),
-    ("entitlement.marketplace", &["aws-marketplace"]),
-    ("eventsv2", &["events"]),
-    ("forecastquery", &["forecast"]),
-    ("git-codecommit", &["codecommit"]),
-    ("iam-toolbox", &["iam"]),
-    ("identity-chime", &["chime"]),
-    ("iot", &["iot", "iotdata", "iotdevicegateway", "iot-jobs-data"]),
-    ("ivsrealtime", &["ivs"]),
-    ("lambda-url", &["lambda"]),
-    ("mail-manager", &["ses"]),
-    ("media-pipelines-chime", &["chime"]),
-    ("meetings-chime", &["chime"]),
-    ("memory-db", &["memorydb"]),
-    ("messaging-chime", &["chime"]),
-    ("metering.marketplace", &["aws-marketplace"]),
-    ("migrationhub-config", &["mgh"]),
-    ("models-v2-lex", &["lex"]),
-    ("oidc", &["sso-oauth"]),
-    ("participant.connect", &["execute-api"]),
-    ("partnercentral-prm", &["partnercentral"]),
-    ("personalize-events", &["personalize"]),
-    ("personalize-runtime", &["personalize"]),
-    ("pinpoint", &["mobiletargeting"]),
-    ("portal.sso", &["awsssoportal"]),
-    ("queue", &["sqs"]),
-    ("reporting-marketplace", &["aws-marketplace"]),
-    ("runtime-v2-lex", &["lex"]),
-    ("s3-accesspoint", &["s3"]),
-    ("s3-control", &["s3"]),
-    ("s3-global", &["s3"]),
-    ("servicecatalog-appregistry", &["servicecatalog"]),
-    ("sms-voice.pinpoint", &["sms-voice"]),
-    ("voice-chime", &["chime"]),
-];
-
-/// Endpoints in which the region stands before the service (`….eu-west-1.es.amazonaws.com`).
-const REGION_FIRST: &[&str] = &["queue", "es", "aoss"];
+use super::scope::{AgentScope, Algorithm};
 
 /// What a provider allows; an empty list allows all that the host names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,50 +71,10 @@ pub enum HostFault {
     NoRegion,
 }
 
-/// What a host says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Read<'h> {
-    services: Names<'h>,
-    region: Region<'h>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Names<'h> {
-    Table(&'static [&'static str]),
-    One(&'h str),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Region<'h> {
-    Named(&'h str),
-    /// The service has no regions and signs for this one.
-    Fixed(&'static str),
-    /// The host serves every region (S3).
-    Any(&'static str),
-    /// Requests go to several regions at once: SigV4A.
-    All,
-}
-
-impl<'h> Names<'h> {
-    fn has(&self, service: &str) -> bool {
-        match self {
-            Self::Table(names) => names.contains(&service),
-            Self::One(name) => *name == service,
-        }
-    }
-
-    fn first(&self) -> Option<&'h str> {
-        match self {
-            Self::Table(names) => names.first().copied(),
-            Self::One(name) => Some(name),
-        }
-    }
-}
-
 /// The place that a request to this host is signed for.
 pub fn place(host: &str, scope: Option<&AgentScope<'_>>, allowed: &Allowed) -> Result<Place, HostFault> {
-    let place = match read(host) {
-        Some(read) => of_aws(&read, scope, allowed)?,
+    let place = match endpoint(host) {
+        Some(endpoint) => of_aws(&endpoint, scope, allowed)?,
         None => elsewhere(scope, allowed)?,
     };
     if !lists(&allowed.services, &place.service) {
@@ -201,11 +83,15 @@ pub fn place(host: &str, scope: Option<&AgentScope<'_>>, allowed: &Allowed) -> R
     if is_label(&place.service) { Ok(place) } else { Err(HostFault::NoService) }
 }
 
-fn of_aws(read: &Read<'_>, scope: Option<&AgentScope<'_>>, allowed: &Allowed) -> Result<Place, HostFault> {
+fn of_aws(
+    endpoint: &Endpoint<'_>,
+    scope: Option<&AgentScope<'_>>,
+    allowed: &Allowed,
+) -> Result<Place, HostFault> {
     let service = match scope {
-        Some(scope) if read.services.has(scope.service) => scope.service,
+        Some(scope) if endpoint.services.has(scope.service) => scope.service,
         Some(_) => return Err(HostFault::Service),
-        None => read.services.first().ok_or(HostFault::NoService)?,
+        None => endpoint.services.first().ok_or(HostFault::NoService)?,
     };
     let agents = scope.and_then(|scope| scope.region);
     let algorithm = scope.map_or(Algorithm::Hmac, |scope| scope.algorithm);
@@ -213,7 +99,7 @@ fn of_aws(read: &Read<'_>, scope: Option<&AgentScope<'_>>, allowed: &Allowed) ->
     let listed = |region: &str| {
         if lists(&allowed.regions, region) { Ok(Box::from(region)) } else { Err(HostFault::RegionNotListed) }
     };
-    let (region, algorithm) = match read.region {
+    let (region, algorithm) = match endpoint.region {
         Region::Named(region) | Region::Fixed(region) if !same(region) => return Err(HostFault::Region),
         Region::Named(region) => (listed(region)?, algorithm),
         Region::Fixed(region) => (Box::from(region), algorithm),
@@ -249,79 +135,6 @@ fn elsewhere(scope: Option<&AgentScope<'_>>, allowed: &Allowed) -> Result<Place,
 
 fn lists(list: &[Box<str>], name: &str) -> bool {
     list.is_empty() || list.iter().any(|listed| **listed == *name)
-}
-
-/// Whether a host is one of AWS' own.
-pub fn is_aws(host: &str) -> bool {
-    below_aws(host).is_some()
-}
-
-fn below_aws(host: &str) -> Option<(&str, &'static str)> {
-    let below = |suffix: &str| host.strip_suffix(suffix)?.strip_suffix('.');
-    SUFFIXES.iter().find_map(|(suffix, region)| Some((below(suffix)?, *region)))
-}
-
-fn read(host: &str) -> Option<Read<'_>> {
-    let (below, usual) = below_aws(host)?;
-    let mut labels: Vec<&str> = below.split('.').collect();
-    pop_if(&mut labels, |label| label == "vpce");
-    let last = labels.last().copied().unwrap_or_default();
-    let before = labels.iter().rev().nth(1).copied().unwrap_or_default();
-    let legacy = last.strip_prefix("s3-").filter(|region| is_region(region));
-    let region = if is_region(last) {
-        labels.pop();
-        pop_if(&mut labels, |label| label == "dualstack");
-        Region::Named(last)
-    } else if let Some(region) = legacy {
-        return Some(Read { services: Names::One("s3"), region: Region::Named(region) });
-    } else if last == "s3-external-1" {
-        return Some(Read { services: Names::One("s3"), region: Region::Named("us-east-1") });
-    } else if REGION_FIRST.contains(&last) && is_region(before) {
-        Region::Named(before)
-    } else if last == "us-gov" {
-        labels.pop();
-        Region::Fixed("us-gov-west-1")
-    } else if matches!((before, last), ("accesspoint", "s3-global") | ("endpoint", "events")) {
-        Region::All
-    } else if last == "global" {
-        labels.pop();
-        Region::All
-    } else if last == "s3" {
-        Region::Any(usual)
-    } else {
-        Region::Fixed(usual)
-    };
-    Some(Read { services: services(&labels), region })
-}
-
-fn pop_if(labels: &mut Vec<&str>, is: impl Fn(&str) -> bool) {
-    if labels.len() > 1 && labels.last().is_some_and(|label| is(label)) {
-        labels.pop();
-    }
-}
-
-/// The signing names of an endpoint, by its last two labels or its last one.
-fn services<'h>(labels: &[&'h str]) -> Names<'h> {
-    let last = labels.last().copied().unwrap_or_default();
-    let last = last.strip_suffix("-fips").or(last.strip_prefix("fips-")).unwrap_or(last);
-    if last.starts_with("s3express-") {
-        return Names::One("s3express");
-    }
-    let named = |name: &str| SIGNING_NAMES.iter().find(|(known, _)| *known == name).map(|(_, names)| *names);
-    let two = labels.iter().rev().nth(1).map(|before| [before, ".", last].concat());
-    two.and_then(|two| named(&two)).or_else(|| named(last)).map_or(Names::One(last), Names::Table)
-}
-
-/// Whether a label has a region's form: `eu-west-1`, `us-gov-east-1`.
-fn is_region(label: &str) -> bool {
-    let mut parts = label.split('-');
-    let letters = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
-    let area = parts.next().is_some_and(|part| letters(part) && (2..=4).contains(&part.len()));
-    let number = parts
-        .next_back()
-        .is_some_and(|part| (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
-    let middle: Vec<&str> = parts.collect();
-    area && number && (1..=2).contains(&middle.len()) && middle.into_iter().all(letters)
 }
 
 #[cfg(test)]
@@ -445,7 +258,6 @@ mod tests {
         for host in
             ["s3.eu-west-1.amazonaws.com.evil.test", "evilamazonaws.com", "amazonaws.com", "s3.amazonaws.co"]
         {
-            assert!(!is_aws(host), "{host}");
             assert_eq!(found(host), "NoRegion", "{host}");
         }
     }

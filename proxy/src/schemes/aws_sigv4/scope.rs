@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
-/// How long a region's or a service's name may be.
-const LONGEST_LABEL: usize = 40;
+use control::aws::is_label;
+
 /// How long the agent's access key id may be (AWS: 128).
 const LONGEST_KEY_ID: usize = 128;
 /// What ends a credential scope.
@@ -86,15 +86,6 @@ impl Algorithm {
     pub fn of(name: &str) -> Option<Self> {
         [Self::Hmac, Self::Ecdsa].into_iter().find(|algorithm| algorithm.name() == name)
     }
-}
-
-/// Whether a text can name a region or a service: lower-case letters, digits and inner hyphens.
-pub fn is_label(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= LONGEST_LABEL
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 /// What the agent says that it signs for.
