@@ -185,9 +185,8 @@ fn scope_service(headers: &HeaderMap) -> Option<&str> {
     let (_, scope) = text.split_once("Credential=")?;
     let (scope, _) = scope.split_once(',')?;
     let parts: Vec<&str> = scope.split('/').collect();
-    let service = match parts.as_slice() {
-        [_, _, _, service, "aws4_request"] | [_, _, service, "aws4_request"] => service,
-        _ => return None,
+    let ([_, _, _, service, "aws4_request"] | [_, _, service, "aws4_request"]) = parts.as_slice() else {
+        return None;
     };
     is_label(service).then_some(service)
 }

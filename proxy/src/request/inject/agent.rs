@@ -79,7 +79,8 @@ fn in_spot(head: &Head, spot: &PlaceholderSpot, dummies: &[String]) -> Sent {
 
 /// Who the agent signed as.
 fn in_signature(head: &Head, dummies: &[String]) -> Sent {
-    in_header(head, &AUTHORIZATION, dummies).with(in_query(head, "X-Amz-Credential", dummies))
+    let in_params = ["X-Amz-Credential", "AWSAccessKeyId"].map(|name| in_query(head, name, dummies));
+    in_params.into_iter().fold(in_header(head, &AUTHORIZATION, dummies), Sent::with)
 }
 
 /// What stands in a header, Basic credentials decoded.

@@ -4,6 +4,8 @@
 //! that the provider does not list, payload forms that cannot be signed again, and calls that would hand session
 //! credentials to the agent (S3 Express' CreateSession). Invariant: of the agent's signature, date and token nothing stays.
 
+use std::time::SystemTime;
+
 use control::catalog::{FieldKind, FieldSpec, Fields, SchemeSpec};
 use control::refusal::{Code, Refusal};
 use control::secret::Secret;
@@ -42,7 +44,10 @@ pub const SIGNING_PARAMETERS: &[&str] = &[
     "X-Amz-Security-Token",
     "X-Amz-S3session-Token",
     "X-Amz-Region-Set",
+    "AWSAccessKeyId",
 ];
+/// The rest of what version 2 puts into the query.
+const VERSION_2: &[&str] = &["Signature", "Expires"];
 const HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
@@ -156,7 +161,7 @@ impl Armed for ArmedAws {
             .signer(&asked.place, &stamp)
             .map_err(|KeyFault| refuse("the secret derives no signing key"))?;
         let payload = asked.payload(out)?;
-        remove_signature(out)?;
+        remove_signature(out, matches!(asked.life, Some(Life::Until(_))))?;
         if let Payload::Chunked { form, decoded, trailers } = &asked.payload
             && out.head().headers.contains_key(CONTENT_LENGTH)
         {
@@ -168,7 +173,7 @@ impl Armed for ArmedAws {
         let host = errand.target.authority(errand.default_port);
         let at = At { stamp: &stamp, signer: &signer, host: &host, payload: &payload };
         let seed = match asked.life {
-            Some(life) => self.presign(out, &asked, at, life)?,
+            Some(life) => self.presign(out, &asked, at, life.seconds((errand.now)())?)?,
             None => self.sign_headers(out, &asked, at)?,
         };
         if out.body().is_none() {
@@ -265,16 +270,14 @@ fn unsigned<'a>(head: &'a Head, place: &Place, at: At<'a>, query: &'a str) -> Un
 }
 
 /// Takes the agent's signing headers and parameters off.
-fn remove_signature(out: &mut Outgoing<'_>) -> Result<(), Refusal> {
+fn remove_signature(out: &mut Outgoing<'_>, by_version_2: bool) -> Result<(), Refusal> {
     for name in SIGNING_HEADERS {
         out.remove_header(&HeaderName::from_static(name));
     }
-    let Some(query) =
-        out.head().target.query().and_then(|query| parameters::without(query, SIGNING_PARAMETERS))
-    else {
-        return Ok(());
-    };
-    out.replace_query(query.as_bytes())
+    let more = if by_version_2 { VERSION_2 } else { &[] };
+    let names: Vec<&str> = SIGNING_PARAMETERS.iter().chain(more).copied().collect();
+    let query = out.head().target.query().and_then(|query| parameters::without(query, &names));
+    query.map_or(Ok(()), |query| out.replace_query(query.as_bytes()))
 }
 
 /// What the agent asks to be signed.
@@ -282,10 +285,38 @@ fn remove_signature(out: &mut Outgoing<'_>) -> Result<(), Refusal> {
 struct Asked {
     place: Place,
     /// How long a presigned request lives; `None`: signed by header.
-    life: Option<u32>,
+    life: Option<Life>,
     payload: Payload,
     /// `x-amz-content-sha256` is among its headers.
     named_hash: bool,
+}
+
+/// How long a presigned request lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// So many seconds.
+    For(u32),
+    /// Until this second since 1970: presigned by version 2, as boto3 does for S3 where it is not told otherwise.
+    Until(u64),
+}
+
+impl Life {
+    fn until(text: &str) -> Result<Self, Refusal> {
+        let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let end = if is_number { text.parse().ok() } else { None };
+        end.map(Self::Until).ok_or_else(|| malformed("Expires of the presigned request is no time"))
+    }
+
+    fn seconds(self, now: SystemTime) -> Result<u32, Refusal> {
+        let end = match self {
+            Self::For(life) => return Ok(life),
+            Self::Until(end) => end,
+        };
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let left = end.checked_sub(now).filter(|left| *left > 0);
+        let left = left.ok_or_else(|| malformed("the presigned request has expired"))?;
+        Ok(u32::try_from(left).unwrap_or(sign::LONGEST_LIFE).min(sign::LONGEST_LIFE))
+    }
 }
 
 /// The payload as the agent describes it.
@@ -308,11 +339,6 @@ impl Asked {
         let query = head.target.query().unwrap_or_default();
         let credential = one_parameter(query, "X-Amz-Credential")?;
         let algorithm = one_parameter(query, "X-Amz-Algorithm")?;
-        for old in ["AWSAccessKeyId", "Signature"] {
-            if one_parameter(query, old)?.is_some() && credential.is_none() {
-                return Err(malformed("the request is signed by another way than AWS signature version 4"));
-            }
-        }
         let scope = match (header, &credential, &algorithm) {
             (Some(_), Some(_), _) => {
                 return Err(malformed("the request is signed twice, in a header and in the query"));
@@ -323,18 +349,21 @@ impl Asked {
             (None, None, _) => None,
         };
         let scope = scope.transpose().map_err(|fault| malformed(fault.to_string()))?;
-        let life = match &credential {
-            Some(_) => {
-                let text = one_parameter(query, "X-Amz-Expires")?.unwrap_or_default();
-                Some(sign::life(&text).map_err(|fault| malformed(fault.to_string()))?)
-            }
-            None => None,
+        let expires = |name| one_parameter(query, name).map(Option::unwrap_or_default);
+        let life = match (&credential, one_parameter(query, "AWSAccessKeyId")?) {
+            (Some(_), None) => Some(Life::For(sign::life(&expires("X-Amz-Expires")?).map_err(|fault| malformed(fault.to_string()))?)),
+            (None, Some(_)) if header.is_none() => Some(Life::until(&expires("Expires")?)?),
+            (None, None) => None,
+            (_, Some(_)) => return Err(malformed("the request is signed twice, by two versions")),
         };
         let host = target.host.name().unwrap_or_default();
         let place = place(host, scope.as_ref(), allowed).map_err(refuse_host)?;
         if place.service.as_ref() == "s3express" && one_parameter(query, "session")?.is_some() {
             let detail = "CreateSession would hand session credentials to the agent: turn S3 Express session authentication off in its client";
             return Err(Refusal::new(Code::Dw1002, detail));
+        }
+        if matches!(life, Some(Life::Until(_))) && !place.is_s3() {
+            return Err(malformed("the request is signed by another way than AWS signature version 4"));
         }
         let named = one_header(head, &HASH)?;
         let in_query = if life.is_some() { one_parameter(query, "X-Amz-Content-Sha256")? } else { None };
