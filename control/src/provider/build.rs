@@ -84,6 +84,7 @@ pub(super) fn provider(
     refuse_config(spec, kind, ground, report);
     let auth = spec.field("auth").map(|node| auth::build(node, kind, &ids, &hosts, mode, ground, report));
     let policy = policy::build(spec, kind, report);
+    refuse_unread_buckets(spec, kind, &hosts, report);
     let limits = limits(spec, report);
     let response = response(spec, report);
     let keep_headers = keep_headers(spec, report);
@@ -142,6 +143,20 @@ fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut 
             report.mistake(config.at, "`config` does nothing beside `auth.inject`: write the fields there");
         }
         Some(_) => {}
+    }
+}
+
+/// On hosts that are not AWS' own the bucket is read from the path; a wildcard would let the host name another one.
+fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], report: &mut Report<'_>) {
+    let Some(list) = spec.field("scope").and_then(|scope| scope.field("resources")) else { return };
+    let own: Vec<HostPattern> =
+        kind.hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect();
+    let is_own = |host: &HostPattern| own.iter().any(|own| host.is_within(own));
+    if kind.scope == Some("resources") && hosts.iter().any(|host| host.exact().is_none() && !is_own(host)) {
+        report.mistake(
+            list.at,
+            "`scope.resources` cannot be checked on a wildcard that is not AWS' own: its hosts may name buckets; list the endpoint alone",
+        );
     }
 }
 

@@ -211,6 +211,10 @@ const WRONG: &[(&str, &str)] = &[
         "`assumeRole` comes with a later release: until then put",
     ),
     ("  type: aws\n  scope: {resources: [bucket]}\n", "not an ARN pattern"),
+    (
+        "  type: aws\n  hosts: [\"*.minio.example.com\"]\n  scope: {resources: [\"arn:aws:s3:::a\"]}\n",
+        "cannot be checked on a wildcard that is not AWS' own",
+    ),
     ("  type: github\n  mcp: {url: x}\n", "`mcp` comes with a later release"),
     ("  type: github\n  env: [{name: A, secretRef: s}]\n", "`env` comes with a later release"),
     ("  type: github\n  tests: [{request: \"GET\", expect: deny}]\n", "a test's `request`"),

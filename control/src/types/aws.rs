@@ -228,6 +228,7 @@ fn named<'a>(service: &str, operation: &str) -> Resolved<'a> {
     Resolved {
         action: known.map_or(Cow::Owned(action), |known| Cow::Borrowed(*known)),
         resource,
+        also: Vec::new(),
         clarity: Clarity::Clear,
     }
 }

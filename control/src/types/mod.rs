@@ -236,6 +236,8 @@ pub struct Ask<'a> {
 pub struct Resolved<'a> {
     /// The action.
     pub action: Cow<'static, str>,
+    /// What it does beside, by its headers (an ACL that comes with an object): all of it has to be allowed, and none denied.
+    pub also: Vec<&'static str>,
     /// What it does it to.
     pub resource: Resource<'a>,
     /// Whether the request tells what it does.
@@ -278,13 +280,18 @@ impl TypeSpec {
 
 impl Resolved<'_> {
     /// A clear action on nothing that a scope could name.
-    pub(crate) const fn free(action: &'static str) -> Self {
-        Self { action: Cow::Borrowed(action), resource: Resource::None, clarity: Clarity::Clear }
+    pub(crate) fn free(action: &'static str) -> Self {
+        Self { resource: Resource::None, ..Self::hidden(action) }
     }
 
     /// A clear action on something that the request line does not show.
     pub(crate) const fn hidden(action: &'static str) -> Self {
-        Self { action: Cow::Borrowed(action), resource: Resource::Hidden, clarity: Clarity::Clear }
+        Self {
+            action: Cow::Borrowed(action),
+            also: Vec::new(),
+            resource: Resource::Hidden,
+            clarity: Clarity::Clear,
+        }
     }
 
     /// A request that is not known; what it acts on is not known either.

@@ -116,7 +116,8 @@ mod tests {
 
     fn by_header<'a>(ask: &Ask<'a>) -> Resolved<'a> {
         let seen: Vec<_> = ask.headers.keys().map(http::HeaderName::as_str).collect();
-        Resolved { action: seen.join(" ").into(), resource: Resource::None, clarity: Clarity::Clear }
+        let action = seen.join(" ").into();
+        Resolved { action, also: Vec::new(), resource: Resource::None, clarity: Clarity::Clear }
     }
 
     fn served() -> Served {

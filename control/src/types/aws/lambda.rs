@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::{Ask, Clarity, Endpoint, Region, Resolved, Resource, decoded, partition};
+use super::{Ask, Endpoint, Region, Resolved, Resource, decoded, partition};
 use crate::types::UNKNOWN;
 use crate::types::read::Segments;
 
@@ -17,7 +17,7 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>, place: Option<&Endpoint<'_>>) -> Resolv
     let action = action(ask.method, &segments);
     let name = decoded(segments.at(2));
     let resource = if name.is_empty() { Resource::Hidden } else { Resource::Arns(vec![arn(&name, place)]) };
-    Resolved { action: action.into(), resource, clarity: Clarity::Clear }
+    Resolved { resource, ..Resolved::hidden(action) }
 }
 
 fn action(method: &Method, segments: &Segments<'_>) -> &'static str {

@@ -4,7 +4,7 @@
 
 use http::Method;
 
-use super::{Ask, Clarity, Endpoint, Resolved, Resource, decoded, partition};
+use super::{Ask, Endpoint, Resolved, Resource, decoded, partition};
 use crate::types::UNKNOWN;
 
 /// Parameters that say how, not what.
@@ -146,7 +146,27 @@ fn action<'a>(ask: &Ask<'_>, _bucket: &str, key: &str, part: &str) -> Resolved<'
         Method::POST => post,
         _ => UNKNOWN,
     };
-    Resolved { action: action.into(), resource: Resource::Hidden, clarity: Clarity::Clear }
+    Resolved { also: also(ask, action), ..Resolved::hidden(action) }
+}
+
+/// What comes with an object or bucket by headers; in IAM each is an action of its own.
+fn also(ask: &Ask<'_>, action: &'static str) -> Vec<&'static str> {
+    let acl = match action {
+        "s3:PutObject" => "s3:PutObjectAcl",
+        "s3:CreateBucket" => "s3:PutBucketAcl",
+        _ => return Vec::new(),
+    };
+    let sends = |starts: &[&str]| {
+        ask.headers.keys().any(|name| starts.iter().any(|start| name.as_str().starts_with(start)))
+    };
+    let beside: [(&[&str], &'static str); 5] = [
+        (&["x-amz-acl", "x-amz-grant-"], acl),
+        (&["x-amz-tagging"], "s3:PutObjectTagging"),
+        (&["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"], "s3:PutObjectRetention"),
+        (&["x-amz-object-lock-legal-hold"], "s3:PutObjectLegalHold"),
+        (&["x-amz-copy-source"], "s3:GetObject"),
+    ];
+    beside.into_iter().filter(|(starts, _)| sends(starts)).map(|(_, action)| action).collect()
 }
 
 /// The one sub-resource that the query names, in lower case; empty: none. `None`: more than one, or one that is not known.

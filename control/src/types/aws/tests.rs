@@ -96,6 +96,24 @@ fn a_copys_source_is_a_resource_of_the_request() {
 }
 
 #[test]
+fn what_comes_with_an_object_by_headers_has_to_be_allowed_as_well() {
+    let also = |headers: &[&'static str]| {
+        let map = headers
+            .iter()
+            .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("x")))
+            .collect();
+        let target = Target::parse_host("acme.s3.eu-west-1.amazonaws.com", 443).unwrap();
+        let ask = Ask { host: &target.host, method: &Method::PUT, path: "/a", query: None, headers: &map };
+        resolve(&ask).also
+    };
+    assert_eq!(also(&["x-amz-acl"]), ["s3:PutObjectAcl"]);
+    assert_eq!(also(&["x-amz-grant-read", "x-amz-tagging"]), ["s3:PutObjectAcl", "s3:PutObjectTagging"]);
+    assert_eq!(also(&["x-amz-object-lock-legal-hold"]), ["s3:PutObjectLegalHold"]);
+    assert_eq!(also(&["x-amz-copy-source"]), ["s3:GetObject"]);
+    assert!(also(&["x-amz-meta-a", "x-amz-content-sha256"]).is_empty());
+}
+
+#[test]
 fn a_foreign_host_is_read_as_the_service_that_the_agent_signs_for() {
     const SQS: &str = "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/sqs/aws4_request, SignedHeaders=host, Signature=00";
     let target = ("x-amz-target", "AmazonSQS.SendMessage");

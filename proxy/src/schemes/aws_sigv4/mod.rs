@@ -12,6 +12,7 @@ pub mod chunked;
 pub mod rechunk;
 pub mod host;
 pub mod payload;
+mod asked;
 pub mod scheme;
 #[cfg(test)]
 mod vectors;

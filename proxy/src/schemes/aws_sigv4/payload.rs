@@ -78,6 +78,9 @@ enum Kind<B> {
     Rechunked(Rechunked<B>),
 }
 
+/// The next part of a body.
+type Next<E> = Option<Result<Frame<Bytes>, PayloadError<E>>>;
+
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError<E> {
@@ -93,10 +96,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Payload<B> {
     type Data = Bytes;
     type Error = PayloadError<B::Error>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, PayloadError<B::Error>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next<B::Error>> {
         match &mut self.0 {
             Kind::Checked(body) => body.poll(cx),
             Kind::Rechunked(body) => {
@@ -148,7 +148,7 @@ impl<B> Checked<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Checked<B> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, PayloadError<B::Error>>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next<B::Error>> {
         loop {
             if self.is_done {
                 return Poll::Ready(None);
@@ -168,7 +168,7 @@ impl<B: Body<Data = Bytes> + Unpin> Checked<B> {
         }
     }
 
-    fn end(&mut self) -> Option<Result<Frame<Bytes>, PayloadError<B::Error>>> {
+    fn end(&mut self) -> Next<B::Error> {
         self.is_done = true;
         if hex(self.digest.clone().finish().as_ref()) != self.wanted {
             return Some(Err(PayloadError::Fault(PayloadFault::Hash)));

@@ -190,14 +190,24 @@ fn the_documented_presigned_request_comes_out_of_an_agents_one() {
 
 #[test]
 fn a_request_presigned_by_version_2_is_presigned_by_version_4_for_the_rest_of_its_life() {
-    let sent = sign(BUCKET, "GET /test.txt?AWSAccessKeyId=AKIAdw0&Signature=c2ln%2B&Expires=1369440000&x-amz-security-token=old");
+    let sent = sign(
+        BUCKET,
+        "GET /test.txt?AWSAccessKeyId=AKIAdw0&Signature=c2ln%2B&Expires=1369440000&x-amz-security-token=old",
+    );
     assert_eq!(
         shown(&sent.unwrap().head),
         "GET /test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request\
          &X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host\
          &X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
     );
-    assert_eq!(code("sqs.us-east-1.amazonaws.com", &Fields::default(), "GET /?AWSAccessKeyId=AKIAdw0&Expires=1369440000"), Code::Dw2008);
+    assert_eq!(
+        code(
+            "sqs.us-east-1.amazonaws.com",
+            &Fields::default(),
+            "GET /?AWSAccessKeyId=AKIAdw0&Expires=1369440000"
+        ),
+        Code::Dw2008
+    );
 }
 
 #[test]
