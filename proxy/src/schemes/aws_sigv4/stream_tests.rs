@@ -15,8 +15,10 @@ use proptest::prelude::*;
 
 use super::chunked::{ChunkFault, Decoder, Form, Piece, announced};
 use super::key::SigningKey;
+use super::payload::{PayloadError, PayloadFault, Stream};
 use super::rechunk::{CHUNK, Chain, RechunkError, Rechunked, encoded_length};
 use super::scope::Stamp;
+use super::sign::hash;
 
 const SIG: &str = "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497";
 
@@ -274,6 +276,28 @@ fn what_turns_out_malformed_never_arrives_whole() {
             assert!(!String::from_utf8_lossy(&out).contains("\r\n0\r\n"), "{out:?}");
         }
     }
+}
+
+#[test]
+fn a_body_with_another_hash_than_was_signed_never_arrives_whole() {
+    for cut in [1, 2, 100] {
+        let mut body = Stream::Checked(hash(b"the one")).of(frames(b"another", cut));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut out = Vec::new();
+        let error = loop {
+            match Pin::new(&mut body).poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(frame))) => out.extend_from_slice(&frame.into_data().unwrap()),
+                Poll::Ready(Some(Err(error))) => break error,
+                Poll::Ready(None) | Poll::Pending => panic!("it ended after {out:?}"),
+            }
+        };
+        assert!(matches!(error, PayloadError::Fault(PayloadFault::Hash)), "{error:?}");
+        assert!(out.len() < 7, "{out:?}");
+        let body = Stream::Checked(hash(b"the one")).of(frames(b"the one", cut));
+        assert_eq!(drained(body).unwrap(), b"the one");
+    }
+    assert_eq!(Stream::Checked(hash(b"x")).allows_nothing(), Err(PayloadFault::Hash));
+    assert_eq!(Stream::Checked(hash(b"")).allows_nothing(), Ok(()));
 }
 
 #[test]
