@@ -58,6 +58,9 @@ pub enum FieldKind {
     CookieName,
     /// A JSON pointer (RFC 6901), not empty.
     JsonPointer,
+    /// A list of names of lower-case letters, digits and hyphens, kept as text with commas. For a built-in type it comes from
+    /// the provider's `config`.
+    Labels,
     /// A list of placeholder spots: `header:NAME`, `query:NAME`, `path`, `basic`, `body:/pointer`.
     Spots,
 }

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod rule;
 pub mod provider;
 pub mod types;
+pub mod aws;
 pub mod catalog;
 pub mod policy;
 pub mod refusal;

@@ -15,6 +15,8 @@ const EXPOSED: &[(&str, usize)] = &[
     ("proxy/src/cli/demo/mod.rs", 1),
     ("proxy/src/cli/demo/origin.rs", 1),
     ("proxy/src/publish.rs", 1),
+    ("proxy/src/schemes/aws_sigv4/key.rs", 2),
+    ("proxy/src/schemes/aws_sigv4/scheme.rs", 7),
     ("proxy/src/schemes/shared/template.rs", 2),
     ("proxy/src/upstream/corporate.rs", 1),
 ];

@@ -48,6 +48,7 @@ mod journeys {
     mod inject;
     mod inject_catalogue;
     mod inject_types;
+    mod aws;
     mod limits;
     mod listeners;
     mod live;

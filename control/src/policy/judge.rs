@@ -147,14 +147,19 @@ fn actions(
 ) -> Verdict {
     let policy = &facts.provider.policy;
     let mut all = std::iter::once(resolved).chain(readings);
-    if let Some((glob, reading)) =
-        all.find_map(|reading| denying(policy, reading).map(|glob| (glob, reading)))
-    {
+    if let Some((glob, action)) = all.find_map(|reading| denying(policy, reading)) {
         note(Stage::Deny, Outcome::Denied, format_args!("{}", glob.label));
-        let detail = format!("action `{}` is denied", shown(reading));
+        let detail = format!("action `{action}` is denied");
         return Err(refuse(facts, detail, &glob.label));
     }
     note(Stage::Deny, Outcome::Passed, format_args!("{} entries, none matches", policy.deny.len()));
+    if policy.default == Effect::Deny
+        && let Some(beside) =
+            resolved.also.iter().find(|also| !policy.allow.iter().any(|glob| glob.matches(also)))
+    {
+        note(Stage::Allow, Outcome::Denied, format_args!("{beside}, which is done beside, is in no entry"));
+        return Err(not_allowed(facts, beside));
+    }
     if let Some(glob) = policy.allow.iter().find(|glob| allows(policy, glob, resolved)) {
         note(Stage::Allow, Outcome::Allowed, format_args!("{}", glob.label));
         return Ok(());
@@ -166,15 +171,26 @@ fn actions(
         return Ok(());
     }
     note(Stage::Default, Outcome::Denied, format_args!("defaultAction"));
-    let detail = format!("action `{}` is not allowed", shown(resolved));
-    Err(match &policy.default_label {
-        Some(label) => refuse(facts, detail, label),
-        None => Refusal::new(Code::Dw1002, detail).of_provider(&facts.provider.name),
-    })
+    Err(not_allowed(facts, shown(resolved)))
 }
 
-fn denying<'p>(policy: &'p Policy, reading: &Resolved<'_>) -> Option<&'p ActionGlob> {
-    policy.deny.iter().find(|glob| glob.matches(&reading.action))
+fn not_allowed(facts: &Facts<'_>, action: &str) -> Refusal {
+    let detail = format!("action `{action}` is not allowed");
+    match &facts.provider.policy.default_label {
+        Some(label) => refuse(facts, detail, label),
+        None => Refusal::new(Code::Dw1002, detail).of_provider(&facts.provider.name),
+    }
+}
+
+/// The entry that denies something that the request does, with what that is.
+fn denying<'p>(policy: &'p Policy, reading: &Resolved<'_>) -> Option<(&'p ActionGlob, &'static str)> {
+    let main =
+        policy.deny.iter().find(|glob| glob.matches(&reading.action)).map(|glob| (glob, shown(reading)));
+    let beside = || {
+        let pairs = policy.deny.iter().flat_map(|glob| reading.also.iter().map(move |also| (glob, *also)));
+        pairs.into_iter().find(|(glob, also)| glob.matches(also))
+    };
+    main.or_else(beside)
 }
 
 /// `unknown` is let through by `*` alone; an opaque request is not let through by `*` where something is denied.
@@ -201,14 +217,19 @@ fn scope(
     trace: &mut Trace,
     note: &mut Note<'_>,
 ) -> Verdict {
-    if let Resource::Named(resource) = &resolved.resource {
-        trace.resource = Some((*resource).into());
+    match &resolved.resource {
+        Resource::Named(resource) => trace.resource = Some((*resource).into()),
+        Resource::Arns(arns) => trace.resource = Some(arns.join(" ").into()),
+        Resource::None | Resource::Hidden => {}
     }
     for reading in std::iter::once(resolved).chain(readings) {
         let detail = match &reading.resource {
             Resource::None => continue,
             Resource::Named(resource) if limits.holds(resource) => continue,
-            Resource::Named(_) => "the request is out of scope",
+            Resource::Arns(arns) if !arns.is_empty() && arns.iter().all(|arn| limits.holds_whole(arn)) => {
+                continue;
+            }
+            Resource::Named(_) | Resource::Arns(_) => "the request is out of scope",
             Resource::Hidden => "the request does not show what it acts on, and the provider has a scope",
         };
         note(Stage::Scope, Outcome::Denied, format_args!("{}", limits.label));

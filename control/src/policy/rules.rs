@@ -92,13 +92,30 @@ pub(crate) struct Scope {
     /// Field and place: `scope.repositories (github.yaml:20)`.
     pub(crate) label: Arc<str>,
     patterns: Vec<Vec<Wildcard>>,
+    whole: Vec<Wildcard>,
 }
 
 impl Scope {
     /// Patterns such as `acme/*`; `*` stays between slashes. The vendors compare these names without regard to case.
     pub(crate) fn new<'a>(field: &'static str, place: &str, patterns: impl Iterator<Item = &'a str>) -> Self {
         let compile = |text: &str| text.to_ascii_lowercase().split('/').map(Wildcard::new).collect();
-        Self { label: format!("scope.{field} ({place})").into(), patterns: patterns.map(compile).collect() }
+        let label = format!("scope.{field} ({place})").into();
+        Self { label, patterns: patterns.map(compile).collect(), whole: Vec::new() }
+    }
+
+    /// Patterns of ARNs: `*` goes over slashes and colons, as in IAM, and case counts.
+    pub(crate) fn of_arns<'a>(
+        field: &'static str,
+        place: &str,
+        patterns: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let label = format!("scope.{field} ({place})").into();
+        Self { label, patterns: Vec::new(), whole: patterns.map(Wildcard::new).collect() }
+    }
+
+    /// Whether an ARN is in scope.
+    pub(crate) fn holds_whole(&self, arn: &str) -> bool {
+        self.whole.iter().any(|pattern| pattern.matches(arn.as_bytes()))
     }
 
     /// Whether every one of the comma-separated resources is in scope.

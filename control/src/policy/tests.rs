@@ -218,3 +218,27 @@ fn steps_are_shown_by_the_names_of_the_file() {
     assert_eq!(shown("GET /repos/acme/api"), "httpRules -, action -, deny -, allow allow, scope allow");
     assert_eq!(shown("DELETE /repos/acme/api"), "httpRules -, action -, deny deny");
 }
+
+#[test]
+fn what_is_done_beside_has_to_be_allowed_and_may_not_be_denied() {
+    let decide = |policy: &str| {
+        let mut world =
+            world(&format!("  type: aws\n  host: acme.s3.eu-west-1.amazonaws.com\n  policy: {policy}"));
+        world.headers.insert("x-amz-acl", http::HeaderValue::from_static("public-read"));
+        world.decide("PUT /a").map(drop)
+    };
+    for denied in [
+        "{allow: [\"s3:PutObject\"]}",
+        "{allow: [\"s3:PutObjectAcl\"]}",
+        "{allow: [\"*\"], deny: [\"s3:PutObjectAcl\"]}",
+        "{allow: [\"*\"], deny: [\"s3:PutObject\"]}",
+        "{defaultAction: allow, deny: [\"s3:*Acl\"]}",
+    ] {
+        assert!(decide(denied).is_err(), "{denied}");
+    }
+    for allowed in
+        ["{allow: [\"s3:PutObject\", \"s3:PutObjectAcl\"]}", "{allow: [\"*\"]}", "{defaultAction: allow}"]
+    {
+        decide(allowed).unwrap();
+    }
+}

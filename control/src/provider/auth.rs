@@ -33,7 +33,6 @@ enum Chosen<'a> {
 
 /// Auth types that a later release brings.
 const LATER: &[&str] = &[
-    "aws-sigv4",
     "gcp-service-account",
     "azure-client-credentials",
     "github-app",
@@ -254,7 +253,10 @@ fn own_injections(
         hosts.iter().filter(|host| !known.iter().any(|own| host.is_within(own))).cloned().collect();
     let mut injections = Vec::new();
     let mut add = |hosts: Vec<HostPattern>, spec: &'static InjectionSpec| match own_injection(spec, ground) {
-        Some((scheme, fields)) => injections.push(Injection { hosts, scheme, fields }),
+        Some((scheme, mut fields)) => {
+            configure(&mut fields, scheme, ground, report);
+            injections.push(Injection { hosts, scheme, fields });
+        }
         None => report.mistake(node.at, format!("the data plane has no auth scheme `{}`", spec.key)),
     };
     for spec in auth.injections {
@@ -281,6 +283,21 @@ fn own_injection(spec: &InjectionSpec, ground: Ground<'_>) -> Option<(&'static s
         }
     }
     Some((scheme.name, values))
+}
+
+/// What `config` says of the scheme's fields.
+fn configure(fields: &mut Fields, scheme: &str, ground: Ground<'_>, report: &mut Report<'_>) {
+    let specs = ground.schemes.iter().filter(|spec| spec.name == scheme);
+    let specs = specs.flat_map(|spec| spec.inject_fields).filter(|field| field.kind == FieldKind::Labels);
+    for spec in specs {
+        let Some(node) = ground.config.and_then(|config| config.field(spec.name)) else { continue };
+        // What is no text was reported with the file's shape.
+        let Some(given) = fields::given(node) else { continue };
+        match fields::value(spec.kind, given) {
+            Ok(value) => drop(fields.0.insert(spec.name, value)),
+            Err(message) => report.mistake(node.at, format!("`config.{}` {message}", spec.name)),
+        }
+    }
 }
 
 /// One entry of `auth.inject`.

@@ -16,14 +16,16 @@ use super::report::{Report, shown_key, suggestion};
 use super::tree::Node;
 use super::{AgentRules, Enforcement, Mode, Provider, RequestLimits, ResponseRules, UpstreamRules};
 use crate::agent::AgentName;
-use crate::catalog::SchemeSpec;
+use crate::catalog::{FieldKind, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::types::{self, TypeSpec};
 
 /// What the building of one file may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Ground<'a> {
     pub(super) schemes: &'a [&'a SchemeSpec],
+    /// The document's `config`.
+    pub(super) config: Option<&'a Node>,
     /// The file's folder; `None` where the text comes from no file.
     pub(super) folder: Option<&'a FilePath>,
 }
@@ -78,8 +80,11 @@ pub(super) fn provider(
     let named = ids.is_some();
     let ids = ids.unwrap_or_else(|| Ids { project: "default".into(), name: "unnamed".into() });
     let hosts = hosts(spec, kind, mode, report);
+    let ground = Ground { config: spec.field("config"), ..ground };
+    refuse_config(spec, kind, ground, report);
     let auth = spec.field("auth").map(|node| auth::build(node, kind, &ids, &hosts, mode, ground, report));
     let policy = policy::build(spec, kind, report);
+    refuse_unread_buckets(spec, kind, &hosts, report);
     let limits = limits(spec, report);
     let response = response(spec, report);
     let keep_headers = keep_headers(spec, report);
@@ -117,6 +122,42 @@ pub(super) fn provider(
         verify,
     };
     named.then_some((provider, tests))
+}
+
+/// Settings that nothing would read.
+fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut Report<'_>) {
+    let Some(config) = ground.config else { return };
+    let injections = kind.auth.iter().flat_map(|auth| auth.injections);
+    let keys: Vec<&str> = injections.map(|injection| injection.key).collect();
+    let schemes =
+        ground.schemes.iter().filter(|scheme| scheme.inject_key.is_some_and(|key| keys.contains(&key)));
+    let fields = schemes.flat_map(|scheme| scheme.inject_fields);
+    let read: Vec<&str> =
+        fields.filter(|field| field.kind == FieldKind::Labels).map(|field| field.name).collect();
+    for entry in config.entries().iter().filter(|entry| !read.contains(&entry.key.as_str())) {
+        report.mistake(entry.at, format!("type `{}` has no `config.{}`", kind.name, entry.key));
+    }
+    match spec.field("auth") {
+        None => report.mistake(config.at, "`config` does nothing without `auth`"),
+        Some(auth) if auth.field("inject").is_some() => {
+            report.mistake(config.at, "`config` does nothing beside `auth.inject`: write the fields there");
+        }
+        Some(_) => {}
+    }
+}
+
+/// On hosts that are not AWS' own the bucket is read from the path; a wildcard would let the host name another one.
+fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], report: &mut Report<'_>) {
+    let Some(list) = spec.field("scope").and_then(|scope| scope.field("resources")) else { return };
+    let own: Vec<HostPattern> =
+        kind.hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect();
+    let is_own = |host: &HostPattern| own.iter().any(|own| host.is_within(own));
+    if kind.scope == Some("resources") && hosts.iter().any(|host| host.exact().is_none() && !is_own(host)) {
+        report.mistake(
+            list.at,
+            "`scope.resources` cannot be checked on a wildcard that is not AWS' own: its hosts may name buckets; list the endpoint alone",
+        );
+    }
 }
 
 /// Builds an Agent document.

@@ -49,7 +49,7 @@ pub(super) fn read(
     whole.then_some(values)
 }
 
-fn given(node: &Node) -> Option<Given<'_>> {
+pub(super) fn given(node: &Node) -> Option<Given<'_>> {
     match &node.value {
         Value::Text(text) => Some(Given::Text(text)),
         Value::List(items) => items.iter().map(Node::text).collect::<Option<_>>().map(Given::List),
@@ -61,8 +61,10 @@ fn given(node: &Node) -> Option<Given<'_>> {
 pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, String> {
     let text = match given {
         Given::List(items) if kind == FieldKind::Spots => return spots(&items),
+        Given::List(items) if kind == FieldKind::Labels => return labels(&items),
         Given::List(_) => return Err("has to be text, here is a list".to_owned()),
         Given::Text(text) if kind == FieldKind::Spots => return spots(&[text]),
+        Given::Text(text) if kind == FieldKind::Labels => return labels(&[text]),
         Given::Text(text) => text,
     };
     if !text.chars().all(|c| c == ' ' || (!c.is_control() && !c.is_whitespace())) {
@@ -87,7 +89,18 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         }
         FieldKind::JsonPointer => owned(),
         FieldKind::Spots => spots(&[text]),
+        FieldKind::Labels => labels(&[text]),
     }
+}
+
+fn labels(items: &[&str]) -> Result<FieldValue, String> {
+    if items.is_empty() {
+        return Err("is empty; leave it out for no limit".to_owned());
+    }
+    if !items.iter().all(|item| crate::aws::is_label(item)) {
+        return Err("is made of lower-case letters, digits and hyphens, as `eu-west-1` or `s3`".to_owned());
+    }
+    Ok(FieldValue::Text(items.join(",")))
 }
 
 /// Headers that frame or route a request: a credential in them would change what is sent where.

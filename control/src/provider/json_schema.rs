@@ -84,7 +84,9 @@ fn map(fields: &[Field], extra: &[(&str, Value)], schemes: &[&SchemeSpec]) -> Va
 
 fn scheme_field(field: &FieldSpec) -> Value {
     let mut property = match field.kind {
-        FieldKind::Spots => json!({"type": ["array", "string"], "items": {"type": "string"}}),
+        FieldKind::Spots | FieldKind::Labels => {
+            json!({"type": ["array", "string"], "items": {"type": "string"}})
+        }
         FieldKind::JsonPointer | FieldKind::PathTemplate => json!({"type": "string", "pattern": "^/"}),
         FieldKind::Text
         | FieldKind::HeaderName
@@ -177,7 +179,8 @@ mod tests {
             (json!({"type": "githb"}), false),
             (json!({"host": "a.com"}), false),
             (json!({"type": "github", "hostz": []}), false),
-            (json!({"type": "github", "config": {"region": "x"}}), false),
+            (json!({"type": "github", "config": {"assumeRole": {"arn": "x"}}}), false),
+            (json!({"type": "github", "config": {"regoin": "x"}}), false),
             (json!({"type": "github", "auth": {"type": "pat"}}), false),
             (json!({"type": "github", "auth": {"secretRef": {"name": "x"}}}), false),
             (json!({"type": "github", "auth": {"secretRef": "s", "tokenUrl": "x"}}), false),

@@ -158,6 +158,18 @@ fn own_scope(field: &'static str, list: &Node, report: &mut Report<'_>) -> Scope
             format!("`scope.{field}` is empty, so nothing is in scope; leave it out for no limit"),
         );
     }
+    if field == "resources" {
+        for node in list.items() {
+            let fits = node.text().is_none_or(|text| {
+                (text == "*" || text.starts_with("arn:"))
+                    && text.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii())
+            });
+            if !fits {
+                report.mistake(node.at, "not an ARN pattern such as `arn:aws:s3:::bucket/*`");
+            }
+        }
+        return Scope::of_arns(field, &report.place(list.at), list.items().iter().filter_map(Node::text));
+    }
     for node in list.items() {
         let Some(text) = node.text() else { continue };
         let parts = text.split('/').filter(|part| !part.is_empty()).count();

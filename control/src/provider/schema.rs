@@ -148,7 +148,7 @@ const SPEC: &[Field] = &[
         Shape::Auth(AUTH),
         "The credential. Without it the hosts are allowed and nothing is injected.",
     ),
-    later("config", Shape::Named(&Shape::Text), "Settings of the cloud types (aws, gcp, azure)."),
+    optional("config", Shape::Map(CONFIG), "Settings of the cloud types."),
     optional(
         "policy",
         Shape::Map(POLICY),
@@ -180,6 +180,22 @@ const SPEC: &[Field] = &[
         Shape::List(&Shape::Named(&Shape::Text)),
         "Environment entries; `secretRef` needs a vault and an attachment.",
     ),
+];
+
+const CONFIG: &[Field] = &[
+    optional(
+        "region",
+        Shape::Text,
+        "aws: the one region that requests are signed for; services without regions are not bound by it.",
+    ),
+    optional(
+        "services",
+        TEXTS,
+        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`).",
+    ),
+    later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
+    later("project", Shape::Text, "gcp: the project."),
+    later("tenantId", Shape::Text, "azure: the tenant."),
 ];
 
 const AUTH: &[Field] = &[
@@ -271,7 +287,11 @@ const HTTP_RULE: &[Field] = &[
 const SCOPE: &[Field] = &[
     optional("repositories", TEXTS, "github: `owner/name`, with `*` within either part."),
     optional("channels", TEXTS, "slack: channel ids."),
-    optional("resources", TEXTS, "aws: ARN patterns; comes with that type."),
+    optional(
+        "resources",
+        TEXTS,
+        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one.",
+    ),
 ];
 
 const LIMITS: &[Field] = &[
@@ -329,6 +349,8 @@ const TEST: &[Field] = &[
     required("expect", Shape::Choice(&["allow", "deny"]), "The verdict."),
     optional("rule", Shape::Text, "The id of the rule that has to settle it."),
 ];
+
+const ASSUME_ROLE: &str = ": until then put the role's temporary credentials into the secret (access_key_id, secret_access_key, session_token)";
 
 /// Names of fields of auth types that a later release brings.
 const LATER_AUTH_FIELDS: &[&str] =
@@ -418,7 +440,8 @@ fn check_map(
     for entry in node.entries() {
         match fields.iter().find(|field| field.name == entry.key) {
             Some(field) if field.need == Need::Later => {
-                report.mistake(entry.at, format!("`{}` comes with a later release", field.name));
+                let hint = if field.name == "assumeRole" { ASSUME_ROLE } else { "" };
+                report.mistake(entry.at, format!("`{}` comes with a later release{hint}", field.name));
             }
             Some(field) => check_unless_null(&entry.node, field.shape, field.name, schemes, report),
             None if also.contains(&entry.key.as_str()) => {}

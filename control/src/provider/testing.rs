@@ -36,6 +36,14 @@ const fn scheme(
 /// The table.
 pub(crate) static SCHEMES: &[&SchemeSpec] = &[
     &scheme(
+        "aws-sigv4",
+        &[],
+        Some("aws-sigv4"),
+        &[],
+        &[field("region", FieldKind::Labels, false, None), field("services", FieldKind::Labels, false, None)],
+        &["secret_access_key"],
+    ),
+    &scheme(
         "header",
         &["header"],
         Some("header"),

@@ -42,7 +42,10 @@ pub enum PathError {
 
 /// The canonical path of a request.
 #[derive(Clone, Debug)]
-pub struct Path(Text);
+pub struct Path {
+    text: Text,
+    lost_dots: bool,
+}
 
 #[derive(Clone, Debug)]
 enum Text {
@@ -55,21 +58,26 @@ impl Path {
     /// Parses the raw path of a request (without query).
     pub fn parse(raw: &str) -> Result<Self, PathError> {
         let text = canonical(raw)?.into_owned().into_boxed_str();
-        Ok(Self(Text::Rewritten(text)))
+        Ok(Self { text: Text::Rewritten(text), lost_dots: dots_in(raw) })
     }
 
     /// Parses the path of a request URI; allocates only if it was not canonical.
     pub fn of_uri(uri: &Uri) -> Result<Self, PathError> {
         let Some(sent) = uri.path_and_query() else { return Err(PathError::Form) };
-        Ok(Self(match canonical(sent.path())? {
-            Cow::Borrowed(_) => Text::AsSent(sent.clone()),
-            Cow::Owned(text) => Text::Rewritten(text.into()),
-        }))
+        Ok(match canonical(sent.path())? {
+            Cow::Borrowed(_) => Self { text: Text::AsSent(sent.clone()), lost_dots: false },
+            Cow::Owned(text) => Self { text: Text::Rewritten(text.into()), lost_dots: dots_in(sent.path()) },
+        })
+    }
+
+    /// Whether dot segments were removed: what is sent then has another meaning to who takes them for part of a name (S3).
+    pub fn lost_dots(&self) -> bool {
+        self.lost_dots
     }
 
     /// The canonical text.
     pub fn as_str(&self) -> &str {
-        match &self.0 {
+        match &self.text {
             Text::AsSent(sent) => sent.path(),
             Text::Rewritten(text) => text,
         }
@@ -77,7 +85,7 @@ impl Path {
 
     /// Whether it is sent in another form than it came in (true also after [`Self::parse`]).
     pub fn is_rewritten(&self) -> bool {
-        matches!(self.0, Text::Rewritten(_))
+        matches!(self.text, Text::Rewritten(_))
     }
 
     /// How servers might read this path; deny rules match any of these, case-insensitively.
@@ -123,6 +131,10 @@ impl WideForms {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(Vec::as_slice)
     }
+}
+
+fn dots_in(raw: &str) -> bool {
+    decode_unreserved(raw).is_ok_and(|decoded| has_dots(decoded.as_bytes()))
 }
 
 fn canonical(raw: &str) -> Result<Cow<'_, str>, PathError> {

@@ -30,6 +30,7 @@ mod linear;
 mod serper;
 mod telnyx;
 mod twilio;
+mod aws;
 mod compatible;
 mod shapes;
 mod read;
@@ -71,10 +72,11 @@ pub static ALL: &[&TypeSpec] = &[
     &serper::SPEC,
     &telnyx::SPEC,
     &twilio::SPEC,
+    &aws::SPEC,
 ];
 
 /// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &["aws", "gcp", "azure", "mcp"];
+pub static LATER: &[&str] = &["gcp", "azure", "mcp"];
 
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
@@ -234,6 +236,8 @@ pub struct Ask<'a> {
 pub struct Resolved<'a> {
     /// The action.
     pub action: Cow<'static, str>,
+    /// What it does beside, by its headers (an ACL that comes with an object): all of it has to be allowed, and none denied.
+    pub also: Vec<&'static str>,
     /// What it does it to.
     pub resource: Resource<'a>,
     /// Whether the request tells what it does.
@@ -247,6 +251,8 @@ pub enum Resource<'a> {
     None,
     /// These, separated by commas.
     Named(&'a str),
+    /// These, each whole, as the vendor writes them (ARNs).
+    Arns(Vec<String>),
     /// Something that the request line does not show (it is in the body, or it is many): refused where a scope is set.
     Hidden,
 }
@@ -264,15 +270,28 @@ pub enum Clarity {
 /// The action of a request that the resolver does not know.
 pub const UNKNOWN: &str = "unknown";
 
+impl TypeSpec {
+    /// Whether what a request does may stand in a form in its body (AWS' query protocol): the resolver then reads the form
+    /// behind the query.
+    pub fn reads_forms(&self) -> bool {
+        std::ptr::eq(self, &raw const aws::SPEC)
+    }
+}
+
 impl Resolved<'_> {
     /// A clear action on nothing that a scope could name.
-    pub(crate) const fn free(action: &'static str) -> Self {
-        Self { action: Cow::Borrowed(action), resource: Resource::None, clarity: Clarity::Clear }
+    pub(crate) fn free(action: &'static str) -> Self {
+        Self { resource: Resource::None, ..Self::hidden(action) }
     }
 
     /// A clear action on something that the request line does not show.
     pub(crate) const fn hidden(action: &'static str) -> Self {
-        Self { action: Cow::Borrowed(action), resource: Resource::Hidden, clarity: Clarity::Clear }
+        Self {
+            action: Cow::Borrowed(action),
+            also: Vec::new(),
+            resource: Resource::Hidden,
+            clarity: Clarity::Clear,
+        }
     }
 
     /// A request that is not known; what it acts on is not known either.

@@ -190,7 +190,7 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     }
     let known = METHODS.iter().find(|known| known.eq_ignore_ascii_case(name));
     let action = known.map_or_else(|| Cow::Owned(name.to_owned()), |known| Cow::Borrowed(*known));
-    Resolved { resource: resource(ask, &action), action, clarity: Clarity::Clear }
+    Resolved { resource: resource(ask, &action), action, also: Vec::new(), clarity: Clarity::Clear }
 }
 
 fn resource<'a>(ask: &Ask<'a>, action: &str) -> Resource<'a> {

@@ -202,6 +202,7 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
         None => Resolved {
             action: Cow::Owned(method.to_ascii_lowercase()),
             resource: Resource::None,
+            also: Vec::new(),
             clarity: Clarity::Clear,
         },
     }

@@ -56,6 +56,7 @@ tables! {
     serper_requests "serper"
     telnyx_requests "telnyx"
     twilio_requests "twilio"
+    aws_requests "aws"
 }
 
 #[test]
@@ -110,6 +111,7 @@ fn check_row(provider: &Arc<Provider>, line: &str) {
     let shown = match resolved.resource {
         Resource::None => "-",
         Resource::Named(name) => name,
+        Resource::Arns(ref arns) => &arns.join(","),
         Resource::Hidden => "?",
     };
     assert_eq!((&*resolved.action, shown), (action, resource), "{line}");

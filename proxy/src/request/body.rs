@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
+use crate::schemes::aws_sigv4::payload::{Payload, PayloadError, PayloadFault, Stream};
 use crate::upstream::pool::Lease;
 
 /// What the two directions of one exchange know of each other.
@@ -32,6 +33,8 @@ pub(crate) struct Progress {
     /// `Expect: 100-continue`: the body may go.
     may_send: AtomicBool,
     waiting: Mutex<Option<Waker>>,
+    /// The body turned out to be another one than was signed.
+    fault: Mutex<Option<PayloadFault>>,
 }
 
 impl Progress {
@@ -41,6 +44,11 @@ impl Progress {
 
     pub(crate) fn is_whole(&self) -> bool {
         self.whole.load(Ordering::Relaxed)
+    }
+
+    /// Why the body was cut, if it was not what was signed.
+    pub(crate) fn fault(&self) -> Option<PayloadFault> {
+        *self.fault.lock()
     }
 
     pub(crate) fn allow_interim(&self, most: u64) {
@@ -80,6 +88,8 @@ enum Kind {
     Empty,
     Whole(Bytes),
     Stream(Incoming),
+    /// Boxed: few requests carry one.
+    Payload(Box<Payload<Incoming>>),
 }
 
 /// A whole body may hold a credential.
@@ -89,14 +99,21 @@ impl fmt::Debug for Kind {
             Self::Empty => "Empty",
             Self::Whole(_) => "Whole",
             Self::Stream(_) => "Stream",
+            Self::Payload(_) => "Payload",
         })
     }
 }
 
-/// The agent's connection failed in the middle of its body.
+/// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
-#[error("the agent's body ended early")]
-pub(crate) struct RequestBodyError(#[source] hyper::Error);
+pub(crate) enum RequestBodyError {
+    /// The agent's connection failed in the middle of its body.
+    #[error("the agent's body ended early")]
+    Agent(#[source] hyper::Error),
+    /// It is not what was signed.
+    #[error(transparent)]
+    Payload(PayloadFault),
+}
 
 impl RequestBody {
     /// No body, or one that is held whole.
@@ -114,9 +131,22 @@ impl RequestBody {
         Self { kind: Kind::Stream(body), gate: None, progress }
     }
 
+    /// The agent's body as a signature needs it.
+    pub(crate) fn payload(
+        body: Incoming,
+        stream: Stream,
+        progress: Arc<Progress>,
+    ) -> Result<Self, PayloadFault> {
+        if body.is_end_stream() {
+            stream.allows_nothing()?;
+            return Ok(Self::whole(Bytes::new(), progress));
+        }
+        Ok(Self { kind: Kind::Payload(Box::new(stream.of(body))), gate: None, progress })
+    }
+
     /// Holds the body back until [`Progress::open_gate`] or for this time (RFC 9110 section 10.1.1).
     pub(crate) fn wait_for_continue(&mut self, wait: Duration) {
-        if matches!(self.kind, Kind::Stream(_)) {
+        if matches!(self.kind, Kind::Stream(_) | Kind::Payload(_)) {
             self.gate = Some(Box::pin(tokio::time::sleep(wait)));
         }
     }
@@ -126,7 +156,7 @@ impl RequestBody {
         let kind = match &self.kind {
             Kind::Empty => Kind::Empty,
             Kind::Whole(bytes) if bytes.len() <= most => Kind::Whole(bytes.clone()),
-            Kind::Whole(_) | Kind::Stream(_) => return None,
+            Kind::Whole(_) | Kind::Stream(_) | Kind::Payload(_) => return None,
         };
         Some(Self { kind, gate: None, progress: Arc::clone(&self.progress) })
     }
@@ -166,12 +196,23 @@ impl Body for RequestBody {
             }
             Kind::Stream(body) => match ready!(Pin::new(body).poll_frame(cx)) {
                 None => return this.sent_whole(),
-                Some(Err(error)) => return Poll::Ready(Some(Err(RequestBodyError(error)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(RequestBodyError::Agent(error)))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     // Request trailers are always dropped; they are also the end.
                     Err(_trailers) => return this.sent_whole(),
                 },
+            },
+            Kind::Payload(body) => match ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
+                None => return this.sent_whole(),
+                Some(Err(PayloadError::Inner(error))) => {
+                    return Poll::Ready(Some(Err(RequestBodyError::Agent(error))));
+                }
+                Some(Err(PayloadError::Fault(fault))) => {
+                    *this.progress.fault.lock() = Some(fault);
+                    return Poll::Ready(Some(Err(RequestBodyError::Payload(fault))));
+                }
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             },
         };
         this.progress.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
@@ -186,6 +227,7 @@ impl Body for RequestBody {
             Kind::Empty => true,
             Kind::Whole(_) => false,
             Kind::Stream(body) => body.is_end_stream(),
+            Kind::Payload(body) => body.is_end_stream(),
         }
     }
 
@@ -194,6 +236,7 @@ impl Body for RequestBody {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(body) => body.size_hint(),
+            Kind::Payload(body) => body.size_hint(),
         }
     }
 }

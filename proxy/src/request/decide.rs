@@ -5,10 +5,14 @@ use control::policy::{Facts, Permit, decide};
 use control::refusal::Refusal;
 use control::rule::Path;
 use control::target::Target;
+use http::header::{CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 
+use super::inject;
 use super::parse::Parsed;
+use super::record::Record;
 use crate::conn::identify::Caller;
 use crate::limits::rate::Rates;
+use crate::limits::{self, Limits};
 use crate::plan::Served;
 use crate::schemes::Head;
 
@@ -19,7 +23,40 @@ pub(crate) fn permit(
     target: &Target,
     parsed: &mut Parsed,
 ) -> Result<Permit, Refusal> {
-    judged(served, &caller.name, target, &mut parsed.head, &parsed.path)
+    let query = match &parsed.form {
+        None => None,
+        Some(form) => {
+            let query = parsed.head.target.query().unwrap_or_default();
+            Some([query, &String::from_utf8_lossy(form)].join("&"))
+        }
+    };
+    judged(served, &caller.name, target, &mut parsed.head, &parsed.path, query.as_deref())
+}
+
+/// Reads the form in which a type says what its requests do (AWS' query protocol); bodies of other kinds pass unread.
+pub(crate) async fn form(
+    served: &Served,
+    parsed: &mut Parsed,
+    limits: &Limits,
+    record: &mut Record,
+) -> Result<(), Refusal> {
+    if !served.provider.kind.reads_forms() || served.provider.auth.is_none() || !is_form(&parsed.head.headers)
+    {
+        return Ok(());
+    }
+    let most = limits::count(limits.buffered_body);
+    let reading = inject::hold(&mut parsed.body, most, limits::time(limits.stream_idle));
+    parsed.form = Some(Box::pin(record.while_lasting(reading)).await?);
+    parsed.head.headers.remove(EXPECT);
+    Ok(())
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let is_form = |value: &HeaderValue| {
+        let essence = value.as_bytes().split(|&b| b == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    };
+    headers.get_all(CONTENT_TYPE).iter().any(is_form)
 }
 
 fn judged(
@@ -28,6 +65,7 @@ fn judged(
     target: &Target,
     head: &mut Head,
     path: &Path,
+    query: Option<&str>,
 ) -> Result<Permit, Refusal> {
     // First, or a header that the upstream never sees could decide what the request is taken for.
     served.injector.clean(target, &mut head.headers);
@@ -37,7 +75,7 @@ fn judged(
         provider: &served.provider,
         method: &head.method,
         path,
-        query: head.target.query(),
+        query: query.or(head.target.query()),
         headers: &head.headers,
     })
 }
@@ -78,7 +116,8 @@ mod tests {
 
     fn by_header<'a>(ask: &Ask<'a>) -> Resolved<'a> {
         let seen: Vec<_> = ask.headers.keys().map(http::HeaderName::as_str).collect();
-        Resolved { action: seen.join(" ").into(), resource: Resource::None, clarity: Clarity::Clear }
+        let action = seen.join(" ").into();
+        Resolved { action, also: Vec::new(), resource: Resource::None, clarity: Clarity::Clear }
     }
 
     fn served() -> Served {
@@ -102,7 +141,7 @@ mod tests {
         );
         let target = Target::parse_authority("a.example:443").unwrap();
         let path = Path::of_uri(&"/".parse().unwrap()).unwrap();
-        let permit = judged(&served(), &AgentName::local(), &target, &mut head, &path).unwrap();
+        let permit = judged(&served(), &AgentName::local(), &target, &mut head, &path, None).unwrap();
         assert_eq!(permit.trace().action.as_deref(), Some("x-kept"));
     }
 }

@@ -67,8 +67,9 @@ async fn journey(
     let served = select::route(&plan, &named.target, &conn.caller)?;
     record.provider(&served);
     named.refuse_plain_http(&served)?;
-    let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
+    decide::form(&served, &mut parsed, &shared.limits, record).await?;
+    let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     decide::rate(&served, &conn.caller, &shared.rates)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret

@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use control::refusal::{Blame, Code, Refusal};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
@@ -32,6 +34,12 @@ pub(crate) enum Dialect {
     Json,
     /// git prints the body of an error only if it is plain text.
     Text,
+    /// AWS' SDKs read the errors of S3 as XML.
+    Xml,
+    /// And those of the query protocol as XML with a frame.
+    FramedXml,
+    /// And those of all other services as JSON with a type.
+    TypedJson,
 }
 
 impl Dialect {
@@ -39,7 +47,17 @@ impl Dialect {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let is_git =
             headers.get(http::header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"git/"));
-        if is_git { Self::Text } else { Self::Json }
+        if is_git { Self::Text } else { Self::of_aws(headers).unwrap_or_default() }
+    }
+
+    /// By the agent's signature: S3 speaks XML, and so does who sends a form.
+    fn of_aws(headers: &HeaderMap) -> Option<Self> {
+        let text = |name| headers.get(name).and_then(|value| HeaderValue::to_str(value).ok());
+        let signed = text(AUTHORIZATION)?.strip_prefix("AWS4-")?;
+        if text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
+            return Some(Self::FramedXml);
+        }
+        Some(if signed.contains("/s3/aws4_request") { Self::Xml } else { Self::TypedJson })
     }
 }
 
@@ -71,6 +89,19 @@ pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: Dialect) ->
     let message = format!("doorward {}: {}. {}", entry.name, refusal.detail, entry.hint);
     let (body, content_type) = match dialect {
         Dialect::Text => (format!("{message}\n"), "text/plain; charset=utf-8"),
+        Dialect::Xml => (xml(entry.name, &message), "application/xml"),
+        Dialect::FramedXml => (
+            format!(
+                "<ErrorResponse>{}<RequestId>{request_id}</RequestId></ErrorResponse>",
+                xml(entry.name, &message)
+            ),
+            "text/xml",
+        ),
+        Dialect::TypedJson => {
+            let problem = problem(refusal, request_id, &message);
+            let fields = problem.strip_prefix('{').unwrap_or_default();
+            (format!("{{\"__type\":\"{}\",{fields}", entry.name), "application/problem+json")
+        }
         Dialect::Json => (problem(refusal, request_id, &message), "application/problem+json"),
     };
     let mut response = Response::new(Bytes::from(body));
@@ -87,6 +118,11 @@ pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: Dialect) ->
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
     }
     response
+}
+
+fn xml(code: &str, message: &str) -> String {
+    let message = message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>")
 }
 
 fn problem(refusal: &Refusal, request_id: &str, message: &str) -> String {
@@ -166,6 +202,34 @@ mod tests {
             answer.headers()["proxy-status"],
             "doorward; error=http_request_denied; details=\"DW1002\""
         );
+    }
+
+    #[test]
+    fn speaks_as_the_services_of_aws_do_to_who_signed_for_them() {
+        let refusal = Refusal::new(Code::Dw1002, "rule `a<b&c` denies");
+        let answer = |authorization: &'static str, kind: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("authorization", HeaderValue::from_static(authorization));
+            headers.insert("content-type", HeaderValue::from_static(kind));
+            String::from_utf8(response(&refusal, "c1-1", Dialect::of(&headers)).body().to_vec()).unwrap()
+        };
+        const S3: &str = "AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let xml = answer(S3, "text/plain");
+        assert!(
+            xml.starts_with(
+                "<Error><Code>DW1002</Code><Message>doorward DW1002: rule `a&lt;b&amp;c` denies."
+            )
+        );
+        let framed =
+            answer("AWS4-HMAC-SHA256 Credential=A", "application/x-www-form-urlencoded; charset=utf-8");
+        assert!(
+            framed.starts_with("<ErrorResponse><Error>")
+                && framed.ends_with("<RequestId>c1-1</RequestId></ErrorResponse>")
+        );
+        let json = answer("AWS4-HMAC-SHA256 Credential=A", "application/x-amz-json-1.0");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["__type"], &json["code"]), (&"DW1002".into(), &"DW1002".into()));
+        assert!(answer("Bearer /s3/aws4_request", "application/x-www-form-urlencoded").starts_with('{'));
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record)
         let request = draft.request(&lease, way)?;
         match exchange(lease.send(request), way, &draft.progress, record).await? {
             Ok(answer) => return Ok(received(answer, lease, draft.progress, way.limits)),
+            Err(_) if draft.progress.fault().is_some() => return Err(cut(&draft.progress).into()),
             Err(SendError::Unsent(request)) if lease.reused && !retried => draft.put_back(*request),
             Err(SendError::Broken(error)) if again.is_some() => {
                 tracing::debug!(%error, "reused connection died before an answer, sending once more");
@@ -246,6 +247,12 @@ fn join_cookies(headers: &mut HeaderMap) {
         value.set_sensitive(sensitive);
         headers.insert(COOKIE, value);
     }
+}
+
+/// The body was cut since it is not what was signed; the upstream never had all of it.
+fn cut(progress: &Progress) -> Refusal {
+    let fault = progress.fault().map_or_else(String::new, |fault| fault.to_string());
+    Refusal::new(Code::Dw2008, fault)
 }
 
 pub(super) fn closed() -> Refusal {

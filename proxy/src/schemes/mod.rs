@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use control::catalog::{Fields, SchemeSpec};
 use control::refusal::Refusal;
 use control::secret::Secret;
+use control::target::Target;
 use control::vault::Opened;
 use zeroize::Zeroizing;
 
@@ -23,11 +24,12 @@ mod path;
 mod cookie;
 mod body;
 mod placeholder;
+pub mod aws_sigv4;
 pub mod shared;
 #[cfg(test)]
 pub(crate) mod conformance;
 
-pub use outgoing::{Bounds, Head, Outgoing};
+pub use outgoing::{Bounds, Errand, Head, Outgoing, Placed};
 pub use shared::surface::Surface;
 
 /// Every scheme. A new one is its file and its line here.
@@ -40,6 +42,7 @@ pub static SCHEMES: &[SchemeEntry] = &[
     SchemeEntry { spec: &cookie::SPEC, build: cookie::build },
     SchemeEntry { spec: &body::SPEC, build: body::build },
     SchemeEntry { spec: &placeholder::SPEC, build: placeholder::build },
+    SchemeEntry { spec: &aws_sigv4::scheme::SPEC, build: aws_sigv4::scheme::build },
 ];
 
 static SPECS: LazyLock<Vec<&'static SchemeSpec>> =
@@ -74,8 +77,23 @@ pub trait Scheme: Send + Sync + fmt::Debug {
     /// Where it puts the credential.
     fn surface(&self) -> &Surface;
 
+    /// What it has to know of the request's body. Refuses, before the secret is opened, what it could not put a credential
+    /// on.
+    fn judge(&self, _target: &Target, _head: &Head) -> Result<BodyNeed, Refusal> {
+        Ok(BodyNeed::Nothing)
+    }
+
     /// Renders what is placed, once for each version of the secret.
     fn arm(&self, values: &Values<'_>) -> Result<Rendered, ArmFault>;
+}
+
+/// What a scheme has to know of a request's body, beyond what its surface says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyNeed {
+    /// Nothing, or it learns it while the body streams.
+    Nothing,
+    /// All of it.
+    Whole,
 }
 
 /// A scheme that holds the rendered credential of one version of a secret.

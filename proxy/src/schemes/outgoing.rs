@@ -6,14 +6,17 @@
 //! wiped when freed (what hyper and TLS copy from it is not).
 
 use std::fmt;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use control::refusal::{Code, Refusal};
+use control::target::Target;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use zeroize::Zeroizing;
 
+use super::aws_sigv4::payload::Stream;
 use super::shared::encode::{GROWTH, query_into, segment_into};
 use super::shared::pathshape::PathShape;
 use super::shared::pointer::{self, Pointer};
@@ -68,6 +71,26 @@ impl Default for Bounds {
     }
 }
 
+/// Where a request goes and when: a signature covers both.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand<'a> {
+    /// The one target.
+    pub target: &'a Target,
+    /// The port that `Host` does not name.
+    pub default_port: u16,
+    /// Asked only where something is signed.
+    pub now: fn() -> SystemTime,
+}
+
+/// What the body of a request with its credential is.
+#[derive(Debug)]
+pub struct Placed {
+    /// A body that was read whole.
+    pub body: Option<Bytes>,
+    /// What happens to one that streams.
+    pub stream: Option<Stream>,
+}
+
 /// The door. Holds a request's head while a scheme puts its credential on.
 pub struct Outgoing<'a> {
     head: &'a mut Head,
@@ -75,6 +98,8 @@ pub struct Outgoing<'a> {
     dummies: &'a [String],
     bounds: &'a Bounds,
     body: Option<Bytes>,
+    errand: Option<Errand<'a>>,
+    stream: Option<Stream>,
 }
 
 impl fmt::Debug for Outgoing<'_> {
@@ -86,7 +111,48 @@ impl fmt::Debug for Outgoing<'_> {
 impl<'a> Outgoing<'a> {
     /// Opens the door for one request. `body` is there only for surfaces that lie in it.
     pub fn new(head: &'a mut Head, dummies: &'a [String], bounds: &'a Bounds, body: Option<Bytes>) -> Self {
-        Self { head, dummies, bounds, body }
+        Self { head, dummies, bounds, body, errand: None, stream: None }
+    }
+
+    /// Says where the request goes and when.
+    #[must_use]
+    pub fn towards(self, errand: Option<Errand<'a>>) -> Self {
+        Self { errand, ..self }
+    }
+
+    /// Where the request goes and when, if it is known.
+    pub(super) fn errand(&self) -> Option<Errand<'a>> {
+        self.errand
+    }
+
+    /// The request as it stands.
+    pub(super) fn head(&self) -> &Head {
+        self.head
+    }
+
+    /// The body, where it was read whole.
+    pub(super) fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// Removes a header in all spellings.
+    pub(super) fn remove_header(&mut self, name: &HeaderName) {
+        names::remove_all_spellings(&mut self.head.headers, name);
+    }
+
+    /// Puts another query in the place of all of the agent's.
+    pub(super) fn replace_query(&mut self, query: &[u8]) -> Result<(), Refusal> {
+        if query.is_empty() {
+            let path = self.head.target.path().to_owned();
+            self.head.target = PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| unfit())?;
+            return Ok(());
+        }
+        self.set_target(None, Some(query))
+    }
+
+    /// Says what happens to a body that streams.
+    pub(super) fn change_stream(&mut self, stream: Stream) {
+        self.stream = Some(stream);
     }
 
     /// Removes the agent's copies of the header, in all spellings, and sets exactly one.
@@ -146,6 +212,11 @@ impl<'a> Outgoing<'a> {
 
     /// Closes the door: checks the sizes and gives the changed body back.
     pub fn finish(self) -> Result<Option<Bytes>, Refusal> {
+        self.placed().map(|placed| placed.body)
+    }
+
+    /// As [`Self::finish`], with what happens to a body that streams.
+    pub fn placed(self) -> Result<Placed, Refusal> {
         let Head { target, headers, .. } = &*self.head;
         if target.as_str().len() > self.bounds.url_bytes {
             return Err(
@@ -156,7 +227,7 @@ impl<'a> Outgoing<'a> {
         if headers.len() > self.bounds.header_fields || bytes > self.bounds.header_bytes {
             return Err(too_large());
         }
-        Ok(self.body)
+        Ok(Placed { body: self.body, stream: self.stream })
     }
 
     fn replace_in_header(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refusal> {

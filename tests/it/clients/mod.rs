@@ -13,6 +13,7 @@ use harness::{Origin, Proxy, ProxyBuilder, canary};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+mod aws;
 mod curl;
 mod git;
 mod grpc;
@@ -168,12 +169,17 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it as `python SCRIPT CERTIFICATE KEY`; the first line that it prints is its port.
     pub(crate) async fn start(python: &Path, name: &str, host: &str) -> Self {
+        Self::start_for(python, name, &[host], &[]).await
+    }
+
+    /// The same for several hosts, with more arguments.
+    pub(crate) async fn start_for(python: &Path, name: &str, hosts: &[&str], more: &[&str]) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let (certificate, key) = harness::ca::server_pem(&[host]);
+        let (certificate, key) = harness::ca::server_pem(hosts);
         std::fs::write(files.path().join("tls.crt"), certificate).unwrap();
         std::fs::write(files.path().join("tls.key"), key).unwrap();
         let mut command = Command::new(python);
-        command.args([&script(name), "tls.crt", "tls.key"]).current_dir(files.path()).env_clear();
+        command.args([&script(name), "tls.crt", "tls.key"]).args(more).current_dir(files.path()).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("python starts");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -108,10 +108,10 @@ async fn refuses_fields_that_the_type_does_not_have() {
 
 #[tokio::test]
 async fn refuses_what_a_later_issue_brings_by_name() {
-    let aws = "type: aws\nauth: {type: aws-sigv4, secretRef: canary}";
-    let failure = fails(Proxy::builder().provider("later", aws)).await;
+    let gcp = "type: gcp\nauth: {type: gcp-service-account, secretRef: canary}";
+    let failure = fails(Proxy::builder().provider("later", gcp)).await;
     assert_eq!(failure.code, Some(1));
-    assert!(failure.stderr.contains("later.yaml:") && failure.stderr.contains("aws"), "{}", failure.stderr);
+    assert!(failure.stderr.contains("later.yaml:") && failure.stderr.contains("gcp"), "{}", failure.stderr);
 }
 
 #[tokio::test]

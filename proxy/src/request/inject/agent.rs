@@ -50,6 +50,7 @@ pub fn agent_credential(head: &Head, surface: &Surface, dummies: &[String]) -> S
             None => Sent::default(),
         },
         Surface::Body(_) => Sent::default(),
+        Surface::Signature => in_signature(head, dummies),
         Surface::Placeholder(spots) => Sent::all(spots.iter().map(|spot| in_spot(head, spot, dummies))),
     }
 }
@@ -74,6 +75,12 @@ fn in_spot(head: &Head, spot: &PlaceholderSpot, dummies: &[String]) -> Sent {
         }
         PlaceholderSpot::Body(_) => Sent::default(),
     }
+}
+
+/// Who the agent signed as.
+fn in_signature(head: &Head, dummies: &[String]) -> Sent {
+    let in_params = ["X-Amz-Credential", "AWSAccessKeyId"].map(|name| in_query(head, name, dummies));
+    in_params.into_iter().fold(in_header(head, &AUTHORIZATION, dummies), Sent::with)
 }
 
 /// What stands in a header, Basic credentials decoded.

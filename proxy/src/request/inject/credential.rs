@@ -1,10 +1,11 @@
 //! Stage 8: the credential onto the request. All that needs no secret is done first; the secret is opened by permit.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use control::policy::Permit;
+use control::provider::Mode;
 use control::refusal::{Code, Refusal};
 use control::target::Target;
 use http::Method;
@@ -23,7 +24,7 @@ use crate::request::scrub::coded::Decoding;
 use crate::request::scrub::requested::{self, SmallRanges};
 use crate::request::scrub::{Search, Standing, Use, Watch};
 use crate::request::send::{Signed, Used};
-use crate::schemes::Head;
+use crate::schemes::{Errand, Head};
 use crate::worker::Shared;
 
 /// A request that is judged; only the credential is missing.
@@ -50,9 +51,22 @@ pub(crate) async fn prepare(
     limits: &Limits,
     record: &mut Record,
 ) -> Result<Ready, Refused> {
-    let Parsed { mut head, body, upgrade, on_upgrade, path: _ } = parsed;
+    let Parsed { mut head, body, upgrade, on_upgrade, path, form } = parsed;
     let mut prepared = injector.prepare(target, &mut head)?;
+    if injector.signs(&prepared) && path.lost_dots() {
+        // An object's key may hold them: another one than was named would be meant.
+        let detail = "the path holds dot segments, which no AWS request needs";
+        return Err(Refusal::new(Code::Dw2008, detail).into());
+    }
     let mut body = Some(body);
+    if let Some(form) = form {
+        body = None;
+        if prepared.injects() {
+            injector.read_body(&mut prepared, form)?;
+        } else {
+            prepared.keep(form);
+        }
+    }
     if let Some(most) = prepared.needs_body()
         && let Some(incoming) = body.take()
     {
@@ -66,7 +80,10 @@ pub(crate) async fn prepare(
 }
 
 /// Reads a body whole. It is over at its limit, or when nothing of it comes for too long.
-async fn hold(body: Incoming, most: usize, idle: Duration) -> Result<Bytes, Refusal> {
+pub(crate) async fn hold<B>(body: B, most: usize, idle: Duration) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
     let mut body = Limited::new(body, most);
     let mut whole = BytesMut::new();
     loop {
@@ -94,6 +111,7 @@ pub(crate) async fn credential(
 ) -> Result<Signed, Refused> {
     let Ready { mut head, prepared, body, upgrade } = ready;
     let mut used = None;
+    let mut stream = None;
     let held = if prepared.injects() {
         let opened = served.credential(&plan.vault, permit).await?;
         let of = Use {
@@ -102,29 +120,37 @@ pub(crate) async fn credential(
             version: opened.version,
         };
         refuse_if_blocked(&of, shared)?;
-        let held = served.injector.place(&opened.armed, prepared, &mut head)?;
-        shape_answer(&mut head, served, &opened);
+        let signs = served.injector.signs(&prepared);
+        let default_port = if served.provider.mode == Mode::Plain { 80 } else { 443 };
+        let errand = Errand { target: permit.target(), default_port, now: SystemTime::now };
+        let placed = served.injector.place_towards(&opened.armed, prepared, &mut head, Some(errand))?;
+        stream = placed.stream;
+        shape_answer(&mut head, served, &opened, signs);
         used = Some(Used { version: opened.version, search: search(shared, of, &opened) });
-        held
+        placed.body
     } else {
         prepared.into_body()
     };
     let progress = Arc::new(Progress::default());
     let body = match (held, body) {
         (Some(bytes), _) => RequestBody::whole(bytes, Arc::clone(&progress)),
-        (None, Some(incoming)) => RequestBody::stream(incoming, Arc::clone(&progress)),
+        (None, Some(incoming)) => match stream {
+            Some(stream) => RequestBody::payload(incoming, stream, Arc::clone(&progress))
+                .map_err(|fault| Refusal::new(Code::Dw2008, fault.to_string()))?,
+            None => RequestBody::stream(incoming, Arc::clone(&progress)),
+        },
         (None, None) => RequestBody::whole(Bytes::new(), Arc::clone(&progress)),
     };
     Ok(Signed { head, body, progress, used, upgrade })
 }
 
 /// Asks the upstream only for answers that we can search: codings that we read, no slices that could rebuild an echo.
-fn shape_answer(head: &mut Head, served: &Served, credential: &Credential) {
+fn shape_answer(head: &mut Head, served: &Served, credential: &Credential, signs: bool) {
     if credential.scanner.is_empty() {
         return;
     }
     requested::codings(&mut head.headers);
-    let rule = if served.provider.response.small_ranges_allowed {
+    let rule = if served.provider.response.small_ranges_allowed || signs {
         SmallRanges::Allowed
     } else {
         SmallRanges::Refused

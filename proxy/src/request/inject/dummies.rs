@@ -14,6 +14,7 @@ use control::refusal::{Code, Refusal};
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 use memchr::memmem;
 
+use crate::schemes::aws_sigv4::scheme::{SIGNING_HEADERS, SIGNING_PARAMETERS};
 use crate::schemes::shared::encode::{decoded, form_decoded};
 use crate::schemes::shared::names::same_spelling;
 use crate::schemes::shared::surface::PlaceholderSpot;
@@ -170,6 +171,7 @@ impl Dummies {
         let (plain, in_pair) = seen;
         match exempt.surface {
             Some(Surface::Header(own)) => same_spelling(own.as_str(), name.as_str()),
+            Some(Surface::Signature) => SIGNING_HEADERS.iter().any(|own| same_spelling(own, name.as_str())),
             Some(Surface::Cookie(own)) if name == COOKIE => {
                 let others = cookies::cookies(value.as_bytes())
                     .filter(|cookie| cookies::value_of(cookie, own).is_none());
@@ -200,6 +202,7 @@ impl Dummies {
                 let in_value = self.seen_form(parameter.value(), exempt.own);
                 let replaced = match exempt.surface {
                     Some(Surface::Query(own)) => parameter.is_named(own),
+                    Some(Surface::Signature) => SIGNING_PARAMETERS.iter().any(|own| parameter.is_named(own)),
                     Some(Surface::Placeholder(spots)) => spots.iter().any(|spot| match spot {
                         PlaceholderSpot::Query(own) => parameter.is_named(own),
                         PlaceholderSpot::Header(_)
@@ -230,6 +233,7 @@ impl Dummies {
             }
             Some(
                 Surface::Placeholder(_)
+                | Surface::Signature
                 | Surface::Header(_)
                 | Surface::Query(_)
                 | Surface::Cookie(_)

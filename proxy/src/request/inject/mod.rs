@@ -18,7 +18,8 @@ use control::vault::Opened;
 use http::{HeaderMap, HeaderName};
 
 use crate::schemes::{
-    self, ArmFault, Armed, Bounds, BuildError, Echo, Head, Outgoing, Rendered, Scheme, Surface, Values,
+    self, ArmFault, Armed, BodyNeed, Bounds, BuildError, Echo, Errand, Head, Outgoing, Placed, Rendered,
+    Scheme, Surface, Values,
 };
 
 pub mod clean;
@@ -32,7 +33,7 @@ mod tests;
 mod files;
 
 pub use agent::{Sent, agent_credential};
-pub(crate) use credential::{credential, prepare};
+pub(crate) use credential::{credential, hold, prepare};
 pub use dummies::Dummies;
 
 /// What one provider puts on requests; compiled once for each plan.
@@ -119,6 +120,11 @@ impl Prepared {
             Step::ReadBody(limit) => Some(limit),
             Step::Forward | Step::Place => None,
         }
+    }
+
+    /// Takes a body that was read for another reason and goes on as it is.
+    pub(crate) fn keep(&mut self, body: Bytes) {
+        self.body = Some(body);
     }
 
     /// The body that was read, unchanged, where no credential goes on.
@@ -215,6 +221,12 @@ impl Injector {
             held::Wanted::Held => Step::ReadBody(self.bounds.body_bytes),
             held::Wanted::Streamed => auth.decide(surface, sent)?,
         };
+        let step = match step {
+            Step::Place if entry.scheme.judge(target, head)? == BodyNeed::Whole => {
+                Step::ReadBody(self.bounds.body_bytes)
+            }
+            step @ (Step::Place | Step::ReadBody(_) | Step::Forward) => step,
+        };
         let exempt = match step {
             Step::Forward => dummies::Exempt { own: &auth.own_dummies, ..dummies::Exempt::default() },
             Step::Place | Step::ReadBody(_) => dummies::Exempt {
@@ -258,22 +270,41 @@ impl Injector {
         Ok((ArmedCredential { version: opened.version, entries }, echoes))
     }
 
-    /// Puts the credential on. Gives the body back where it was read, changed where the credential lies in it.
+    /// Whether the credential of a request cannot be used by who rebuilds it from slices of answers: it signs, and what
+    /// it puts on opens nothing else.
+    pub fn signs(&self, prepared: &Prepared) -> bool {
+        let entry = self.auth.as_ref().and_then(|auth| auth.entries.get(prepared.entry));
+        entry.is_some_and(|entry| matches!(entry.scheme.surface(), Surface::Signature))
+    }
+
+    /// Puts the credential on. Gives the body back where it was read, changed where the credential lies in it. Schemes that
+    /// sign need [`Self::place_towards`].
     pub fn place(
         &self,
         armed: &ArmedCredential,
         prepared: Prepared,
         head: &mut Head,
     ) -> Result<Option<Bytes>, Refusal> {
+        self.place_towards(armed, prepared, head, None).map(|placed| placed.body)
+    }
+
+    /// As [`Self::place`], where it is known where and when the request goes.
+    pub fn place_towards(
+        &self,
+        armed: &ArmedCredential,
+        prepared: Prepared,
+        head: &mut Head,
+        errand: Option<Errand<'_>>,
+    ) -> Result<Placed, Refusal> {
         let Prepared { entry, step, body, sent: _ } = prepared;
-        let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(body) };
+        let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(Placed { body, stream: None }) };
         let own = armed.entries.get(entry).ok_or_else(|| {
             Refusal::new(Code::Dw1004, "the credential was made for another provider")
                 .of_provider(&self.provider)
         })?;
         let placed = clean::remove_beside(head, &auth.remove_headers, auth.remove_params).and_then(|()| {
-            let mut out = Outgoing::new(head, &auth.own_dummies, &self.bounds, body);
-            own.place(&mut out).and_then(|()| out.finish())
+            let mut out = Outgoing::new(head, &auth.own_dummies, &self.bounds, body).towards(errand);
+            own.place(&mut out).and_then(|()| out.placed())
         });
         placed.map_err(|refusal| refusal.of_provider(&self.provider))
     }
@@ -320,7 +351,11 @@ impl Auth {
             Surface::Placeholder(_) => sent.dummy,
             // Without a text in its place there is no telling where the credential belongs.
             Surface::Path(_) => sent.dummy || (sent.own && replaces),
-            Surface::Header(_) | Surface::Query(_) | Surface::Cookie(_) | Surface::Body(_) => {
+            Surface::Header(_)
+            | Surface::Query(_)
+            | Surface::Cookie(_)
+            | Surface::Body(_)
+            | Surface::Signature => {
                 sent.dummy || self.on_agent_credential != OnAgentCredential::PlaceholderOnly
             }
         };

@@ -19,6 +19,8 @@ pub enum Surface {
     Cookie(String),
     /// The string at this pointer of a JSON body.
     Body(Pointer),
+    /// AWS' signing headers, or its signing parameters in the query.
+    Signature,
     /// Wherever the provider's dummy stands in these spots.
     Placeholder(Vec<PlaceholderSpot>),
 }
@@ -44,7 +46,9 @@ impl Surface {
         let (own, spots): (Option<&Pointer>, &[PlaceholderSpot]) = match self {
             Self::Body(pointer) => (Some(pointer), &[]),
             Self::Placeholder(spots) => (None, spots),
-            Self::Header(_) | Self::Query(_) | Self::Path(_) | Self::Cookie(_) => (None, &[]),
+            Self::Header(_) | Self::Query(_) | Self::Path(_) | Self::Cookie(_) | Self::Signature => {
+                (None, &[])
+            }
         };
         own.into_iter().chain(spots.iter().filter_map(PlaceholderSpot::pointer))
     }

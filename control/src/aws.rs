@@ -1,0 +1,256 @@
+//! AWS' endpoints: which service and region a host belongs to.
+//!
+//! For: the resolver of type `aws` and the signer. Hosts are read, never made: no region or service becomes part of a name
+//! that is dialled. A name that only looks like one of AWS' is none.
+
+/// How long a region's or a service's name may be.
+const LONGEST_LABEL: usize = 40;
+
+/// The names below which AWS' endpoints lie, each with the region of its services without one. Longer ones first.
+const SUFFIXES: &[(&str, &str)] = &[
+    ("api.amazonwebservices.com.cn", "cn-northwest-1"),
+    ("api.amazonwebservices.eu", "eusc-de-east-1"),
+    ("amazonaws.com.cn", "cn-northwest-1"),
+    ("amazonaws.com", "us-east-1"),
+    ("amazonaws.eu", "eusc-de-east-1"),
+    ("api.aws", "us-east-1"),
+    ("on.aws", "us-east-1"),
+];
+
+/// Services that sign by another name than their endpoint's, from botocore's service models (one or two labels, without
+/// `-fips`), and S3's families.
+const SIGNING_NAMES: &[(&str, &[&str])] = &[
+    ("a2i-runtime.sagemaker", &["sagemaker"]),
+    ("account-access-runtime", &["account-access"]),
+    ("admin.wickr", &["wickr"]),
+    ("agent-registry-control", &["agent-registry"]),
+    ("agreement-marketplace", &["aws-marketplace"]),
+    ("appconfigdata", &["appconfig"]),
+    ("appstream2", &["appstream"]),
+    ("bedrock-agent", &["bedrock"]),
+    ("bedrock-agent-runtime", &["bedrock"]),
+    ("bedrock-agentcore-control", &["bedrock-agentcore"]),
+    ("bedrock-data-automation", &["bedrock"]),
+    ("bedrock-data-automation-runtime", &["bedrock"]),
+    ("bedrock-runtime", &["bedrock"]),
+    ("cassandra-streams", &["cassandra"]),
+    ("catalog.marketplace", &["aws-marketplace"]),
+    ("cloudhsmv2", &["cloudhsm"]),
+    ("cloudsearchdomain", &["cloudsearch"]),
+    ("cloudwatch-omni", &["cloudwatch"]),
+    ("contact-lens", &["connect"]),
+    ("control-kinesis", &["kinesis"]),
+    ("data-ats.iot", &["iotdata"]),
+    ("data-kinesis", &["kinesis"]),
+    ("data-signer", &["signer"]),
+    ("data.jobs.iot", &["iot-jobs-data"]),
+    ("ddb", &["dynamodb"]),
+    ("deployment-marketplace", &["aws-marketplace"]),
+    ("discovery-marketplace", &["aws-marketplace"]),
+    ("email", &["ses"]),
+    ("entitlement.marketplace", &["aws-marketplace"]),
+    ("eventsv2", &["events"]),
+    ("forecastquery", &["forecast"]),
+    ("git-codecommit", &["codecommit"]),
+    ("iam-toolbox", &["iam"]),
+    ("identity-chime", &["chime"]),
+    ("iot", &["iot", "iotdata", "iotdevicegateway", "iot-jobs-data"]),
+    ("ivsrealtime", &["ivs"]),
+    ("lambda-url", &["lambda"]),
+    ("mail-manager", &["ses"]),
+    ("media-pipelines-chime", &["chime"]),
+    ("meetings-chime", &["chime"]),
+    ("memory-db", &["memorydb"]),
+    ("messaging-chime", &["chime"]),
+    ("metering.marketplace", &["aws-marketplace"]),
+    ("migrationhub-config", &["mgh"]),
+    ("models-v2-lex", &["lex"]),
+    ("oidc", &["sso-oauth"]),
+    ("participant.connect", &["execute-api"]),
+    ("partnercentral-prm", &["partnercentral"]),
+    ("personalize-events", &["personalize"]),
+    ("personalize-runtime", &["personalize"]),
+    ("pinpoint", &["mobiletargeting"]),
+    ("portal.sso", &["awsssoportal"]),
+    ("queue", &["sqs"]),
+    ("reporting-marketplace", &["aws-marketplace"]),
+    ("runtime-v2-lex", &["lex"]),
+    ("s3-accesspoint", &["s3"]),
+    ("s3-control", &["s3"]),
+    ("s3-global", &["s3"]),
+    ("servicecatalog-appregistry", &["servicecatalog"]),
+    ("sms-voice.pinpoint", &["sms-voice"]),
+    ("voice-chime", &["chime"]),
+];
+
+/// Endpoints in which the region stands before the service (`….eu-west-1.es.amazonaws.com`).
+const REGION_FIRST: &[&str] = &["queue", "es", "aoss"];
+
+/// What a host says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint<'h> {
+    /// The names that requests to it are signed with; the usual one first.
+    pub services: Names<'h>,
+    /// Its region.
+    pub region: Region<'h>,
+    /// What stands before the service's own labels: a bucket, an access point, an account. Empty: nothing.
+    pub before: &'h str,
+    /// The label that names the service, without `fips`.
+    pub label: &'h str,
+}
+
+/// A service's signing names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names<'h> {
+    /// From the table.
+    Table(&'static [&'static str]),
+    /// The endpoint's own label.
+    One(&'h str),
+}
+
+/// What a host says of its region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region<'h> {
+    /// This one.
+    Named(&'h str),
+    /// The service has no regions and signs for this one.
+    Fixed(&'static str),
+    /// The host serves every region (S3).
+    Any(&'static str),
+    /// Requests go to several regions at once: SigV4A.
+    All,
+}
+
+impl<'h> Names<'h> {
+    /// Whether this is one of them.
+    pub fn has(&self, service: &str) -> bool {
+        match self {
+            Self::Table(names) => names.contains(&service),
+            Self::One(name) => *name == service,
+        }
+    }
+
+    /// The usual one.
+    pub fn first(&self) -> Option<&'h str> {
+        match self {
+            Self::Table(names) => names.first().copied(),
+            Self::One(name) => Some(name),
+        }
+    }
+}
+
+fn below_aws(host: &str) -> Option<(&str, &'static str)> {
+    let below = |suffix: &str| host.strip_suffix(suffix)?.strip_suffix('.');
+    SUFFIXES.iter().find_map(|(suffix, region)| Some((below(suffix)?, *region)))
+}
+
+/// The endpoint of a host; `None` where it is none of AWS'.
+pub fn endpoint(host: &str) -> Option<Endpoint<'_>> {
+    let (below, usual) = below_aws(host)?;
+    let mut labels: Vec<&str> = below.split('.').collect();
+    pop_if(&mut labels, |label| label == "vpce");
+    let last = labels.last().copied().unwrap_or_default();
+    let before = labels.iter().rev().nth(1).copied().unwrap_or_default();
+    let legacy = last.strip_prefix("s3-").filter(|region| is_region(region));
+    let region = if is_region(last) {
+        labels.pop();
+        pop_if(&mut labels, |label| label == "dualstack");
+        Region::Named(last)
+    } else if let Some(region) = legacy {
+        Region::Named(region)
+    } else if last == "s3-external-1" {
+        Region::Named("us-east-1")
+    } else if REGION_FIRST.contains(&last) && is_region(before) {
+        Region::Named(before)
+    } else if last == "us-gov" {
+        labels.pop();
+        Region::Fixed("us-gov-west-1")
+    } else if matches!((before, last), ("accesspoint", "s3-global") | ("endpoint", "events")) {
+        Region::All
+    } else if last == "global" {
+        labels.pop();
+        Region::All
+    } else if last == "s3" {
+        Region::Any(usual)
+    } else {
+        Region::Fixed(usual)
+    };
+    let (services, own) = services(&labels);
+    let before = labels.len().saturating_sub(own);
+    let width: usize = labels.iter().take(before).map(|label| label.len() + 1).sum();
+    let before = below.get(..width.saturating_sub(1)).unwrap_or_default();
+    Some(Endpoint {
+        services,
+        region,
+        before,
+        label: without_fips(labels.last().copied().unwrap_or_default()),
+    })
+}
+
+fn pop_if(labels: &mut Vec<&str>, is: impl Fn(&str) -> bool) {
+    if labels.len() > 1 && labels.last().is_some_and(|label| is(label)) {
+        labels.pop();
+    }
+}
+
+fn without_fips(label: &str) -> &str {
+    label.strip_suffix("-fips").or(label.strip_prefix("fips-")).unwrap_or(label)
+}
+
+/// The signing names of an endpoint, by its last two labels or its last one, and how many that takes.
+fn services<'h>(labels: &[&'h str]) -> (Names<'h>, usize) {
+    let last = without_fips(labels.last().copied().unwrap_or_default());
+    if last.starts_with("s3express-") {
+        return (Names::One("s3express"), 1);
+    }
+    if last.strip_prefix("s3-").is_some_and(is_region) || last == "s3-external-1" {
+        return (Names::One("s3"), 1);
+    }
+    let named = |name: &str| SIGNING_NAMES.iter().find(|(known, _)| *known == name).map(|(_, names)| *names);
+    let two = labels.iter().rev().nth(1).map(|before| [before, ".", last].concat());
+    match two.and_then(|two| named(&two)) {
+        Some(names) => (Names::Table(names), 2),
+        None => (named(last).map_or(Names::One(last), Names::Table), 1),
+    }
+}
+
+/// Whether a text can name a region or a service: lower-case letters, digits and inner hyphens, at most 40.
+pub fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= LONGEST_LABEL
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Whether a label has a region's form: `eu-west-1`, `us-gov-east-1`.
+fn is_region(label: &str) -> bool {
+    let mut parts = label.split('-');
+    let letters = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    let area = parts.next().is_some_and(|part| letters(part) && (2..=4).contains(&part.len()));
+    let number = parts
+        .next_back()
+        .is_some_and(|part| (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
+    let middle: Vec<&str> = parts.collect();
+    area && number && (1..=2).contains(&middle.len()) && middle.into_iter().all(letters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_only_looks_like_aws_is_none() {
+        for host in
+            ["s3.eu-west-1.amazonaws.com.evil.test", "evilamazonaws.com", "amazonaws.com", "s3.amazonaws.co"]
+        {
+            assert_eq!(endpoint(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_is_named_like_a_region_is_no_region() {
+        let endpoint = endpoint("us-east-2.s3.amazonaws.com").unwrap();
+        assert_eq!((endpoint.services, endpoint.region), (Names::One("s3"), Region::Any("us-east-1")));
+    }
+}

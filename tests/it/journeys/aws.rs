@@ -1,0 +1,177 @@
+//! AWS' signature on the wire: what is refused before anything leaves, what is cut, what arrives. Signatures themselves are
+//! verified in `clients/aws.rs`, by botocore.
+
+use harness::{Agent, Origin, Proxy};
+use sha2::{Digest as _, Sha256};
+
+use crate::world::World;
+
+const HOST: &str = "acme.s3.eu-west-1.amazonaws.com";
+const STS: &str = "sts.eu-west-1.amazonaws.com";
+const ID: &str = "AKIAREALREALREALREAL";
+const TOKEN: &str = "IQoJc4narySessionToken//0123456789==";
+
+async fn world(up: &str, more: &str) -> World {
+    let spec = format!(
+        "type: aws\nauth: {{secretRef: aws}}\nconfig: {{region: eu-west-1, services: [s3, sts]}}\n{more}"
+    );
+    let proxy = Proxy::builder().provider("cloud", &spec).public_value("aws", "access_key_id", ID);
+    let proxy = proxy.secret("aws", "secret_access_key", &harness::canary::fresh()).secret(
+        "aws",
+        "session_token",
+        TOKEN,
+    );
+    World::built(Origin::builder(&[HOST, STS]).only(up), proxy).await
+}
+
+/// As an agent signs, with dummies.
+fn signed(service: &str) -> String {
+    format!(
+        "Authorization: AWS4-HMAC-SHA256 Credential=AKIAagent/20260101/eu-west-1/{service}/aws4_request, \
+         SignedHeaders=host;x-amz-date, Signature={:064}\r\nX-Amz-Date: 20260101T000000Z\r\nX-Amz-Security-Token: agents",
+        0
+    )
+}
+
+async fn put(agent: &Agent, path: &str, headers: &str, body: &[u8]) -> harness::agent::reply::Reply {
+    let head =
+        format!("PUT {path} HTTP/1.1\r\n{}\r\n{headers}\r\nContent-Length: {}", signed("s3"), body.len());
+    let wire = harness::agent::wire(HOST, &head, body);
+    agent.tls(HOST).await.exchange(&wire).await
+}
+
+fn hash(body: &[u8]) -> String {
+    hex::encode(Sha256::digest(body))
+}
+
+#[tokio::test]
+async fn another_body_than_the_one_that_was_signed_never_arrives_whole() {
+    for up in ["h1", "h2"] {
+        let world = world(up, "").await;
+        let agent = world.agent();
+        let headers = format!("X-Amz-Content-Sha256: {}", hash(b"the one"));
+        let reply = put(&agent, "/a", &headers, b"another").await;
+        assert_eq!(reply.status, 400, "{up}: {}", reply.text());
+        assert!(reply.text().contains("DW2008"), "{}", reply.text());
+        assert!(world.origin.requests().iter().all(|seen| !seen.complete && seen.body.is_empty()), "{up}");
+        let reply = put(&agent, "/a", &headers, b"").await;
+        assert_eq!(reply.status, 400, "{up}: {}", reply.text());
+        put(&agent, "/b", &headers, b"the one").await.assert_ok();
+        assert_eq!(
+            (world.origin.last().body.as_slice(), world.origin.last().complete),
+            (&b"the one"[..], true)
+        );
+    }
+}
+
+#[tokio::test]
+async fn chunks_that_turn_out_malformed_never_arrive_whole() {
+    for up in ["h1", "h2"] {
+        let world = world(up, "").await;
+        let headers =
+            "X-Amz-Content-Sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\nX-Amz-Decoded-Content-Length: 3";
+        for body in [
+            "3\r\nabc\r\n0\r\n\r\nmore",
+            "3\r\nabc\r\n0\r\n",
+            "3\r\nabcd\r\n0\r\n\r\n",
+            "2\r\nab\r\n0\r\n\r\n",
+        ] {
+            let reply = put(&world.agent(), "/a", headers, body.as_bytes()).await;
+            assert_eq!(reply.status, 400, "{up} {body:?}: {}", reply.text());
+        }
+        assert!(world.origin.requests().iter().all(|seen| !seen.complete), "{:#?}", world.origin.requests());
+        put(&world.agent(), "/a", headers, b"03\r\nabc\r\n0\r\n\r\n").await.assert_ok();
+        assert_eq!(world.origin.last().body, b"3\r\nabc\r\n0\r\n\r\n");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_signed_is_refused_before_anything_leaves() {
+    let world = world("h1", "policy: {allow: [\"s3:*\", \"sts:GetCallerIdentity\"]}").await;
+    let agent = world.agent();
+    for (path, headers, status) in [
+        ("/a/../b", "X: y", 400),
+        ("/a/%2e/b", "X: y", 400),
+        ("/a", "X-Amz-Content-Sha256: STREAMING-AWS4-HMAC-SHA256-EVENTS", 400),
+        ("/a?X-Amz-Credential=x&X-Amz-Algorithm=y", "X: y", 400),
+        ("/a?acl&tagging", "X: y", 403),
+    ] {
+        let reply = put(&agent, path, headers, b"").await;
+        assert_eq!(reply.status, status, "{path} {headers}: {}", reply.text());
+        assert!(reply.text().starts_with("<Error><Code>DW"), "{}", reply.text());
+    }
+    let head = format!("GET /a HTTP/1.1\r\n{}", signed("s3").replace("eu-west-1", "us-east-1"));
+    let reply = agent.tls(HOST).await.exchange(&harness::agent::wire(HOST, &head, b"")).await;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    world.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn the_action_of_the_query_protocol_is_read_from_the_form() {
+    let world = world("h1", "policy: {allow: [\"sts:GetCallerIdentity\"]}").await;
+    let form = |body: &'static str| {
+        let agent = world.agent();
+        async move {
+            let head = format!(
+                "POST / HTTP/1.1\r\n{}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}",
+                signed("sts"),
+                body.len()
+            );
+            agent.tls(STS).await.exchange(&harness::agent::wire(STS, &head, body.as_bytes())).await
+        }
+    };
+    for denied in [
+        "Action=AssumeRole",
+        "Action=GetCallerIdentity&Action=AssumeRole",
+        "Version=1",
+        "Action=GetCallerIdentity%00",
+    ] {
+        let reply = form(denied).await;
+        assert_eq!(reply.status, 403, "{denied}: {}", reply.text());
+        assert!(reply.text().contains("<Code>DW1002</Code>"), "{}", reply.text());
+    }
+    world.assert_nothing_left();
+    form("Action=GetCallerIdentity&Version=2011-06-15").await.assert_ok();
+    assert_eq!(world.origin.only().body, b"Action=GetCallerIdentity&Version=2011-06-15");
+}
+
+#[tokio::test]
+async fn nothing_of_the_agents_signature_stays_and_the_session_token_is_masked_in_answers() {
+    for up in ["h1", "h2"] {
+        let world = world(up, "").await;
+        let path = "/a//b%20c/%C3%A4+d?partNumber=1&uploadId=x";
+        let reply = put(&world.agent(), path, "X_Amz_Date: old", b"body").await;
+        reply.assert_ok();
+        let seen = world.origin.only();
+        assert_eq!(seen.target, "/a//b%20c/%C3%A4+d?partNumber=1&uploadId=x");
+        assert_eq!(seen.headers_named("x-amz-security-token"), [TOKEN]);
+        assert_eq!(seen.headers_named("x-amz-date").len(), 1);
+        assert!(seen.headers_named("x_amz_date").is_empty());
+        let authorization = seen.headers_named("authorization");
+        assert_eq!(authorization.len(), 1);
+        assert!(authorization[0].contains(&format!("Credential={ID}/")), "{authorization:?}");
+        assert!(!seen.contains("AKIAagent") && !seen.contains("20260101"), "{seen:#?}");
+        assert!(!reply.text().contains(TOKEN), "{}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn a_small_range_of_an_object_is_asked_for_as_it_is() {
+    let world = world("h1", "").await;
+    let head = format!("GET /footer HTTP/1.1\r\n{}\r\nRange: bytes=10-17", signed("s3"));
+    world.agent().tls(HOST).await.exchange(&harness::agent::wire(HOST, &head, b"")).await.assert_ok();
+    assert_eq!(world.origin.only().header("range"), Some("bytes=10-17"));
+}
+
+#[tokio::test]
+async fn a_body_that_the_agent_hashed_streams_beyond_what_is_ever_held() {
+    let world = world("h1", "").await;
+    let body = vec![b'x'; 12 << 20];
+    let headers = format!("X-Amz-Content-Sha256: {}", hash(&body));
+    put(&world.agent(), "/big", &headers, &body).await.assert_ok();
+    let seen = world.origin.only();
+    assert_eq!(
+        (seen.body.len(), seen.complete, seen.header("content-length")),
+        (12 << 20, true, Some("12582912"))
+    );
+}
