@@ -242,12 +242,21 @@ fn a_secret_that_cannot_be_used_is_named_without_its_value() {
 }
 
 #[test]
+fn refuses_to_make_a_parameter_of_what_policy_took_for_a_value() {
+    // Policy sees one parameter, `access_token`; without it the upstream would see `channel`.
+    for query in ["access_token=1;channel=C2&channel=C1", "channel=C1&a=;access_token=1"] {
+        let refusal = inject(&replacing(bearer()), &format!("GET /?{query}"), "").unwrap_err();
+        assert_eq!(refusal.code, Code::Dw2008, "{query}");
+    }
+}
+
+#[test]
 fn replaces_whatever_the_agent_sent() {
     let expected = format!("GET /\nauthorization: Bearer {VALUE}");
     for sent in [
         "GET /".to_owned(),
         "GET /\nauthorization: own\nAuthorization: own2".to_owned(),
-        format!("GET /?access_token={DUMMY};Access.Token={THEIRS}"),
+        format!("GET /?access_token={DUMMY}&Access.Token={THEIRS}"),
         format!("GET /\nauthorization: Bearer {DUMMY}\nx-api-key: {DUMMY}\nx_api_key: {THEIRS}"),
         "GET /\nauthorization: Basic dHN0X2R3MGFhYWFiYmJiY2NjY2RkZGRlZWVlOg==\nproxy-authorization: a"
             .to_owned(),
