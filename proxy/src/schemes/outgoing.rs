@@ -169,6 +169,7 @@ impl<'a> Outgoing<'a> {
         let room = query.len() + encoded_name.len() + encoded.len() + 2;
         let mut out = Zeroizing::new(Vec::with_capacity(room));
         parameters::set_into(query, name, &encoded_name, encoded, &mut out);
+        debug_assert!(out.len() <= room, "a buffer that grows leaves an unwiped copy");
         self.set_target(None, Some(&out))
     }
 
@@ -187,6 +188,7 @@ impl<'a> Outgoing<'a> {
         let room = agents.iter().map(|value| value.len() * 2 + 2).sum::<usize>() + pair.len();
         let mut out = Zeroizing::new(Vec::with_capacity(room));
         cookies::set_into(agents.iter().map(HeaderValue::as_bytes), name, pair, &mut out);
+        debug_assert!(out.len() <= room, "a buffer that grows leaves an unwiped copy");
         names::remove_other_spellings(headers, &COOKIE);
         insert(headers, &COOKIE, sensitive(out).map_err(|_| unfit())?)
     }

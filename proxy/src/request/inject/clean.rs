@@ -73,7 +73,9 @@ pub fn remove_beside(head: &mut Head, headers: &[HeaderName], params: &[&str]) -
     for name in headers {
         remove_all_spellings(&mut head.headers, name);
     }
-    let Some(query) = head.target.query().and_then(|query| parameters::without(query, params)) else {
+    let without = head.target.query().map(|query| parameters::without(query, params)).transpose();
+    let Some(query) = without.map_err(|error| Refusal::new(Code::Dw2008, error.to_string()))?.flatten()
+    else {
         return Ok(());
     };
     let path = head.target.path();

@@ -180,7 +180,8 @@ impl Dummies {
             Some(Surface::Placeholder(spots)) => {
                 let named =
                     spots.iter().any(|spot| matches!(spot, PlaceholderSpot::Header(own) if own == name));
-                let basic = name == AUTHORIZATION && spots.contains(&PlaceholderSpot::Basic);
+                // Only in `Authorization` a pair is looked for.
+                let basic = spots.contains(&PlaceholderSpot::Basic);
                 (plain == Seen::Nothing || named) && (in_pair == Seen::Nothing || basic)
             }
             Some(Surface::Cookie(_) | Surface::Query(_) | Surface::Path(_) | Surface::Body(_)) | None => {

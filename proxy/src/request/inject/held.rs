@@ -91,3 +91,22 @@ fn is_json(headers: &HeaderMap) -> bool {
     });
     (essence == "application/json" || essence.ends_with("+json")) && !foreign_charset
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schemes::shared::surface::PlaceholderSpot;
+
+    #[test]
+    fn refuses_a_body_without_a_place_before_the_secret_is_opened() {
+        let pointer = Pointer::parse("/auth/key").unwrap();
+        let judged = |surface: &Surface, body: &str| judge(body.as_bytes(), surface, &[], &Bounds::default());
+        let whole = Surface::Body(pointer.clone());
+        let refusal = judged(&whole, r#"{"auth":1}"#).unwrap_err();
+        assert_eq!((refusal.code, refusal.status), (Code::Dw2008, 400));
+        assert_eq!(judged(&whole, r#"{"auth":{}}"#), Ok(Sent::default()));
+        // A placeholder need not be there.
+        let placeholder = Surface::Placeholder(vec![PlaceholderSpot::Body(pointer)]);
+        assert_eq!(judged(&placeholder, r#"{"auth":1}"#), Ok(Sent::default()));
+    }
+}

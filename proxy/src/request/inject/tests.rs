@@ -242,12 +242,21 @@ fn a_secret_that_cannot_be_used_is_named_without_its_value() {
 }
 
 #[test]
+fn refuses_to_make_a_parameter_of_what_policy_took_for_a_value() {
+    // Policy sees one parameter, `access_token`; without it the upstream would see `channel`.
+    for query in ["access_token=1;channel=C2&channel=C1", "channel=C1&a=;access_token=1"] {
+        let refusal = inject(&replacing(bearer()), &format!("GET /?{query}"), "").unwrap_err();
+        assert_eq!(refusal.code, Code::Dw2008, "{query}");
+    }
+}
+
+#[test]
 fn replaces_whatever_the_agent_sent() {
     let expected = format!("GET /\nauthorization: Bearer {VALUE}");
     for sent in [
         "GET /".to_owned(),
         "GET /\nauthorization: own\nAuthorization: own2".to_owned(),
-        format!("GET /?access_token={DUMMY};Access.Token={THEIRS}"),
+        format!("GET /?access_token={DUMMY}&Access.Token={THEIRS}"),
         format!("GET /\nauthorization: Bearer {DUMMY}\nx-api-key: {DUMMY}\nx_api_key: {THEIRS}"),
         "GET /\nauthorization: Basic dHN0X2R3MGFhYWFiYmJiY2NjY2RkZGRlZWVlOg==\nproxy-authorization: a"
             .to_owned(),
@@ -298,6 +307,39 @@ fn a_placeholder_that_is_not_there_sends_the_request_without_a_credential() {
     assert_eq!(inject(&injector, sent, r#"{"k":"own"}"#).unwrap(), format!("{sent}\n\n{{\"k\":\"own\"}}"));
     let in_body = inject(&injector, sent, &format!(r#"{{"k":"{DUMMY}"}}"#)).unwrap();
     assert!(in_body.ends_with(&format!(r#"{{"k":"{VALUE}"}}"#)), "{in_body}");
+    // A body that cannot hold the placeholder passes as well.
+    assert_eq!(inject(&injector, sent, "[]").unwrap(), format!("{sent}\n\n[]"));
+}
+
+#[test]
+fn a_placeholder_in_the_path_or_in_basic_credentials_is_replaced_however_it_is_coded() {
+    let injector = replacing(placeholder([Spot::Path, Spot::Basic]));
+    let coded = DUMMY.replace('_', "%5F");
+    assert_eq!(inject(&injector, &format!("GET /a/{coded}"), "").unwrap(), format!("GET /a/{VALUE}"));
+    // tst_dw0aaaabbbbccccddddeeee: and ghp_c4nary-7f-Value:
+    let sent = "GET /\nauthorization: Basic dHN0X2R3MGFhYWFiYmJiY2NjY2RkZGRlZWVlOg==";
+    let went = "GET /\nauthorization: Basic Z2hwX2M0bmFyeS03Zi1WYWx1ZTo=";
+    assert_eq!(inject(&injector, sent, "").unwrap(), went);
+}
+
+#[test]
+fn room_is_made_for_the_credential_beside_whatever_the_agent_sent() {
+    // A buffer that is too small would grow and leave a copy unwiped; debug builds assert that none is.
+    let query = replacing(injection("query", fields([("name", text("key"))]), &[]));
+    for (sent, went) in [("", ""), ("?", ""), ("?a", "a&"), ("?a=b;c=d", "a=b;c=d&"), ("?key=a", "")] {
+        assert_eq!(inject(&query, &format!("GET /{sent}"), "").unwrap(), format!("GET /?{went}key={VALUE}"));
+    }
+    let cookie = replacing(injection("cookie", fields([("name", text("s"))]), &[]));
+    for (sent, went) in [
+        ("", ""),
+        ("\ncookie: a", "a; "),
+        ("\ncookie: a;b;c;d;e;f;g;h", "a; b; c; d; e; f; g; h; "),
+        ("\ncookie: a\ncookie: b", "a; b; "),
+        ("\ncookie: s=a", ""),
+    ] {
+        let out = inject(&cookie, &format!("GET /{sent}"), "").unwrap();
+        assert_eq!(out, format!("GET /\ncookie: {went}s={VALUE}"));
+    }
 }
 
 #[test]

@@ -190,6 +190,10 @@ mod tests {
         for hour in 0..10 {
             assert_eq!(incidents.record(&of("a", 1), start + hour * WINDOW), Standing::Open);
         }
+        // An event counts for less than an hour: two that are just over do not block with a third.
+        for after in [Duration::ZERO, Duration::ZERO, WINDOW] {
+            assert_eq!(incidents.record(&of("b", 1), start + after), Standing::Open);
+        }
     }
 
     #[test]

@@ -140,6 +140,8 @@ mod tests {
             "items=0-9999",
             "bytes",
             "bytes=0-99999999999999999999",
+            // Over what a signed number of 64 bits holds.
+            "bytes=0-9999999999999999999",
             "bytes=+0-9999",
         ] {
             assert!(!range_allowed(&range.parse().unwrap(), 40, SmallRanges::Refused), "{range}");
@@ -165,11 +167,15 @@ mod tests {
         assert_eq!(offer("dcz"), "identity");
         assert_eq!(offer(""), "identity");
         assert_eq!(offer("snappy;q=1, *;q=0"), "*;q=0");
+        assert_eq!(offer("br, *;q=0.000"), "br, *;q=0.000");
+        let two = [HeaderValue::from_static("gzip, dcb"), HeaderValue::from_static("br")];
+        assert_eq!(offered_codings(&two).unwrap(), "gzip, br");
     }
 
     #[test]
     fn spells_out_the_wildcard() {
         assert_eq!(offer("*"), "gzip, deflate, br, zstd");
+        assert_eq!(offer("*;q=1"), "gzip;q=1, deflate;q=1, br;q=1, zstd;q=1");
         assert_eq!(offer("br;q=0, *;q=0.1"), "br;q=0, gzip;q=0.1, deflate;q=0.1, zstd;q=0.1");
     }
 

@@ -70,18 +70,32 @@ pub fn set_into(query: &str, name: &str, encoded_name: &[u8], encoded_value: &[u
     out.extend_from_slice(encoded_value);
 }
 
+/// A parameter that has to go stands beside a `;`. Policy splits at `&` alone: with the parameter gone, what followed its `;`
+/// would be a parameter that policy took for a part of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a parameter that does not go upstream stands beside a semicolon")]
+pub struct BesideSemicolon;
+
 /// The query without the parameters of these names; `None` where it has none of them.
-pub fn without(query: &str, names: &[&str]) -> Option<String> {
+///
+/// # Errors
+/// When whoever splits at `&` alone would read other parameters afterwards than before.
+pub fn without(query: &str, names: &[&str]) -> Result<Option<String>, BesideSemicolon> {
     let is_kept = |parameter: &Parameter<'_>| !names.iter().any(|name| parameter.is_named(name));
     if parameters(query).all(|parameter| is_kept(&parameter)) {
-        return None;
+        return Ok(None);
+    }
+    let is_torn =
+        |piece: &str| piece.contains(';') && parameters(piece).any(|parameter| !is_kept(&parameter));
+    if query.split('&').any(is_torn) {
+        return Err(BesideSemicolon);
     }
     let mut out = String::with_capacity(query.len());
     for (index, parameter) in parameters(query).filter(is_kept).enumerate() {
         out.extend(parameter.separator.filter(|_| index > 0).map(char::from));
         out.push_str(parameter.text);
     }
-    Some(out)
+    Ok(Some(out))
 }
 
 fn same_name(raw: &[u8], name: &str) -> bool {
@@ -137,9 +151,20 @@ mod tests {
 
     #[test]
     fn takes_parameters_out_in_every_spelling() {
-        assert_eq!(without("a=b&c", &["token", "key"]), None);
-        assert_eq!(without("token=x&a=b;KEY=y&&tok%65n&c", &["token", "key"]).as_deref(), Some("a=b&&c"));
-        assert_eq!(without("key", &["key"]).as_deref(), Some(""));
+        let without = |query| without(query, &["token", "key"]).unwrap();
+        assert_eq!(without("a=b&c"), None);
+        assert_eq!(without("token=x&a=b&KEY=y&&tok%65n&c").as_deref(), Some("a=b&&c"));
+        assert_eq!(without("key").as_deref(), Some(""));
+        assert_eq!(without("token=x&a;b").as_deref(), Some("a;b"));
+    }
+
+    #[test]
+    fn refuses_to_take_out_what_stands_beside_a_semicolon() {
+        for query in
+            ["token=x;channel=C", "channel=C;token=x", "a&b;token&c", ";token", "token;", "a;TOK%45N;b"]
+        {
+            assert_eq!(without(query, &["token"]), Err(BesideSemicolon), "{query}");
+        }
     }
 
     proptest! {
@@ -152,6 +177,16 @@ mod tests {
             prop_assert_eq!(now.pop(), Some(ours.as_str()));
             prop_assert_eq!(now, kept);
             prop_assert_eq!(parameters(&after).filter(|p| p.is_named(&name)).count(), 1);
+        }
+
+        #[test]
+        fn whoever_splits_at_ampersands_reads_the_rest_as_before(query in "([ak=]{0,3}[&;]){0,6}[ak=]{0,3}") {
+            if let Ok(Some(after)) = without(&query, &["k"]) {
+                let split = |text: &str| text.split('&').map(str::to_owned).collect::<Vec<_>>();
+                let mut kept = split(&query);
+                kept.retain(|piece| piece.contains(';') || !parameters(piece).any(|p| p.is_named("k")));
+                prop_assert_eq!(if kept.is_empty() { vec![String::new()] } else { kept }, split(&after));
+            }
         }
 
         #[test]

@@ -115,6 +115,7 @@ impl Pointer {
             out.push(b',');
         }
         out.extend_from_slice(body.get(range.end..)?);
+        debug_assert!(out.len() <= room, "a buffer that grows leaves an unwiped copy");
         Some(out)
     }
 }
@@ -271,6 +272,13 @@ mod tests {
         let pointer = Pointer::parse(pointer).unwrap();
         let place = pointer.locate(body.as_bytes()).unwrap();
         pointer.set(body.as_bytes(), &place, value).map(|out| String::from_utf8(out.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn room_is_made_for_the_longest_escapes() {
+        // Not one byte more than is written; a smaller buffer would grow, which debug builds assert.
+        let out = set("/\u{1}", r#"{"a":1}"#, &"\u{2}".repeat(20)).unwrap();
+        assert_eq!(out, format!(r#"{{"\u0001":"{}","a":1}}"#, r"\u0002".repeat(20)));
     }
 
     #[test]

@@ -170,6 +170,118 @@ async fn lengths_hold() {
     assert_eq!(out, format!("a{}b", "*".repeat(SECRET.len())));
 }
 
+/// A body that says that it has ended once this was taken, and never comes to its end.
+struct Last(Option<Bytes>);
+
+impl Body for Last {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, Bytes::len) as u64)
+    }
+}
+
+/// A response with this body, and what it says when that body has ended below.
+fn last(coding: Option<&str>, status: StatusCode, bytes: &[u8]) -> Scrubbed<Last> {
+    let head = coding.map(|coding| (http::header::CONTENT_ENCODING, coding.parse().unwrap()));
+    let search = Search {
+        scanner: scanner(SECRET),
+        watch: Arc::new(Counted::default()),
+        decoding: Decoding::default(),
+    };
+    let inner = Last(Some(Bytes::copy_from_slice(bytes)));
+    Scrubbed::new(Some(search), status, &head.into_iter().collect(), inner).unwrap()
+}
+
+fn poll(body: &mut Scrubbed<Last>) -> Poll<Option<Result<Bytes, ScrubError>>> {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    Pin::new(body).poll_frame(&mut cx).map(|frame| frame.map(|frame| frame.map(|f| f.into_data().unwrap())))
+}
+
+#[tokio::test]
+async fn a_body_has_not_ended_while_something_of_it_is_held() {
+    let coded = ::zstd::encode_all(&b"text"[..], 1).unwrap();
+    for (coding, bytes, ends) in [
+        (None, &SECRET[..PREFIX + 9], false),
+        (Some("zstd"), &coded[..coded.len() - 1], false),
+        (None, b"text", true),
+        (Some("zstd"), &coded, true),
+    ] {
+        let mut body = last(coding, StatusCode::OK, bytes);
+        assert_eq!(body.is_read_only(), coding.is_some());
+        assert!(!body.is_end_stream());
+        let first = poll(&mut body);
+        assert_eq!(body.is_end_stream(), ends, "{coding:?}");
+        if ends {
+            assert!(matches!(first, Poll::Ready(Some(Ok(out))) if out == bytes), "{coding:?}");
+        }
+        assert!(poll(&mut body).is_pending());
+    }
+}
+
+#[tokio::test]
+async fn a_coded_chunk_of_which_nothing_may_go_is_no_frame() {
+    let coded = ::zstd::encode_all(&b"text"[..], 1).unwrap();
+    let (feed, answer, _) = answer(&[("content-encoding", "zstd")]);
+    let mut body = answer.into_body();
+    feed.send(data(&coded[..2])).unwrap();
+    assert!(now(&mut body).is_pending());
+    assert_eq!(body.size_hint().lower(), 2);
+    feed.send(data(&coded[2..])).unwrap();
+    assert_eq!(now(&mut body), Poll::Ready(Some(Bytes::from(coded))));
+}
+
+#[tokio::test]
+async fn what_ends_a_body_at_its_beginning_is_told_before_the_head_goes() {
+    let coded = ::zstd::encode_all(SECRET, 1).unwrap();
+    let begun = last(Some("zstd"), StatusCode::OK, &coded).begin().await;
+    assert!(matches!(begun, Err(ScrubError::Echoed)), "{begun:?}");
+    let mut body = last(None, StatusCode::OK, b"text");
+    body.begin().await.unwrap();
+    assert!(!body.is_end_stream());
+    assert_eq!(body.size_hint().exact(), Some(4));
+    assert!(matches!(poll(&mut body), Poll::Ready(Some(Ok(out))) if out == "text"));
+    assert!(body.is_end_stream());
+}
+
+#[tokio::test]
+async fn only_a_slice_is_searched_for_the_end_of_a_value_at_its_beginning() {
+    let end = &SECRET[PREFIX + 5..];
+    let stars = "*".repeat(end.len());
+    for (status, out) in [(StatusCode::PARTIAL_CONTENT, stars.as_bytes()), (StatusCode::OK, end)] {
+        let frame = poll(&mut last(None, status, end));
+        assert!(matches!(&frame, Poll::Ready(Some(Ok(bytes))) if bytes == out), "{status}: {frame:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_hold_has_its_own_twenty_milliseconds() {
+    let (feed, answer, _) = answer(&[]);
+    let mut body = answer.into_body();
+    feed.send(data(&SECRET[..PREFIX + 9])).unwrap();
+    assert!(now(&mut body).is_pending());
+    tokio::time::advance(HOLD / 2).await;
+    feed.send(data(&[&SECRET[PREFIX + 9..], b" ", &SECRET[..PREFIX + 9]].concat())).unwrap();
+    assert!(matches!(now(&mut body), Poll::Ready(Some(_))));
+    assert!(now(&mut body).is_pending());
+    tokio::time::advance(HOLD * 3 / 4).await;
+    assert!(now(&mut body).is_pending());
+    feed.send(data(&SECRET[PREFIX + 9..])).unwrap();
+    assert_eq!(now(&mut body), Poll::Ready(Some(Bytes::from("*".repeat(SECRET.len())))));
+}
+
 #[tokio::test]
 async fn an_upstream_failure_ends_the_body_with_its_cause() {
     struct Failing(VecDeque<Result<Frame<Bytes>, std::io::Error>>);

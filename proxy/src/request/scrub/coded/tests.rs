@@ -61,9 +61,13 @@ fn refuses_several_and_unknown_codings() {
         let headers = values.iter().map(|v| (CONTENT_ENCODING, v.parse().unwrap())).collect();
         assert!(matches!(Coding::of(&headers), Err(ScrubError::UnknownCoding)), "{values:?}");
     }
-    for (values, coding) in
-        [(&["X-GZip"][..], Some(Coding::Gzip)), (&["identity", "zstd"], Some(Coding::Zstd)), (&[""], None)]
-    {
+    for (values, coding) in [
+        (&["X-GZip"][..], Some(Coding::Gzip)),
+        (&["deflate"], Some(Coding::Deflate)),
+        (&["br"], Some(Coding::Brotli)),
+        (&["identity", "zstd"], Some(Coding::Zstd)),
+        (&[""], None),
+    ] {
         let headers = values.iter().map(|v| (CONTENT_ENCODING, v.parse().unwrap())).collect();
         assert_eq!(Coding::of(&headers).unwrap(), coding);
     }
@@ -276,6 +280,76 @@ fn passes_large_bodies_of_a_usual_ratio() {
 }
 
 #[test]
+fn refuses_one_byte_more_than_is_free_or_justified() {
+    let body = encode(Coding::Zstd, &[&text()]);
+    let free = text().len() as u64;
+    for (free, ratio, fits) in
+        [(free, 0, true), (free - 1, 0, false), (0, free, true), (0, (free - 1) / body.len() as u64, false)]
+    {
+        let (mut coded, _) = coded(Coding::Zstd);
+        (coded.limits.free, coded.limits.ratio) = (free, ratio);
+        assert_eq!(through_this(coded, &[&body]).is_ok(), fits, "{free} {ratio}");
+    }
+}
+
+#[test]
+fn coded_bytes_wait_for_the_rest_of_a_value_up_to_four_mib() {
+    // A zlib stream of stored blocks: the beginning of a value, and then blocks without text.
+    let mut body = [b"\x78\x01\x00\x0d\x00\xf2\xff", &SECRET[..PREFIX + 9]].concat();
+    while body.len() <= 4 << 20 {
+        body.extend_from_slice(b"\x00\x00\x00\xff\xff");
+    }
+    let (mut coded, _) = coded(Coding::Deflate);
+    let push = |coded: &mut Coded, bytes: &[u8]| coded.push(Bytes::copy_from_slice(bytes), Instant::now());
+    assert_eq!(push(&mut coded, &body[..20]).unwrap(), "");
+    assert_eq!(push(&mut coded, &body[20..4 << 20]).unwrap(), "");
+    assert_eq!(coded.held(), 4 << 20);
+    let more = push(&mut coded, &body[4 << 20..][..1]);
+    assert!(matches!(more, Err(ScrubError::Coded(CodedError::Limit))), "{more:?}");
+}
+
+#[test]
+fn may_end_only_where_nothing_is_missing_and_nothing_waits() {
+    for coding in ALL {
+        let (mut coded, _) = coded(coding);
+        assert!(coded.may_end() && coded.held() == 0);
+        let body = encode(coding, &[b"text"]);
+        coded.push(Bytes::copy_from_slice(&body[..5]), Instant::now()).unwrap();
+        assert!(!coded.may_end(), "{coding:?}");
+        let waiting = coded.held();
+        coded.begin(Bytes::copy_from_slice(&body[5..]), Instant::now()).unwrap();
+        assert!(!coded.may_end());
+        assert_eq!(coded.held(), waiting + body.len() - 5);
+        coded.turn(&mut { usize::MAX }, Instant::now()).unwrap();
+        assert!(coded.may_end() && coded.held() == 0, "{coding:?}");
+    }
+}
+
+#[test]
+fn may_not_end_in_a_frame_or_in_what_may_be_a_value() {
+    let (mut ends_in_a_value, _) = coded(Coding::Zstd);
+    let body = encode(Coding::Zstd, &[&SECRET[..PREFIX + 9]]);
+    ends_in_a_value.push(Bytes::copy_from_slice(&body), Instant::now()).unwrap();
+    assert!(ends_in_a_value.decoder.is_complete() && !ends_in_a_value.may_end());
+    assert_eq!(ends_in_a_value.held(), body.len());
+    let (mut ends_in_a_frame, _) = coded(Coding::Zstd);
+    let body = encode(Coding::Zstd, &[b"text", b"more"]);
+    let first = zstd_boundaries(&body)[1];
+    ends_in_a_frame.push(Bytes::copy_from_slice(&body[..first]), Instant::now()).unwrap();
+    assert_eq!((ends_in_a_frame.held(), ends_in_a_frame.may_end()), (0, false));
+}
+
+#[test]
+fn a_large_chunk_is_decoded_in_several_turns() {
+    let body = encode(Coding::Zstd, &[&text(), b"", &text()]);
+    let (out, turns) = in_turns(&mut coded(Coding::Zstd).0, &body, 9_000).unwrap();
+    assert_eq!(out, body);
+    assert!(turns > 1);
+    let (_, turns) = in_turns(&mut coded(Coding::Zstd).0, &body, 1 << 20).unwrap();
+    assert_eq!(turns, 1);
+}
+
+#[test]
 fn reads_further_gzip_members_and_zstd_frames() {
     for coding in [Coding::Gzip, Coding::Zstd] {
         let two = [encode(coding, &[b"one "]), encode(coding, &[b"two"])].concat();
@@ -292,7 +366,10 @@ fn reads_further_gzip_members_and_zstd_frames() {
 fn finds_values_that_decoders_pass_over() {
     let mut comment = flate2::GzBuilder::new().comment(SECRET).write(Vec::new(), flate2::Compression::fast());
     comment.write_all(b"clean").unwrap();
-    assert!(matches!(through(Coding::Gzip, &[&comment.finish().unwrap()]), Err(ScrubError::Echoed)));
+    let (mut gzip, watch) = coded(Coding::Gzip);
+    let found = gzip.push(Bytes::from(comment.finish().unwrap()), Instant::now());
+    assert!(matches!(found, Err(ScrubError::Echoed)));
+    assert_eq!(watch.found(), 1);
     let length = u32::try_from(SECRET.len()).unwrap().to_le_bytes();
     let skippable = [b"\x50\x2a\x4d\x18".as_slice(), &length, SECRET].concat();
     assert!(matches!(through(Coding::Zstd, &[&skippable]), Err(ScrubError::Echoed)));

@@ -46,7 +46,7 @@ fn through(chunks: &[&[u8]]) -> Result<Vec<u8>, FrameError> {
 #[test]
 fn refuses_broken_frames() {
     let long = [&[0x82, 126, 0, 125][..], &[0; 125]].concat();
-    let broken: [&[u8]; 14] = [
+    let broken: [&[u8]; 15] = [
         b"\xc1\x01x",
         b"\xa1\x01x",
         b"\x91\x01x",
@@ -56,6 +56,7 @@ fn refuses_broken_frames() {
         b"\x09\x00",
         b"\x89\x7e\x00\x7e",
         b"\x80\x01x",
+        b"\x80\x00",
         b"\x01\x01x\x81\x01y",
         &long,
         b"\x82\x7f\0\0\0\0\0\0\xff\xff",
@@ -67,6 +68,14 @@ fn refuses_broken_frames() {
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert!(matches!(through(&single), Err(FrameError::Broken(_))), "{bytes:x?}");
     }
+}
+
+#[test]
+fn the_longest_control_frame_and_the_largest_length_pass() {
+    let ping = frame(0x89, &[b'x'; 125]);
+    assert_eq!(through(&[&ping]).unwrap(), ping);
+    let head = b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff";
+    assert_eq!(through(&[head]).unwrap(), head);
 }
 
 fn session() -> (Vec<u8>, Vec<u8>) {
