@@ -3,6 +3,8 @@
 //! For: the resolver of type `aws` and the signer. Hosts are read, never made: no region or service becomes part of a name
 //! that is dialled. A name that only looks like one of AWS' is none.
 
+pub mod scope;
+
 /// How long a region's or a service's name may be.
 const LONGEST_LABEL: usize = 40;
 
@@ -86,6 +88,29 @@ const SIGNING_NAMES: &[(&str, &[&str])] = &[
 /// Endpoints in which the region stands before the service (`….eu-west-1.es.amazonaws.com`).
 const REGION_FIRST: &[&str] = &["queue", "es", "aoss"];
 
+/// Services that have one endpoint for all regions, by their signing names.
+const GLOBAL: &[&str] = &[
+    "iam",
+    "sts",
+    "route53",
+    "cloudfront",
+    "organizations",
+    "health",
+    "support",
+    "budgets",
+    "ce",
+    "waf",
+    "shield",
+    "savingsplans",
+    "importexport",
+];
+
+/// Whether a service has one endpoint for all regions, so that a list of regions does not bind it. A host without a region
+/// says nothing of that: `sqs.amazonaws.com` is one of us-east-1.
+pub fn is_global(service: &str) -> bool {
+    GLOBAL.contains(&service)
+}
+
 /// What a host says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint<'h> {
@@ -97,6 +122,8 @@ pub struct Endpoint<'h> {
     pub before: &'h str,
     /// The label that names the service, without `fips`.
     pub label: &'h str,
+    /// It is an endpoint of a VPC (`vpce-….SERVICE.REGION.vpce.amazonaws.com`); `before` is without the endpoint's own label.
+    pub is_private: bool,
 }
 
 /// A service's signing names.
@@ -148,10 +175,11 @@ fn below_aws(host: &str) -> Option<(&str, &'static str)> {
 pub fn endpoint(host: &str) -> Option<Endpoint<'_>> {
     let (below, usual) = below_aws(host)?;
     let mut labels: Vec<&str> = below.split('.').collect();
-    pop_if(&mut labels, |label| label == "vpce");
+    let is_private = pop_if(&mut labels, |label| label == "vpce");
     let last = labels.last().copied().unwrap_or_default();
     let before = labels.iter().rev().nth(1).copied().unwrap_or_default();
     let legacy = last.strip_prefix("s3-").filter(|region| is_region(region));
+    let is_region_first = REGION_FIRST.contains(&last) && is_region(before);
     let region = if is_region(last) {
         labels.pop();
         pop_if(&mut labels, |label| label == "dualstack");
@@ -160,7 +188,7 @@ pub fn endpoint(host: &str) -> Option<Endpoint<'_>> {
         Region::Named(region)
     } else if last == "s3-external-1" {
         Region::Named("us-east-1")
-    } else if REGION_FIRST.contains(&last) && is_region(before) {
+    } else if is_region_first {
         Region::Named(before)
     } else if last == "us-gov" {
         labels.pop();
@@ -176,7 +204,11 @@ pub fn endpoint(host: &str) -> Option<Endpoint<'_>> {
         Region::Fixed(usual)
     };
     let (services, own) = services(&labels);
-    let before = labels.len().saturating_sub(own);
+    let mut before = labels.len().saturating_sub(own + usize::from(is_region_first));
+    let is_endpoints = |index: usize| labels.get(index).is_some_and(|label| label.starts_with("vpce-"));
+    if is_private && before.checked_sub(1).is_some_and(is_endpoints) {
+        before -= 1;
+    }
     let width: usize = labels.iter().take(before).map(|label| label.len() + 1).sum();
     let before = below.get(..width.saturating_sub(1)).unwrap_or_default();
     Some(Endpoint {
@@ -184,13 +216,16 @@ pub fn endpoint(host: &str) -> Option<Endpoint<'_>> {
         region,
         before,
         label: without_fips(labels.last().copied().unwrap_or_default()),
+        is_private,
     })
 }
 
-fn pop_if(labels: &mut Vec<&str>, is: impl Fn(&str) -> bool) {
-    if labels.len() > 1 && labels.last().is_some_and(|label| is(label)) {
+fn pop_if(labels: &mut Vec<&str>, is: impl Fn(&str) -> bool) -> bool {
+    let pops = labels.len() > 1 && labels.last().is_some_and(|label| is(label));
+    if pops {
         labels.pop();
     }
+    pops
 }
 
 fn without_fips(label: &str) -> &str {
@@ -252,5 +287,21 @@ mod tests {
     fn a_bucket_that_is_named_like_a_region_is_no_region() {
         let endpoint = endpoint("us-east-2.s3.amazonaws.com").unwrap();
         assert_eq!((endpoint.services, endpoint.region), (Names::One("s3"), Region::Any("us-east-1")));
+    }
+
+    #[test]
+    fn what_stands_before_a_service_holds_neither_its_region_nor_the_label_of_a_vpc_endpoint() {
+        for (host, before) in [
+            ("eu-west-1.es.amazonaws.com", ""),
+            ("es.eu-west-1.amazonaws.com", ""),
+            ("search-logs-x1.eu-west-1.es.amazonaws.com", "search-logs-x1"),
+            ("eu-central-1.queue.amazonaws.com", ""),
+            ("vpce-1a.sqs.eu-west-1.vpce.amazonaws.com", ""),
+            ("bucket.vpce-1a.s3.eu-west-1.vpce.amazonaws.com", "bucket"),
+            ("acme.bucket.vpce-1a.s3.eu-west-1.vpce.amazonaws.com", "acme.bucket"),
+            ("acme.vpce-1a.s3.eu-west-1.amazonaws.com", "acme.vpce-1a"),
+        ] {
+            assert_eq!(endpoint(host).unwrap().before, before, "{host}");
+        }
     }
 }

@@ -175,6 +175,7 @@ impl CheckRequest {
             method: &method,
             path: &path,
             query: uri.query(),
+            form: None,
             headers: &headers,
         };
         let verdict = decide(&facts);

@@ -101,8 +101,21 @@ pub(super) fn judge(facts: &Facts<'_>, trace: &mut Trace, note: &mut Note<'_>) -
     Ok(())
 }
 
-fn ask<'a>(facts: &'a Facts<'_>, path: &'a str) -> Ask<'a> {
-    Ask { host: &facts.target.host, method: facts.method, path, query: facts.query, headers: facts.headers }
+pub(super) fn ask<'a>(facts: &Facts<'a>, path: &'a str) -> Ask<'a> {
+    Ask {
+        host: &facts.target.host,
+        method: facts.method,
+        path,
+        query: facts.query,
+        form: facts.form,
+        headers: facts.headers,
+    }
+}
+
+/// Whether the first httpRule that matches denies.
+pub(super) fn rules_deny(facts: &Facts<'_>) -> bool {
+    let mut rules = facts.provider.policy.rules.iter();
+    rules.find(|rule| rule.matches(facts.method, facts.path)).is_some_and(|rule| rule.effect == Effect::Deny)
 }
 
 /// The method that a server which does not mind case would take it for, if it is another.

@@ -29,6 +29,7 @@ use crate::agent::AgentName;
 use crate::provider::{Enforcement, Provider};
 use crate::refusal::Refusal;
 use crate::target::Target;
+use crate::types::Ask;
 
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
@@ -49,6 +50,8 @@ pub struct Facts<'a> {
     pub path: &'a crate::rule::Path,
     /// The raw query, without `?`; only the type's action resolver reads it.
     pub query: Option<&'a str>,
+    /// The body, where it is a form that was read for the resolver.
+    pub form: Option<&'a str>,
     /// The headers; only the type's action resolver reads them (git's service, `X-Amz-Target`).
     pub headers: &'a http::HeaderMap,
 }
@@ -124,6 +127,16 @@ pub fn decide(facts: &Facts<'_>) -> Result<Permit, Refusal> {
         provider: Arc::clone(facts.provider),
         trace,
     })
+}
+
+/// Whether an httpRule refuses the request, whatever its body says: nothing of the body need be read for that.
+pub fn rules_refuse(facts: &Facts<'_>) -> bool {
+    facts.provider.enforcement == Enforcement::Enforce && judge::rules_deny(facts)
+}
+
+/// What the type's resolver may look at.
+pub fn ask<'a>(facts: &Facts<'a>) -> Ask<'a> {
+    judge::ask(facts, facts.path.as_str())
 }
 
 /// Every step of the decision and its outcome, for `doorward check request`; ends with the step that settled it.

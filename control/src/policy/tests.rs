@@ -27,7 +27,16 @@ impl World {
         let (method, path) = request.split_once(' ').unwrap();
         let (method, path) = (Method::from_bytes(method.as_bytes()).unwrap(), Path::parse(path).unwrap());
         let (agent, target, provider, headers) = (&self.agent, &self.target, &self.provider, &self.headers);
-        ask(&Facts { agent, target, provider, method: &method, path: &path, query: None, headers })
+        ask(&Facts {
+            agent,
+            target,
+            provider,
+            method: &method,
+            path: &path,
+            query: None,
+            form: None,
+            headers,
+        })
     }
 
     fn decide(&self, request: &str) -> Result<Permit, Refusal> {

@@ -186,7 +186,7 @@ const CONFIG: &[Field] = &[
     optional(
         "region",
         Shape::Text,
-        "aws: the one region that requests are signed for; services without regions are not bound by it.",
+        "aws: the one region that requests are signed for; services with one endpoint for all regions (IAM, STS) are not bound by it there.",
     ),
     optional(
         "services",

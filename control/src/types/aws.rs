@@ -1,7 +1,8 @@
 //! AWS: every service by SigV4. Actions are IAM's, resources are ARNs where the request line shows them.
 //!
 //! What a request does is read from where its protocol says it: `X-Amz-Target` (JSON), `Action` (query protocol, also in a
-//! form), the operation of an RPC path, method and path with sub-resource (S3, Lambda). Said twice, or not known: unknown.
+//! form), the operation of an RPC path, method and path with sub-resource (S3, Lambda). Said twice, or not known: unknown,
+//! and opaque, since an agent can make any request so on purpose.
 //! S3 names its objects; other services mostly in the body, which is not read, so a scope refuses them.
 
 mod s3;
@@ -11,12 +12,13 @@ mod tests;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method};
 
-use super::read::params;
 use super::shapes::ok;
-use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec};
-use crate::aws::{Endpoint, Region, endpoint, is_label};
+use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
+use crate::aws::scope::{ScopeFault, Signed, is_parameter};
+use crate::aws::{Endpoint, Region, endpoint};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
@@ -52,19 +54,26 @@ const KNOWN: &[&str] = &[
     "s3:GetObject",
     "s3:GetObjectVersion",
     "s3:GetObjectAcl",
+    "s3:GetObjectVersionAcl",
     "s3:GetObjectAttributes",
+    "s3:GetObjectVersionAttributes",
     "s3:GetObjectTagging",
+    "s3:GetObjectVersionTagging",
     "s3:GetObjectRetention",
     "s3:GetObjectLegalHold",
     "s3:PutObject",
     "s3:PutObjectAcl",
+    "s3:PutObjectVersionAcl",
     "s3:PutObjectTagging",
+    "s3:PutObjectVersionTagging",
     "s3:PutObjectRetention",
     "s3:PutObjectLegalHold",
+    "s3:BypassGovernanceRetention",
     "s3:RestoreObject",
     "s3:DeleteObject",
     "s3:DeleteObjectVersion",
     "s3:DeleteObjectTagging",
+    "s3:DeleteObjectVersionTagging",
     "s3:GetBucketLocation",
     "s3:GetBucketAcl",
     "s3:GetBucketPolicy",
@@ -117,6 +126,7 @@ const KNOWN: &[&str] = &[
     "lambda:ListVersionsByFunction",
     "lambda:PublishVersion",
     "execute-api:Invoke",
+    "execute-api:ManageConnections",
     "sts:GetCallerIdentity",
     "sts:AssumeRole",
     "sts:GetSessionToken",
@@ -150,61 +160,182 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Services whose IAM prefix is not their signing name.
-const PREFIXES: &[(&str, &str)] =
-    &[("monitoring", "cloudwatch"), ("iotdata", "iot"), ("s3-outposts", "s3-outposts")];
+const PREFIXES: &[(&str, &str)] = &[("monitoring", "cloudwatch"), ("iotdata", "iot")];
+
+/// Services of the query protocol, and EC2 with its own form of it, by their signing names (botocore's models). All others
+/// pass `Action` over.
+const QUERY_PROTOCOL: &[&str] = &[
+    "autoscaling",
+    "cloudformation",
+    "cloudsearch",
+    "ec2",
+    "elasticache",
+    "elasticbeanstalk",
+    "elasticloadbalancing",
+    "iam",
+    "importexport",
+    "monitoring",
+    "rds",
+    "redshift",
+    "sdb",
+    "ses",
+    "sns",
+    "sqs",
+    "sts",
+];
 
 /// The longest name of an operation.
 const LONGEST_NAME: usize = 96;
 
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     let place = ask.host.name().and_then(endpoint);
-    let service = match (&place, scope_service(ask.headers)) {
-        (Some(place), _) => place.services.first().unwrap_or_default(),
-        // The signer signs a foreign host's requests for the service that the agent signed for.
-        (None, Some(service)) => service,
-        (None, None) => "s3",
+    let mut resolved = match service(ask, place.as_ref()) {
+        Ok(service) => by_service(ask, &service, place.as_ref()),
+        Err(_) => Resolved::unknown(),
     };
+    if resolved.action == UNKNOWN {
+        // Any request can be made so that it is not known (an operation that is named twice, an odd parameter); a list of
+        // what is denied would then hold nothing back.
+        resolved.clarity = Clarity::Opaque;
+    }
+    resolved
+}
+
+/// Whether what this request does may stand in a form in its body.
+pub(super) fn reads_form(ask: &Ask<'_>) -> bool {
+    let place = ask.host.name().and_then(endpoint);
+    *ask.method == Method::POST
+        && service(ask, place.as_ref())
+            .is_ok_and(|service| speaks_query(&service) && is_endpoint(&service, ask.path))
+}
+
+/// The service that the signer will sign for: the host's, or on a foreign host the one that the agent signed for.
+fn service<'h>(ask: &Ask<'_>, place: Option<&Endpoint<'h>>) -> Result<Cow<'h, str>, ScopeFault> {
+    let signed = Signed::of(ask.headers, ask.query)?;
+    let scope = signed.as_ref().map(Signed::scope).transpose()?;
+    Ok(match (place, scope) {
+        (Some(place), _) => Cow::Borrowed(place.services.first().unwrap_or_default()),
+        (None, Some(scope)) => Cow::Owned(scope.service.to_owned()),
+        (None, None) => Cow::Borrowed("s3"),
+    })
+}
+
+fn by_service<'a>(ask: &Ask<'a>, service: &str, place: Option<&Endpoint<'_>>) -> Resolved<'a> {
     match service {
-        "s3" | "s3express" | "s3-object-lambda" => s3::resolve(ask, place.as_ref()),
-        "lambda" => lambda::resolve(ask, place.as_ref()),
-        "execute-api" => Resolved::hidden("execute-api:Invoke"),
-        "es" => match *ask.method {
-            Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {
-                named("es", &["ESHttp", &title(ask.method)].concat())
-            }
-            _ => Resolved::unknown(),
-        },
+        "s3" | "s3express" | "s3-object-lambda" => s3::resolve(ask, place),
+        "lambda" => lambda::resolve(ask, place),
+        "execute-api" => Resolved::hidden(api(ask.path, place)),
+        "es" => search(ask.method, place),
         "" => Resolved::unknown(),
-        service => operation(ask).map_or(Resolved::unknown(), |name| named(service, &name)),
+        // Outposts, tables, vectors: REST with other actions.
+        service if service.starts_with("s3") => Resolved::unknown(),
+        service => operation(ask, service).map_or(Resolved::unknown(), |name| named(service, &name)),
     }
 }
 
-/// The service of the agent's own credential scope. The signer reads it by the whole grammar and refuses what is none.
-fn scope_service(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
-    let (_, scope) = text.split_once("Credential=")?;
-    let (scope, _) = scope.split_once(',')?;
-    let parts: Vec<&str> = scope.split('/').collect();
-    let ([_, _, _, service, "aws4_request"] | [_, _, service, "aws4_request"]) = parts.as_slice() else {
-        return None;
-    };
-    is_label(service).then_some(service)
+/// API Gateway's calls: `/STAGE/@connections/ID` manages WebSocket connections, all else is the API's own.
+fn api(path: &str, place: Option<&Endpoint<'_>>) -> &'static str {
+    if place.is_some_and(|place| place.label != "execute-api") {
+        return UNKNOWN;
+    }
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    match segments.position(|segment| decoded(segment).eq_ignore_ascii_case("@connections")) {
+        None => "execute-api:Invoke",
+        // A domain of one's own may leave the stage out.
+        Some(0 | 1) => "execute-api:ManageConnections",
+        Some(_) => UNKNOWN,
+    }
 }
 
-/// The operation that the request names. Two ways at once could be read differently by the service: not known.
-fn operation(ask: &Ask<'_>) -> Option<String> {
-    let targets = ask.headers.get_all("x-amz-target").iter().map(|value| value.to_str().ok());
-    let actions = params(ask.query, "Action").map(Some);
-    let mut named = targets
-        .map(|value| value.map(|text| text.rsplit_once('.').map_or(text, |(_, name)| name)))
-        .chain(actions)
-        .chain(rpc(ask.path).map(Some));
-    let (Some(Some(name)), None) = (named.next(), named.next()) else { return None };
+/// OpenSearch: a domain's own endpoint takes data; the service's takes calls that change domains.
+fn search<'a>(method: &Method, place: Option<&Endpoint<'_>>) -> Resolved<'a> {
+    let is_domain = place.is_some_and(|place| !place.before.is_empty());
+    match *method {
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+            if is_domain =>
+        {
+            named("es", &["ESHttp", &title(method)].concat())
+        }
+        _ => Resolved::unknown(),
+    }
+}
+
+fn speaks_query(service: &str) -> bool {
+    QUERY_PROTOCOL.contains(&service)
+}
+
+/// Whether a service that reads headers and parameters does so on this path; SQS does on its queues' as well.
+fn is_endpoint(service: &str, path: &str) -> bool {
+    path == "/" || service == "sqs" && is_queue(path)
+}
+
+/// `/123456789012/name.fifo`
+fn is_queue(path: &str) -> bool {
+    let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let mut is_next =
+        || segments.next().is_some_and(|segment| !segment.is_empty() && segment.bytes().all(is_name));
+    is_next() && is_next() && segments.next().is_none()
+}
+
+/// Where a request names its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Target,
+    Query,
+    Form,
+    Path,
+    /// As `Operation`, or `Action` in another spelling: some server could read it so.
+    Alias,
+}
+
+/// The operation that the request names. Two ways at once could be read differently by the service: not known. Services of
+/// REST pass header and parameter over, and take the path for what it says.
+fn operation(ask: &Ask<'_>, service: &str) -> Option<String> {
+    let rpc = rpc(ask.path);
+    if rpc.is_none() && !is_endpoint(service, ask.path) {
+        return None;
+    }
+    let targets = ask.headers.get_all("x-amz-target").iter().map(target);
+    let parameters = actions(ask.query, Way::Query).chain(actions(ask.form, Way::Form)).map(Some);
+    let mut named = targets.chain(parameters).chain(rpc.map(|name| Some((Way::Path, name))));
+    let (Some(Some((way, name))), None) = (named.next(), named.next()) else { return None };
+    let (is_get, is_post) = (*ask.method == Method::GET, *ask.method == Method::POST);
+    let is_read = match way {
+        // A service of both protocols tells them apart by the body's type.
+        Way::Target => is_post && ask.path == "/" && (!speaks_query(service) || is_json(ask.headers)),
+        // A body that was not read could name another one.
+        Way::Query => speaks_query(service) && (is_get || is_post && ask.form.is_some()),
+        Way::Form => speaks_query(service) && is_post,
+        Way::Path => is_post,
+        Way::Alias => false,
+    };
     let fits =
         !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(|b| b.is_ascii_alphanumeric());
-    let method = *ask.method == Method::POST
-        || (*ask.method == Method::GET && !ask.headers.contains_key("x-amz-target"));
-    (fits && method).then(|| name.to_owned())
+    (is_read && fits).then(|| name.to_owned())
+}
+
+/// The operation of an `X-Amz-Target`; `None`: it cannot be read.
+fn target(value: &HeaderValue) -> Option<(Way, &str)> {
+    let text = value.to_str().ok()?;
+    Some((Way::Target, text.rsplit_once('.').map_or(text, |(_, name)| name)))
+}
+
+/// What a query or a form names as its operation, raw.
+fn actions(text: Option<&str>, way: Way) -> impl Iterator<Item = (Way, &str)> {
+    text.unwrap_or_default().split(['&', ';']).filter_map(move |pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if *decoded(name) == *"Action" {
+            return Some((way, value));
+        }
+        (is_parameter(name, "Action") || is_parameter(name, "Operation")).then_some((Way::Alias, value))
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let is_json = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/x-amz-json-");
+    kinds.next().is_some_and(is_json) && kinds.next().is_none()
 }
 
 /// The operation of `/service/NAME/operation/NAME` (Smithy's RPC v2).
@@ -244,6 +375,6 @@ fn partition(place: Option<&Endpoint<'_>>) -> &'static str {
     }
 }
 
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy()
 }

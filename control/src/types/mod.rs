@@ -227,6 +227,8 @@ pub struct Ask<'a> {
     pub path: &'a str,
     /// The raw query.
     pub query: Option<&'a str>,
+    /// The body, where it is a form that was read because it may say what the request does.
+    pub form: Option<&'a str>,
     /// The headers.
     pub headers: &'a HeaderMap,
 }
@@ -271,10 +273,9 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
-    /// Whether what a request does may stand in a form in its body (AWS' query protocol): the resolver then reads the form
-    /// behind the query.
-    pub fn reads_forms(&self) -> bool {
-        std::ptr::eq(self, &raw const aws::SPEC)
+    /// Whether what this request does may stand in a form in its body (AWS' query protocol): the resolver then wants it.
+    pub fn reads_form(&self, ask: &Ask<'_>) -> bool {
+        std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         method: &http::Method::GET,
         path: &Path::parse("/").unwrap(),
         query: None,
+        form: None,
         headers: &http::HeaderMap::new(),
     })
     .unwrap()

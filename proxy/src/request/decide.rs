@@ -1,11 +1,11 @@
 //! Stage 7: policy's permit, by a request that is cleaned of all that does not go upstream; then the provider's rate.
 
 use control::agent::AgentName;
-use control::policy::{Facts, Permit, decide};
-use control::refusal::Refusal;
+use control::policy::{self, Facts, Permit};
+use control::refusal::{Code, Refusal};
 use control::rule::Path;
 use control::target::Target;
-use http::header::{CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
 
 use super::inject;
 use super::parse::Parsed;
@@ -23,32 +23,46 @@ pub(crate) fn permit(
     target: &Target,
     parsed: &mut Parsed,
 ) -> Result<Permit, Refusal> {
-    let query = match &parsed.form {
-        None => None,
-        Some(form) => {
-            let query = parsed.head.target.query().unwrap_or_default();
-            Some([query, &String::from_utf8_lossy(form)].join("&"))
-        }
-    };
-    judged(served, &caller.name, target, &mut parsed.head, &parsed.path, query.as_deref())
+    let form = parsed.form.as_deref().map(text).transpose()?;
+    judged(served, &caller.name, target, &mut parsed.head, &parsed.path, form)
 }
 
-/// Reads the form in which a type says what its requests do (AWS' query protocol); bodies of other kinds pass unread.
+/// Reads the form in which a type says what its requests do (AWS' query protocol). Bodies of other requests pass unread, and
+/// so do those that a rule refuses anyway.
+///
+/// # Errors
+/// DW2008 for a form that is coded or no text, DW2012 for one that is too long.
 pub(crate) async fn form(
     served: &Served,
+    caller: &Caller,
+    target: &Target,
     parsed: &mut Parsed,
     limits: &Limits,
     record: &mut Record,
 ) -> Result<(), Refusal> {
-    if !served.provider.kind.reads_forms() || served.provider.auth.is_none() || !is_form(&parsed.head.headers)
-    {
+    if !is_form(&parsed.head.headers) || !wants_form(served, &caller.name, target, parsed) {
         return Ok(());
     }
-    let most = limits::count(limits.buffered_body);
+    if is_coded(&parsed.head.headers) {
+        return Err(malformed("the form that says what the request does has a content coding"));
+    }
+    let most = limits::count(limits.form_body);
     let reading = inject::hold(&mut parsed.body, most, limits::time(limits.stream_idle));
-    parsed.form = Some(Box::pin(record.while_lasting(reading)).await?);
+    let form = Box::pin(record.while_lasting(reading)).await?;
+    text(&form)?;
+    parsed.form = Some(form);
     parsed.head.headers.remove(EXPECT);
     Ok(())
+}
+
+fn wants_form(served: &Served, agent: &AgentName, target: &Target, parsed: &mut Parsed) -> bool {
+    if served.provider.auth.is_none() {
+        return false;
+    }
+    // As policy will see them.
+    served.injector.clean(target, &mut parsed.head.headers);
+    let facts = facts(served, agent, target, &parsed.head, &parsed.path, None);
+    served.provider.kind.reads_form(&policy::ask(&facts)) && !policy::rules_refuse(&facts)
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -59,25 +73,50 @@ fn is_form(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(is_form)
 }
 
+fn is_coded(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(CONTENT_ENCODING);
+    codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+fn text(form: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(form).map_err(|_| malformed("the form that says what the request does is not UTF-8"))
+}
+
+fn malformed(detail: &'static str) -> Refusal {
+    Refusal::new(Code::Dw2008, detail)
+}
+
 fn judged(
     served: &Served,
     agent: &AgentName,
     target: &Target,
     head: &mut Head,
     path: &Path,
-    query: Option<&str>,
+    form: Option<&str>,
 ) -> Result<Permit, Refusal> {
     // First, or a header that the upstream never sees could decide what the request is taken for.
     served.injector.clean(target, &mut head.headers);
-    decide(&Facts {
+    policy::decide(&facts(served, agent, target, head, path, form))
+}
+
+fn facts<'a>(
+    served: &'a Served,
+    agent: &'a AgentName,
+    target: &'a Target,
+    head: &'a Head,
+    path: &'a Path,
+    form: Option<&'a str>,
+) -> Facts<'a> {
+    Facts {
         agent,
         target,
         provider: &served.provider,
         method: &head.method,
         path,
-        query: query.or(head.target.query()),
+        query: head.target.query(),
+        form,
         headers: &head.headers,
-    })
+    }
 }
 
 /// Takes the request's place in the provider's rate; last of all, so that no request is counted that something else

@@ -68,7 +68,7 @@ async fn journey(
     record.provider(&served);
     named.refuse_plain_http(&served)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
-    decide::form(&served, &mut parsed, &shared.limits, record).await?;
+    decide::form(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     decide::rate(&served, &conn.caller, &shared.rates)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;

@@ -16,6 +16,9 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>, place: Option<&Endpoint<'_>>) -> Resolv
     }
     let action = action(ask.method, &segments);
     let name = decoded(segments.at(2));
+    if name.contains('/') {
+        return Resolved::unknown();
+    }
     let resource = if name.is_empty() { Resource::Hidden } else { Resource::Arns(vec![arn(&name, place)]) };
     Resolved { resource, ..Resolved::hidden(action) }
 }

@@ -1,11 +1,35 @@
 //! S3's REST interface: bucket from host or path, key, one sub-resource of the query.
 //!
-//! Parameters that no table lists make a request unknown: they could name a sub-resource that is newer than this page.
+//! Parameters that no table lists make a request unknown: they could name a sub-resource that is newer than this page, or
+//! be a header as a parameter. Names are compared as S3 does, by case.
 
 use http::Method;
 
-use super::{Ask, Endpoint, Resolved, Resource, decoded, partition};
+use super::{Ask, Endpoint, Region, Resolved, Resource, decoded, partition};
+use crate::aws::scope::is_parameter;
 use crate::types::UNKNOWN;
+
+/// Parameters of signatures, and those that say which checksum the body has: the signer takes the former off, in any
+/// spelling.
+const SIGNING: &[&str] = &[
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+    "X-Amz-S3session-Token",
+    "X-Amz-Region-Set",
+    "AWSAccessKeyId",
+    "Signature",
+    "Expires",
+    "X-Amz-Content-Sha256",
+    "X-Amz-Sdk-Checksum-Algorithm",
+];
+
+/// Names an object that is read for the one that is written.
+const SOURCE: &str = "x-amz-copy-source";
 
 /// Parameters that say how, not what.
 const MODIFIERS: &[&str] = &[
@@ -26,7 +50,7 @@ const MODIFIERS: &[&str] = &[
     "max-buckets",
     "bucket-region",
     "part-number-marker",
-    "partnumber",
+    "partNumber",
     "x-id",
     "id",
     "select-type",
@@ -37,7 +61,7 @@ const OF_BUCKET: &[(&str, &str, &str, &str)] = &[
     ("location", "s3:GetBucketLocation", UNKNOWN, UNKNOWN),
     ("acl", "s3:GetBucketAcl", "s3:PutBucketAcl", UNKNOWN),
     ("policy", "s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"),
-    ("policystatus", "s3:GetBucketPolicyStatus", UNKNOWN, UNKNOWN),
+    ("policyStatus", "s3:GetBucketPolicyStatus", UNKNOWN, UNKNOWN),
     ("versioning", "s3:GetBucketVersioning", "s3:PutBucketVersioning", UNKNOWN),
     ("versions", "s3:ListBucketVersions", UNKNOWN, UNKNOWN),
     ("uploads", "s3:ListBucketMultipartUploads", UNKNOWN, UNKNOWN),
@@ -66,18 +90,18 @@ const OF_BUCKET: &[(&str, &str, &str, &str)] = &[
     ),
     ("object-lock", "s3:GetBucketObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration", UNKNOWN),
     (
-        "publicaccessblock",
+        "publicAccessBlock",
         "s3:GetBucketPublicAccessBlock",
         "s3:PutBucketPublicAccessBlock",
         "s3:PutBucketPublicAccessBlock",
     ),
     (
-        "ownershipcontrols",
+        "ownershipControls",
         "s3:GetBucketOwnershipControls",
         "s3:PutBucketOwnershipControls",
         "s3:PutBucketOwnershipControls",
     ),
-    ("requestpayment", "s3:GetBucketRequestPayment", "s3:PutBucketRequestPayment", UNKNOWN),
+    ("requestPayment", "s3:GetBucketRequestPayment", "s3:PutBucketRequestPayment", UNKNOWN),
     ("accelerate", "s3:GetAccelerateConfiguration", "s3:PutAccelerateConfiguration", UNKNOWN),
     ("session", "s3express:CreateSession", UNKNOWN, UNKNOWN),
     ("", "s3:ListBucket", "s3:CreateBucket", "s3:DeleteBucket"),
@@ -91,25 +115,27 @@ const OF_OBJECT: &[(&str, &str, &str, &str, &str)] = &[
     ("retention", "s3:GetObjectRetention", "s3:PutObjectRetention", UNKNOWN, UNKNOWN),
     ("legal-hold", "s3:GetObjectLegalHold", "s3:PutObjectLegalHold", UNKNOWN, UNKNOWN),
     ("uploads", UNKNOWN, UNKNOWN, UNKNOWN, "s3:PutObject"),
-    ("uploadid", "s3:ListMultipartUploadParts", "s3:PutObject", "s3:AbortMultipartUpload", "s3:PutObject"),
+    ("uploadId", "s3:ListMultipartUploadParts", "s3:PutObject", "s3:AbortMultipartUpload", "s3:PutObject"),
     ("restore", UNKNOWN, UNKNOWN, UNKNOWN, "s3:RestoreObject"),
     ("select", UNKNOWN, UNKNOWN, UNKNOWN, "s3:GetObject"),
-    ("versionid", "s3:GetObjectVersion", UNKNOWN, "s3:DeleteObjectVersion", UNKNOWN),
+    ("versionId", "s3:GetObjectVersion", UNKNOWN, "s3:DeleteObjectVersion", UNKNOWN),
     ("", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", UNKNOWN),
 ];
 
 pub(super) fn resolve<'a>(ask: &Ask<'a>, place: Option<&Endpoint<'_>>) -> Resolved<'a> {
-    let Some(part) = part(ask.query) else { return Resolved::unknown() };
-    let Some((bucket, key)) = bucket_and_key(ask.path, place) else {
-        // Access points and accounts' own paths: what they act on is not shown.
-        return Resolved { resource: Resource::Hidden, ..action(ask, "bucket", "key", &part) };
+    let Some(part) = Part::of(ask.query) else { return Resolved::unknown() };
+    let (bucket, key) = match thing(ask.path, place) {
+        Thing::Unknown => return Resolved::unknown(),
+        // What an access point leads to is not shown.
+        Thing::Elsewhere { key } => return action(ask, &key, &part),
+        Thing::Bucket { bucket, key } => (bucket, key),
     };
     if bucket.is_empty() {
-        let lists = *ask.method == Method::GET && part.is_empty();
+        let lists = *ask.method == Method::GET && part.name.is_empty() && key.is_empty();
         return if lists { Resolved::hidden("s3:ListAllMyBuckets") } else { Resolved::unknown() };
     }
-    let named = action(ask, &bucket, &key, &part);
-    if part == "delete" {
+    let named = action(ask, &key, &part);
+    if part.name == "delete" {
         return named;
     }
     let arn = |bucket: &str, key: &str| {
@@ -117,23 +143,24 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>, place: Option<&Endpoint<'_>>) -> Resolv
         ["arn:", partition(place), ":s3:::", bucket, slash, key].concat()
     };
     let mut arns = vec![arn(&bucket, &key)];
-    for value in ask.headers.get_all("x-amz-copy-source") {
+    for value in ask.headers.get_all(SOURCE) {
         match value.to_str().ok().and_then(source) {
             Some((bucket, key)) => arns.push(arn(&bucket, &key)),
-            None => return Resolved { resource: Resource::Hidden, ..named },
+            None => return named,
         }
     }
     Resolved { resource: Resource::Arns(arns), ..named }
 }
 
-fn action<'a>(ask: &Ask<'_>, _bucket: &str, key: &str, part: &str) -> Resolved<'a> {
+/// The action, on something that is not shown.
+fn action<'a>(ask: &Ask<'_>, key: &str, part: &Part) -> Resolved<'a> {
     let (get, put, delete, post) = if key.is_empty() {
-        let found = OF_BUCKET.iter().find(|(name, ..)| *name == part);
+        let found = OF_BUCKET.iter().find(|(name, ..)| *name == part.name);
         found.map_or((UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN), |(_, get, put, delete)| {
             (*get, *put, *delete, UNKNOWN)
         })
     } else {
-        let found = OF_OBJECT.iter().find(|(name, ..)| *name == part);
+        let found = OF_OBJECT.iter().find(|(name, ..)| *name == part.name);
         found.map_or((UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN), |(_, get, put, delete, post)| {
             (*get, *put, *delete, *post)
         })
@@ -142,77 +169,147 @@ fn action<'a>(ask: &Ask<'_>, _bucket: &str, key: &str, part: &str) -> Resolved<'
         Method::GET | Method::HEAD => get,
         Method::PUT => put,
         Method::DELETE => delete,
-        Method::POST if key.is_empty() && part == "delete" => "s3:DeleteObject",
+        Method::POST if key.is_empty() && part.name == "delete" => "s3:DeleteObject",
         Method::POST => post,
         _ => UNKNOWN,
     };
-    Resolved { also: also(ask, action), ..Resolved::hidden(action) }
+    Resolved { also: also(ask, action, part), ..Resolved::hidden(action) }
 }
 
-/// What comes with an object or bucket by headers; in IAM each is an action of its own.
-fn also(ask: &Ask<'_>, action: &'static str) -> Vec<&'static str> {
+/// What a request does beside, by its headers or to a version; in IAM each is an action of its own.
+fn also(ask: &Ask<'_>, action: &'static str, part: &Part) -> Vec<&'static str> {
+    let sends = |starts: &[&str]| {
+        ask.headers.keys().any(|name| starts.iter().any(|start| name.as_str().starts_with(start)))
+    };
+    let mut also: Vec<&'static str> = of_version(action).filter(|_| part.is_version).into_iter().collect();
+    if sends(&["x-amz-bypass-governance-retention"]) {
+        also.push("s3:BypassGovernanceRetention");
+    }
     let acl = match action {
         "s3:PutObject" => "s3:PutObjectAcl",
         "s3:CreateBucket" => "s3:PutBucketAcl",
-        _ => return Vec::new(),
-    };
-    let sends = |starts: &[&str]| {
-        ask.headers.keys().any(|name| starts.iter().any(|start| name.as_str().starts_with(start)))
+        _ => return also,
     };
     let beside: [(&[&str], &'static str); 5] = [
         (&["x-amz-acl", "x-amz-grant-"], acl),
         (&["x-amz-tagging"], "s3:PutObjectTagging"),
         (&["x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"], "s3:PutObjectRetention"),
         (&["x-amz-object-lock-legal-hold"], "s3:PutObjectLegalHold"),
-        (&["x-amz-copy-source"], "s3:GetObject"),
+        (&[SOURCE], "s3:GetObject"),
     ];
-    beside.into_iter().filter(|(starts, _)| sends(starts)).map(|(_, action)| action).collect()
-}
-
-/// The one sub-resource that the query names, in lower case; empty: none. `None`: more than one, or one that is not known.
-fn part(query: Option<&str>) -> Option<String> {
-    let mut found = String::new();
-    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let name = decoded(pair.split_once('=').map_or(pair, |(name, _)| name)).to_ascii_lowercase();
-        if MODIFIERS.contains(&name.as_str()) || name.starts_with("x-amz-") || name.starts_with("response-") {
-            continue;
-        }
-        let known = name == "delete"
-            || OF_BUCKET.iter().any(|(known, ..)| *known == name)
-            || OF_OBJECT.iter().any(|(known, ..)| *known == name);
-        // A version of a sub-resource is that sub-resource's.
-        match (known, found.as_str(), name.as_str()) {
-            (true, "" | "versionid", _) => found = name,
-            (true, _, "versionid") => {}
-            _ => return None,
-        }
+    also.extend(beside.into_iter().filter(|(starts, _)| sends(starts)).map(|(_, action)| action));
+    // `?versionId=…`; a question mark of the key itself is encoded.
+    if ask.headers.get_all(SOURCE).iter().any(|value| value.as_bytes().contains(&b'?')) {
+        also.push("s3:GetObjectVersion");
     }
-    Some(found)
+    also
 }
 
-/// Bucket and key; `None` where the host is neither a bucket's nor S3's own.
-fn bucket_and_key(path: &str, place: Option<&Endpoint<'_>>) -> Option<(String, String)> {
+/// The action that is asked for beside where a sub-resource is a version's.
+fn of_version(action: &str) -> Option<&'static str> {
+    Some(match action {
+        "s3:GetObjectAcl" => "s3:GetObjectVersionAcl",
+        "s3:PutObjectAcl" => "s3:PutObjectVersionAcl",
+        "s3:GetObjectTagging" => "s3:GetObjectVersionTagging",
+        "s3:PutObjectTagging" => "s3:PutObjectVersionTagging",
+        "s3:DeleteObjectTagging" => "s3:DeleteObjectVersionTagging",
+        "s3:GetObjectAttributes" => "s3:GetObjectVersionAttributes",
+        _ => return None,
+    })
+}
+
+/// The one sub-resource that a query names.
+#[derive(Debug, Default)]
+struct Part {
+    /// Empty: none.
+    name: String,
+    /// It names a version.
+    is_version: bool,
+}
+
+impl Part {
+    /// `None`: more than one, or one that is not known.
+    fn of(query: Option<&str>) -> Option<Self> {
+        let mut part = Self::default();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let raw = pair.split_once('=').map_or(pair, |(name, _)| name);
+            let name = decoded(raw);
+            if MODIFIERS.contains(&&*name) || name.starts_with("response-") || is_of_signature(raw, &name) {
+                continue;
+            }
+            let is_known = name == "delete"
+                || OF_BUCKET.iter().any(|(known, ..)| *known == name)
+                || OF_OBJECT.iter().any(|(known, ..)| *known == name);
+            part.is_version |= name == "versionId";
+            // A version of a sub-resource is that sub-resource's.
+            match (is_known, part.name.as_str(), &*name) {
+                (true, "" | "versionId", _) => part.name = name.into_owned(),
+                (true, _, "versionId") => {}
+                _ => return None,
+            }
+        }
+        Some(part)
+    }
+}
+
+fn is_of_signature(raw: &str, name: &str) -> bool {
+    SIGNING.iter().any(|own| is_parameter(raw, own))
+        || name.to_ascii_lowercase().starts_with("x-amz-checksum-")
+}
+
+/// What host and path name.
+enum Thing {
+    Bucket {
+        bucket: String,
+        key: String,
+    },
+    /// A key behind an access point.
+    Elsewhere {
+        key: String,
+    },
+    /// Nothing that this page tells of (S3 Control).
+    Unknown,
+}
+
+fn thing(path: &str, place: Option<&Endpoint<'_>>) -> Thing {
     let path = path.strip_prefix('/').unwrap_or(path);
-    let own = place.filter(|place| !place.before.is_empty());
-    match own {
+    let of = |bucket: &str| Thing::Bucket { bucket: bucket.to_owned(), key: decoded(path).into_owned() };
+    let Some(place) = place else { return of_path(path) };
+    let elsewhere = || Thing::Elsewhere { key: decoded(path).into_owned() };
+    let is_s3 = place.label == "s3" || place.label == "s3-external-1" || is_legacy(place);
+    match (place.label, place.before) {
+        _ if is_s3 && place.is_private => match place.before.rsplit_once('.').unwrap_or(("", place.before)) {
+            ("", "bucket") => of_path(path),
+            (bucket, "bucket") => of(bucket),
+            (point, "accesspoint") if !point.is_empty() => elsewhere(),
+            _ => Thing::Unknown,
+        },
+        (_, "") if is_s3 => of_path(path),
+        (_, bucket) if is_s3 => of(bucket),
+        ("s3-accesspoint" | "s3-object-lambda" | "s3-global", point) if !point.is_empty() => elsewhere(),
         // `b--zone--x-s3.s3express-zone` is a bucket as well.
-        Some(place)
-            if place.label == "s3"
-                || place.label.starts_with("s3-") && place.services.first() == Some("s3") =>
+        (label, bucket)
+            if label.starts_with("s3express-") && label != "s3express-control" && !bucket.is_empty() =>
         {
-            let is_bucket = !matches!(place.label, "s3-accesspoint" | "s3-control" | "s3-global");
-            is_bucket.then(|| (place.before.to_owned(), decoded(path)))
+            of(bucket)
         }
-        Some(place) => {
-            place.label.starts_with("s3express-").then(|| (place.before.to_owned(), decoded(path)))
-        }
-        None => {
-            let is_elsewhere =
-                place.is_some_and(|place| matches!(place.label, "s3-accesspoint" | "s3-control"));
-            let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-            (!is_elsewhere).then(|| (decoded(bucket), decoded(key)))
-        }
+        _ => Thing::Unknown,
     }
+}
+
+/// `s3-eu-west-1.amazonaws.com`
+fn is_legacy(place: &Endpoint<'_>) -> bool {
+    matches!(place.region, Region::Named(region) if place.label.strip_prefix("s3-") == Some(region))
+}
+
+/// Bucket and key of a path. An encoded slash in a bucket's name would be another bucket's path to who decodes first.
+fn of_path(path: &str) -> Thing {
+    let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+    let bucket = decoded(bucket).into_owned();
+    if bucket.contains('/') {
+        return Thing::Unknown;
+    }
+    Thing::Bucket { bucket, key: decoded(key).into_owned() }
 }
 
 /// Bucket and key of `x-amz-copy-source`: `/bucket/key?versionId=…`, encoded. An access point's ARN is none.

@@ -1,28 +1,34 @@
 //! What the agent asks to be signed: for which place, in which way, over which payload.
 //!
-//! Refuses two signatures at once, scopes that differ from the host, payload forms that cannot be signed again, and calls
-//! that would hand session credentials to the agent. Reads headers and query alone.
+//! Refuses two signatures at once, scopes that differ from the host, payload forms that cannot be signed again, calls that
+//! would hand session credentials to the agent, and what the service could read otherwise than policy did: `;` in the query,
+//! signed headers in another spelling. Reads headers and query alone.
 
 use std::time::SystemTime;
 
+use control::aws::scope::Signed;
 use control::refusal::{Code, Refusal};
 use control::target::Target;
-use http::HeaderName;
-use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 
 use super::chunked::{Form, announced};
 use super::host::{Allowed, HostFault, Place, place};
 use super::payload::Stream;
 use super::rechunk::Chain;
-use super::scope::{AgentScope, Algorithm, Stamp, is_hash};
+use super::scope::{Algorithm, Stamp, is_hash};
 use super::sign::{self, Signer};
 use crate::schemes::shared::encode::form_decoded;
+use crate::schemes::shared::names::is_spelled;
 use crate::schemes::shared::parameters;
 use crate::schemes::{Head, Outgoing};
 
 /// Where the payload's hash stands, or what stands for it.
 pub(super) const HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+
+/// The longest that a request lives which we presign, in seconds. It is sent at once: a longer one serves only who finds it
+/// in a log.
+const LONGEST_LIFE: u32 = 300;
 
 /// What the agent asks to be signed.
 #[derive(Debug)]
@@ -53,13 +59,13 @@ impl Life {
 
     pub(super) fn seconds(self, now: SystemTime) -> Result<u32, Refusal> {
         let end = match self {
-            Self::For(life) => return Ok(life),
+            Self::For(life) => return Ok(life.min(LONGEST_LIFE)),
             Self::Until(end) => end,
         };
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let left = end.checked_sub(now).filter(|left| *left > 0);
         let left = left.ok_or_else(|| malformed("the presigned request has expired"))?;
-        Ok(u32::try_from(left).unwrap_or(sign::LONGEST_LIFE).min(sign::LONGEST_LIFE))
+        Ok(u32::try_from(left).unwrap_or(LONGEST_LIFE).min(LONGEST_LIFE))
     }
 }
 
@@ -80,27 +86,24 @@ pub(super) enum Payload {
 impl Asked {
     /// Reads it off the request; refuses what has two readings or cannot be signed.
     pub(super) fn of(head: &Head, target: &Target, allowed: &Allowed) -> Result<Self, Refusal> {
-        let header = one_header(head, &AUTHORIZATION)?;
         let query = head.target.query().unwrap_or_default();
-        let credential = one_parameter(query, "X-Amz-Credential")?;
-        let algorithm = one_parameter(query, "X-Amz-Algorithm")?;
-        let scope = match (header, &credential, &algorithm) {
-            (Some(_), Some(_), _) => {
-                return Err(malformed("the request is signed twice, in a header and in the query"));
-            }
-            (Some(header), None, _) => Some(AgentScope::of_header(header)),
-            (None, Some(credential), Some(algorithm)) => Some(AgentScope::of_query(algorithm, credential)),
-            (None, Some(_), None) => return Err(malformed("the presigned request names no algorithm")),
-            (None, None, _) => None,
-        };
-        let scope = scope.transpose().map_err(|fault| malformed(fault.to_string()))?;
+        if query.contains(';') {
+            // Policy splits at `&` alone; what is taken off, and the service, may split here as well.
+            return Err(malformed("the query holds a semicolon, which has to be percent-encoded"));
+        }
+        refuse_spellings(&head.headers)?;
+        let signed =
+            Signed::of(&head.headers, head.target.query()).map_err(|fault| malformed(fault.to_string()))?;
+        let scope = signed.as_ref().map(Signed::scope).transpose();
+        let scope = scope.map_err(|fault| malformed(fault.to_string()))?;
+        let is_presigned = matches!(signed, Some(Signed::ByQuery { .. }));
         let expires = |name| one_parameter(query, name).map(Option::unwrap_or_default);
-        let life = match (&credential, one_parameter(query, "AWSAccessKeyId")?) {
-            (Some(_), None) => Some(Life::For(
+        let life = match (is_presigned, one_parameter(query, "AWSAccessKeyId")?) {
+            (true, None) => Some(Life::For(
                 sign::life(&expires("X-Amz-Expires")?).map_err(|fault| malformed(fault.to_string()))?,
             )),
-            (None, Some(_)) if header.is_none() => Some(Life::until(&expires("Expires")?)?),
-            (None, None) => None,
+            (false, Some(_)) if signed.is_none() => Some(Life::until(&expires("Expires")?)?),
+            (false, None) => None,
             (_, Some(_)) => return Err(malformed("the request is signed twice, by two versions")),
         };
         let host = target.host.name().unwrap_or_default();
@@ -178,6 +181,20 @@ fn payload(head: &Head, place: &Place, named: Option<&str>, is_presigned: bool) 
             Ok(Payload::Chunked { form, decoded, trailers })
         }
     }
+}
+
+/// Servers that fold names would read `x_amz_acl` as `x-amz-acl`, which policy did not. The names of an object's own metadata
+/// may hold anything.
+fn refuse_spellings(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_odd = |name: &HeaderName| {
+        let name = name.as_str();
+        let folded = || name.bytes().map(|b| if b == b'_' || b == b'.' { b'-' } else { b });
+        is_spelled(name) && folded().take(6).eq(*b"x-amz-") && !name.starts_with("x-amz-meta-")
+    };
+    if headers.keys().any(is_odd) {
+        return Err(malformed("a header of AWS is spelled with `_` or `.`"));
+    }
+    Ok(())
 }
 
 /// The text of a header that may stand once.

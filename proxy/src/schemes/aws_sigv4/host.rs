@@ -3,7 +3,7 @@
 //! Refuses a scope that differs from the host, and services or regions that the provider does not list. Invariant: hosts
 //! are read, never made: no region or service becomes part of a name that is dialled.
 
-use control::aws::{Endpoint, Region, endpoint, is_label};
+use control::aws::{Endpoint, Region, endpoint, is_global, is_label};
 
 use super::canonical::PathRules;
 use super::scope::{AgentScope, Algorithm};
@@ -102,7 +102,8 @@ fn of_aws(
     let (region, algorithm) = match endpoint.region {
         Region::Named(region) | Region::Fixed(region) if !same(region) => return Err(HostFault::Region),
         Region::Named(region) => (listed(region)?, algorithm),
-        Region::Fixed(region) => (Box::from(region), algorithm),
+        Region::Fixed(region) if is_global(service) => (Box::from(region), algorithm),
+        Region::Fixed(region) => (listed(region)?, algorithm),
         Region::Any(usual) => {
             let own = allowed.regions.first().map_or(usual, |region| region);
             (listed(agents.unwrap_or(own))?, algorithm)
@@ -116,14 +117,13 @@ fn of_aws(
     Ok(Place { service: service.into(), region, algorithm })
 }
 
-/// A host that is not AWS' own (MinIO, R2, Ceph): the provider's lists decide, then the agent's scope.
+/// A host that is not AWS' own (MinIO, R2, Ceph): the agent's scope decides; without one it is S3, as policy reads it.
 fn elsewhere(scope: Option<&AgentScope<'_>>, allowed: &Allowed) -> Result<Place, HostFault> {
-    let only = match allowed.services.as_slice() {
-        [] => Some("s3"),
-        [only] => Some(&**only),
-        _ => None,
+    let service = match scope {
+        Some(scope) => scope.service,
+        None if lists(&allowed.services, "s3") => "s3",
+        None => return Err(HostFault::NoService),
     };
-    let service = scope.map(|scope| scope.service).or(only).ok_or(HostFault::NoService)?;
     let own = allowed.regions.first().map(|region| &**region);
     let region = scope.and_then(|scope| scope.region).or(own).ok_or(HostFault::NoRegion)?;
     if !lists(&allowed.regions, region) {
@@ -192,7 +192,11 @@ mod tests {
         );
         assert_eq!(place("s3.eu-west-1.amazonaws.com", None), Ok("eu-west-1".into()));
         assert_eq!(place("b.s3.amazonaws.com", None), Ok("eu-west-1".into()));
-        // A service without regions signs for the one it has.
+        // A host without a region is bound as well, unless its service has one endpoint for all.
+        let queues = allowed(&["sqs"], &["eu-west-1"]);
+        for host in ["sqs.amazonaws.com", "queue.amazonaws.com"] {
+            assert_eq!(super::place(host, None, &queues), Err(HostFault::RegionNotListed), "{host}");
+        }
         assert_eq!(place("sts.amazonaws.com", None), Ok("us-east-1".into()));
         assert_eq!(place("x.accesspoint.s3-global.amazonaws.com", None), Ok("eu-west-1".into()));
     }
@@ -201,7 +205,7 @@ mod tests {
     fn refuses_a_foreign_host_without_region_and_a_host_that_is_no_service() {
         assert_eq!(found("minio.test"), "NoRegion");
         assert_eq!(found("a_b.amazonaws.com"), "NoService");
-        assert_eq!(place("minio.test", None, &allowed(&["s3", "sqs"], &["auto"])), Err(HostFault::NoService));
+        assert_eq!(place("minio.test", None, &allowed(&["sqs"], &["auto"])), Err(HostFault::NoService));
     }
 
     #[test]

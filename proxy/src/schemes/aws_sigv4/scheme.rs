@@ -268,7 +268,8 @@ fn remove_signature(out: &mut Outgoing<'_>, by_version_2: bool) -> Result<(), Re
     }
     let more = if by_version_2 { VERSION_2 } else { &[] };
     let names: Vec<&str> = SIGNING_PARAMETERS.iter().chain(more).copied().collect();
-    let query = out.head().target.query().and_then(|query| parameters::without(query, &names));
+    let query = out.head().target.query().map(|query| parameters::without(query, &names)).transpose();
+    let query = query.map_err(|error| Refusal::new(Code::Dw2008, error.to_string()))?.flatten();
     query.map_or(Ok(()), |query| out.replace_query(query.as_bytes()))
 }
 
