@@ -46,8 +46,8 @@ target() {
 }
 
 policy() {
-    files policy control target.rs agent rule provider types catalog.rs policy refusal.rs secret.rs
-    printf 'pub mod %s;\n' target agent rule provider types catalog policy refusal secret >"$out/policy/src/lib.rs"
+    files policy control target.rs agent rule provider types aws.rs aws catalog.rs policy refusal.rs secret.rs
+    printf 'pub mod %s;\n' target agent rule provider types aws catalog policy refusal secret >"$out/policy/src/lib.rs"
     manifest policy base64 http ipnet memchr percent-encoding proptest psl region serde serde-saphyr serde_json sha2 strsim \
         subtle tempfile thiserror time tracing zeroize
 }
@@ -64,7 +64,11 @@ inject() {
     rm "$out/inject/src/request/inject/credential.rs"
     sed -i 's/^pub(crate) \(mod credential;\|use credential::.*\)$//' "$out/inject/src/request/inject/mod.rs"
     echo 'pub mod schemes; pub mod request { pub mod inject; }' >"$out/inject/src/lib.rs"
-    manifest inject base64 bytes control http memchr percent-encoding proptest serde serde_json thiserror zeroize
+    # Where the tests of the signer look for AWS' own.
+    mkdir -p "$out/tests"
+    cp -R "$repository/tests/fixtures" "$out/tests/"
+    manifest inject aws-lc-rs base64 bytes control http http-body memchr parking_lot percent-encoding proptest serde serde_json \
+        thiserror time zeroize
 }
 
 scrub() {

@@ -100,6 +100,17 @@ fn the_first_matching_rule_settles_and_actions_are_skipped() {
 }
 
 #[test]
+fn a_rule_that_refuses_is_known_before_anything_of_a_body_unless_it_is_only_recorded() {
+    const RULES: &str = "  type: github\n  policy:\n    httpRules:\n    - {methods: [PUT], paths: [/x], effect: allow}\n    - {paths: [/x], effect: deny}\n    allow: [\"*\"]\n";
+    let refused = |world: &World, request: &str| world.with(request, rules_refuse);
+    let enforced = world(RULES);
+    assert!(refused(&enforced, "POST /x"));
+    assert!(!refused(&enforced, "PUT /x"));
+    assert!(!refused(&enforced, "POST /y"));
+    assert!(!refused(&world(&format!("{RULES}  audit: {{enforcement: audit}}")), "POST /x"));
+}
+
+#[test]
 fn the_default_is_deny_unless_nothing_at_all_is_written() {
     for (policy, allowed) in [
         ("", true),

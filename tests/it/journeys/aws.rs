@@ -155,6 +155,39 @@ async fn the_action_of_the_query_protocol_is_read_from_the_form() {
 }
 
 #[tokio::test]
+async fn a_form_that_a_rule_refuses_is_not_read() {
+    let world = world(
+        "h1",
+        "policy: {httpRules: [{id: no-posts, methods: [POST], paths: [\"/**\"], effect: deny}], allow: [\"*\"]}",
+    )
+    .await;
+    let head = format!(
+        "POST / HTTP/1.1\r\n{}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000",
+        signed("sts")
+    );
+    // Nothing of the body is ever sent.
+    let reply = world.agent().tls(STS).await.exchange(&harness::agent::wire(STS, &head, b"")).await;
+    assert_eq!(reply.status, 403, "{}", reply.text());
+    assert!(reply.text().contains("no-posts"), "{}", reply.text());
+    world.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_form_beyond_its_limit_is_refused() {
+    let world = world("h1", "policy: {allow: [\"sts:*\"]}").await;
+    let body = format!("Action=GetCallerIdentity&a={}", "x".repeat(1 << 20));
+    let head = format!(
+        "POST / HTTP/1.1\r\n{}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}",
+        signed("sts"),
+        body.len()
+    );
+    let reply =
+        world.agent().tls(STS).await.exchange(&harness::agent::wire(STS, &head, body.as_bytes())).await;
+    assert!(reply.text().contains("DW2012"), "{}", reply.text());
+    world.assert_nothing_left();
+}
+
+#[tokio::test]
 async fn nothing_of_the_agents_signature_stays_and_the_session_token_is_masked_in_answers() {
     for up in ["h1", "h2"] {
         let world = world(up, "").await;
