@@ -298,8 +298,10 @@ async fn the_environment_of_an_agent_that_is_gone_is_removed() {
     let has = |name: &str| proxy.path(&format!("publish/{name}")).exists();
     assert!(has("agent-first.env") && has("agent-second.env") && !has("agent.env"));
     proxy.write_tokens(&format!("first:{one}\n"));
-    until("the only agent's own file", SOON, async || has("agent.env") && !has("agent-second.env")).await;
-    assert!(!has("agent-first.env") && has("ca.crt") && has("ca-bundle.crt"));
+    // The new file is written first, then the old ones go one by one.
+    let tidy = async || has("agent.env") && !has("agent-first.env") && !has("agent-second.env");
+    until("the only agent's own file", SOON, tidy).await;
+    assert!(has("ca.crt") && has("ca-bundle.crt"));
 }
 
 #[tokio::test]
