@@ -10,3 +10,4 @@ pub mod cookies;
 pub mod pathshape;
 pub mod pointer;
 pub mod names;
+pub mod jwt;
