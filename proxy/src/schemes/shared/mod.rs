@@ -15,3 +15,5 @@ pub mod token;
 pub mod issuer;
 pub mod stand_in;
 pub(crate) mod bearer;
+pub mod jwt;
+
