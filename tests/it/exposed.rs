@@ -17,6 +17,7 @@ const EXPOSED: &[(&str, usize)] = &[
     ("proxy/src/publish.rs", 1),
     ("proxy/src/schemes/aws_sigv4/key.rs", 2),
     ("proxy/src/schemes/aws_sigv4/scheme.rs", 7),
+    ("proxy/src/schemes/shared/jwt.rs", 1),
     ("proxy/src/schemes/shared/template.rs", 2),
     ("proxy/src/upstream/corporate.rs", 1),
 ];
