@@ -15,6 +15,7 @@ use super::{Auth, Injection, Mode, OnAgentCredential, Verify, verify};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
+use crate::token_url::TokenUrl;
 use crate::types::{self, AuthSpec, InjectionSpec, TypeSpec};
 
 /// What an `auth` block gives.
@@ -37,7 +38,6 @@ const LATER: &[&str] = &[
     "azure-client-credentials",
     "github-app",
     "oauth",
-    "oauth2-client-credentials",
     "oauth2-refresh",
     "hmac",
     "mtls",
@@ -79,7 +79,9 @@ pub(super) fn build(
     remove_headers.extend(
         chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),
     );
+    let token_urls = token_urls(&injections, ground);
     let auth = Auth {
+        token_urls,
         auth_type: chosen.name().into(),
         secret,
         keys,
@@ -91,6 +93,22 @@ pub(super) fn build(
         public_prefixes: chosen.own().map_or(&[], |own| own.public_prefixes),
     };
     Some(Built { auth, agent_env, verify })
+}
+
+/// The token endpoints that the injections name, each once.
+fn token_urls(injections: &[Injection], ground: Ground<'_>) -> Vec<TokenUrl> {
+    let mut urls = Vec::new();
+    for one in injections {
+        let specs = ground.schemes.iter().filter(|spec| spec.name == one.scheme);
+        let fields = specs.flat_map(|spec| spec.auth_fields.iter().chain(spec.inject_fields));
+        let named = fields.filter(|field| field.kind == FieldKind::TokenUrl);
+        for url in named.filter_map(|field| TokenUrl::parse(one.fields.text(field.name)?).ok()) {
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+    }
+    urls
 }
 
 impl<'a> Chosen<'a> {

@@ -34,6 +34,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         secret: secret_ref(secret),
         keys: vec!["token".into()],
         injections: Vec::new(),
+        token_urls: Vec::new(),
         on_agent_credential: OnAgentCredential::Replace,
         dummies: Default::default(),
         remove_headers: Vec::new(),

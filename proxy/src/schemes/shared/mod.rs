@@ -10,4 +10,10 @@ pub mod cookies;
 pub mod pathshape;
 pub mod pointer;
 pub mod names;
+pub mod strict;
+pub mod token;
+pub mod issuer;
+pub mod stand_in;
+pub(crate) mod bearer;
 pub mod jwt;
+
