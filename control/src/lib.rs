@@ -17,6 +17,7 @@ pub mod policy;
 pub mod refusal;
 pub mod secret;
 pub mod pem;
+pub mod keyfile;
 pub mod vault;
 pub mod audit;
 pub mod cli;

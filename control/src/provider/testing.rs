@@ -43,6 +43,8 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         &[field("region", FieldKind::Labels, false, None), field("services", FieldKind::Labels, false, None)],
         &["secret_access_key"],
     ),
+    &scheme("gcp-service-account", &[], Some("gcp-service-account"), &[], &[], &["key.json"]),
+    &scheme("azure-client-credentials", &[], Some("azure-client-credentials"), &[], &[], &["client_secret"]),
     &scheme(
         "header",
         &["header"],
