@@ -74,11 +74,7 @@ pub(crate) struct ActionGlob {
 
 impl ActionGlob {
     pub(crate) fn new(text: &str, place: &str) -> Self {
-        Self {
-            wildcard: Wildcard::new(text),
-            ignores_case: false,
-            label: format!("{text} ({place})").into(),
-        }
+        Self { wildcard: Wildcard::new(text), ignores_case: false, label: format!("{text} ({place})").into() }
     }
 
     /// For a vendor that compares its actions without regard to case.

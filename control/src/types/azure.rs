@@ -192,9 +192,9 @@ fn of_type(method: &Method, namespace: &str, rest: &[&str]) -> Option<String> {
     let fits = namespace.contains('.') && !rest.is_empty();
     let (types, verb): (&[&str], &str) = match *method {
         Method::GET | Method::HEAD => (rest, "read"),
-        Method::PUT | Method::PATCH if rest.len() % 2 == 0 => (rest, "write"),
-        Method::DELETE if rest.len() % 2 == 0 => (rest, "delete"),
-        Method::POST if rest.len() % 2 == 1 => (rest, "action"),
+        Method::PUT | Method::PATCH if rest.len().is_multiple_of(2) => (rest, "write"),
+        Method::DELETE if rest.len().is_multiple_of(2) => (rest, "delete"),
+        Method::POST if !rest.len().is_multiple_of(2) => (rest, "action"),
         _ => return None,
     };
     let names = types.iter().step_by(2).fold(namespace.to_owned(), |names, kind| names + "/" + kind);

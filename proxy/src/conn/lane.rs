@@ -29,9 +29,10 @@ type Answered = Response<Body>;
 pub(crate) struct Lanes<Q = Asked, A = Answered> {
     resting: Mutex<Vec<Lane<Q, A>>>,
     /// The journey of all of them.
-    work: fn(Arc<Mutex<Desk<Q, A>>>) -> Work,
+    work: fn(Shared<Q, A>) -> Work,
 }
 
+type Shared<Q, A> = Arc<Mutex<Desk<Q, A>>>;
 type Work = Pin<Box<dyn Future<Output = Infallible> + Send>>;
 
 impl Default for Lanes {
@@ -41,7 +42,7 @@ impl Default for Lanes {
 }
 
 impl<Q, A> Lanes<Q, A> {
-    fn new(work: fn(Arc<Mutex<Desk<Q, A>>>) -> Work) -> Self {
+    fn new(work: fn(Shared<Q, A>) -> Work) -> Self {
         Self { resting: Mutex::default(), work }
     }
 
@@ -49,7 +50,7 @@ impl<Q, A> Lanes<Q, A> {
     pub(crate) fn serve(self: &Arc<Self>, asked: Q) -> Journey<Q, A> {
         let lane = self.resting.lock().pop();
         let lane = lane.unwrap_or_else(|| {
-            let desk = Arc::<Mutex<Desk<Q, A>>>::default();
+            let desk = Shared::<Q, A>::default();
             Lane { work: (self.work)(Arc::clone(&desk)), desk }
         });
         lane.desk.lock().request = Some(asked);
@@ -78,7 +79,7 @@ impl<Q, A> Default for Desk<Q, A> {
 }
 
 struct Lane<Q, A> {
-    desk: Arc<Mutex<Desk<Q, A>>>,
+    desk: Shared<Q, A>,
     work: Work,
 }
 
@@ -89,7 +90,7 @@ impl<Q, A> fmt::Debug for Lane<Q, A> {
 }
 
 /// One journey after the other.
-async fn work<Q, A, F: Future<Output = A>>(desk: Arc<Mutex<Desk<Q, A>>>, serve: fn(Q) -> F) -> Infallible {
+async fn work<Q, A, F: Future<Output = A>>(desk: Shared<Q, A>, serve: fn(Q) -> F) -> Infallible {
     loop {
         // Nobody has to be woken for a request: whoever lays it down polls.
         let asked = poll_fn(|_| desk.lock().request.take().map_or(Poll::Pending, Poll::Ready)).await;
