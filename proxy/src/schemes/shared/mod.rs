@@ -16,4 +16,3 @@ pub mod issuer;
 pub mod stand_in;
 pub(crate) mod bearer;
 pub mod jwt;
-
