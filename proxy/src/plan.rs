@@ -273,6 +273,17 @@ impl Plan {
         self.served.iter().flatten().find(same)
     }
 
+    /// The providers whose last exchange for a token failed: `project/name: code: why`.
+    pub(crate) fn without_token(&self) -> Vec<String> {
+        let failures = self.served.iter().flatten().flat_map(|served| {
+            served.cells.iter().filter_map(|cell| cell.failure()).map(|refusal| (&served.provider, refusal))
+        });
+        let shown = |(provider, refusal): (&Arc<Provider>, Refusal)| {
+            format!("{}/{}: {}: {}", provider.project, provider.name, refusal.code, refusal.detail)
+        };
+        failures.map(shown).collect()
+    }
+
     /// Drops the tokens that this plan does not serve with any more, now that `next` is in its place.
     pub(crate) fn drop_tokens(&self, next: &Self) {
         let kept: Vec<_> = next.served.iter().flatten().flat_map(|served| &served.cells).collect();

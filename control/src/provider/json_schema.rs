@@ -185,7 +185,7 @@ mod tests {
             (json!({"type": "github", "config": {"regoin": "x"}}), false),
             (json!({"type": "github", "auth": {"type": "pat"}}), false),
             (json!({"type": "github", "auth": {"secretRef": {"name": "x"}}}), false),
-            (json!({"type": "github", "auth": {"secretRef": "s", "tokenUrl": "x"}}), false),
+            (json!({"type": "github", "auth": {"secretRef": "s", "appId": "x"}}), false),
             (
                 json!({"type": "github", "auth": {"secretRef": "s", "inject": [{"query": {"nme": "k"}}]}}),
                 false,

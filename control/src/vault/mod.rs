@@ -210,12 +210,14 @@ pub struct Vault {
     clock: Clock,
     /// The versions that renewals of this process made one out of the other: first and last.
     renewed: Mutex<HashMap<SecretRef, (u64, u64)>>,
+    /// One renewal at a time for each secret that issuers change.
+    renewing: Mutex<HashMap<SecretRef, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Vault {
     /// A vault of these sources.
     pub fn new(sources: Vec<Arc<dyn Source>>, clock: Clock) -> Self {
-        Self { sources, clock, renewed: Mutex::default() }
+        Self { sources, clock, renewed: Mutex::default(), renewing: Mutex::default() }
     }
 
     /// Opens the secret of the permit's provider. The only door to a value.
@@ -247,6 +249,13 @@ impl Vault {
         } else {
             Err(OpenError::NotBound(opened.terms.secret.clone()))
         }
+    }
+
+    /// Waits until no other renewal shows the renewal's secret to an issuer that may change it.
+    pub async fn renewing(&self, renewal: &Renewal) -> tokio::sync::OwnedMutexGuard<()> {
+        let secret = renewal.permit().provider().auth.as_ref().map(|auth| auth.secret.clone());
+        let one = secret.map(|secret| Arc::clone(self.renewing.lock().entry(secret).or_default()));
+        one.unwrap_or_default().lock_owned().await
     }
 
     /// Keeps what an issuer gave in the place of `key`, where the secret came from. Nothing is kept if the secret is not of

@@ -2,8 +2,13 @@
 //! secret where it can be read, and no answer believed that is no token.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use control::catalog::{FieldValue, Fields};
 use control::refusal::Code;
 use futures_util::FutureExt as _;
@@ -101,7 +106,106 @@ fn cases() -> Vec<Case> {
                    grant_type=client_credentials&client_id=c4nary%20id&client_secret=c4nary%3A%2F%2B%26%3D%20secret\
                    &audience=https%3A%2F%2Fapi.test%2F&resource=urn%3Ax",
         },
+        Case {
+            scheme: "oauth2-refresh",
+            fields: fields([("tokenUrl", text(URL)), ("scopes", text("a"))]),
+            values: &[("refresh_token", "c4nary/refresh"), ("client_id", "c4nary id")],
+            asks: "POST login.test:443/oauth/token\naccept: application/json\n\
+                   content-type: application/x-www-form-urlencoded\n\
+                   grant_type=refresh_token&refresh_token=c4nary%2Frefresh&client_id=c4nary%20id&scope=a",
+        },
+        Case {
+            scheme: "jwt-bearer",
+            fields: fields([("tokenUrl", text(URL)), ("issuer", text("me@test")), ("scopes", text("a"))]),
+            values: PRIVATE_KEY.as_slice(),
+            asks: "POST login.test:443/oauth/token\naccept: application/json\n\
+                   content-type: application/x-www-form-urlencoded\n\
+                   grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=*&scope=a",
+        },
     ]
+}
+
+/// A key of its own for each run.
+static PRIVATE_KEY: LazyLock<[(&str, &str); 1]> = LazyLock::new(|| {
+    let document =
+        EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+    let coded = STANDARD.encode(document.as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{coded}\n-----END PRIVATE KEY-----\n");
+    [("private_key", Box::leak(pem.into_boxed_str()))]
+});
+
+/// What stands where the golden request has its `*`, if the rest is the same.
+fn starred<'a>(asked: &'a str, golden: &str) -> Option<&'a str> {
+    match golden.split_once('*') {
+        None => (asked == golden).then_some(""),
+        Some((before, after)) => asked.strip_prefix(before)?.strip_suffix(after),
+    }
+}
+
+#[test]
+fn an_assertion_says_who_for_whom_and_until_when_and_is_never_the_same_twice() {
+    let case = Case {
+        fields: fields([
+            ("tokenUrl", text(URL)),
+            ("issuer", text("me@test")),
+            ("subject", text("you@test")),
+            ("keyId", text("k1")),
+            ("scopes", text("a")),
+        ]),
+        ..cases().pop().unwrap()
+    };
+    let issuer = Scripted::new(200, GOOD);
+    let mut ids = BTreeSet::new();
+    for _ in 0..2 {
+        obtained(&case, case.values, &issuer).unwrap();
+        let asked = issuer.asked.lock().pop().unwrap();
+        let assertion = starred(&asked, case.asks).unwrap();
+        let part = |at: usize| -> serde_json::Value {
+            let coded = assertion.split('.').nth(at).unwrap();
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(coded).unwrap()).unwrap()
+        };
+        assert_eq!(part(0), serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": "k1"}));
+        let mut claims = part(1);
+        ids.insert(claims["jti"].take().as_str().unwrap().to_owned());
+        let expected = serde_json::json!({
+            "iss": "me@test", "sub": "you@test", "aud": URL, "jti": null,
+            "iat": 1_799_999_990, "exp": 1_800_000_300,
+        });
+        assert_eq!(claims, expected);
+    }
+    assert_eq!(ids.len(), 2);
+    let failed = obtained(&case, &[("private_key", "c4nary, no key")], &issuer).unwrap_err();
+    assert!(failed.refusal.detail.contains("`private_key`"), "{}", failed.refusal.detail);
+}
+
+#[test]
+fn a_confidential_client_shows_its_secret_and_takes_another_refresh_token() {
+    let refresh = |values, answer: &str| {
+        let case = Case { values, ..cases().remove(2) };
+        assert_eq!(case.scheme, "oauth2-refresh");
+        let issuer = Scripted::new(200, answer);
+        let outcome = obtained(&case, case.values, &issuer);
+        (outcome, issuer.asked.lock().pop().unwrap())
+    };
+    let values =
+        &[("refresh_token", "c4nary-refresh"), ("client_id", "c4nary"), ("client_secret", "c4nary-secret")];
+    let (issued, asked) = refresh(values, GOOD);
+    assert!(issued.unwrap().renewed.is_none());
+    assert!(
+        asked.contains("authorization: Basic YzRuYXJ5OmM0bmFyeS1zZWNyZXQ=") && !asked.contains("client_id")
+    );
+    let with = |token: &str| GOOD.replace("\"scope\"", &format!("\"refresh_token\":{token},\"scope\""));
+    let (issued, _) = refresh(values, &with("\"c4nary-the-next-one\""));
+    let (key, value) = issued.unwrap().renewed.unwrap();
+    assert!(key == "refresh_token" && value.matches(b"c4nary-the-next-one"));
+    for bad in ["\"short\"", "\"c4nary with blanks\"", "\"c4nary\\u0000nul\""] {
+        let (refused, _) = refresh(values, &with(bad));
+        assert_eq!(refused.unwrap_err().refusal.code, Code::Dw2010, "{bad}");
+    }
+    // Who asked with its own credentials keeps nothing.
+    let case = &cases()[0];
+    let issued = obtained(case, case.values, &Scripted::new(200, &with("\"c4nary-the-next-one\"")));
+    assert!(issued.unwrap().renewed.is_none());
 }
 
 fn obtained(case: &Case, values: &[(&str, &str)], issuer: &Scripted) -> Result<Issued, Failed> {
@@ -136,7 +240,9 @@ fn every_exchange_sends_exactly_what_its_golden_request_shows() {
     for case in cases() {
         let issuer = Scripted::new(200, GOOD);
         let issued = obtained(&case, case.values, &issuer).unwrap();
-        assert_eq!(*issuer.asked.lock(), [case.asks], "{}", case.scheme);
+        let asked = issuer.asked.lock().clone();
+        assert_eq!(asked.len(), 1);
+        assert!(starred(&asked[0], case.asks).is_some(), "{}: {}", case.scheme, asked[0]);
         assert!(issued.token.matches(b"c4nary-issued-token"));
         assert_eq!(issued.life, Duration::from_secs(3600));
     }
@@ -155,6 +261,40 @@ fn every_scheme_with_an_exchange_has_a_golden_request_and_a_token_url() {
         .map(|spec| spec.name)
         .collect();
     assert_eq!(tested, named);
+}
+
+#[test]
+fn refuses_files_that_would_put_the_secret_itself_on() {
+    let mistakes = |auth: &str| {
+        let text = format!(
+            "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {{name: p}}\n\
+             spec:\n  type: http-token\n  host: a.example\n  auth:\n    secretRef: s\n{auth}"
+        );
+        let found = control::provider::parse_text("p.yaml", &text, specs()).unwrap_err();
+        found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    for (auth, words) in [
+        (
+            "    type: oauth2-refresh\n    inject: [{header: Authorization}]\n",
+            "p.yaml:10:13: auth type `oauth2-refresh`",
+        ),
+        ("    type: jwt-bearer\n    inject: [{query: k}]\n", "would put on the secret itself"),
+        ("    type: oauth2-client-credentials\n", "`tokenUrl` is missing"),
+        ("    type: bearer\n    tokenUrl: https://a.example/t\n", "has no field `tokenUrl`"),
+        ("    type: oauth2-refresh\n    tokenUrl: http://a.example/t\n", "p.yaml:10:15"),
+        (
+            "    type: oauth2-refresh\n    tokenUrl: https://a.example/t\n    scopes: ['a b']\n",
+            "`scopes` is a list",
+        ),
+        (
+            "    type: oauth2-refresh\n    tokenUrl: https://a.example/t\n    clientAuth: jwt\n",
+            "basic or post",
+        ),
+        ("    type: jwt-bearer\n    tokenUrl: https://a.example/t\n", "`issuer` is missing"),
+    ] {
+        let found = mistakes(auth);
+        assert!(found.contains(words), "{auth} {found}");
+    }
 }
 
 #[test]

@@ -28,6 +28,8 @@ mod body;
 mod placeholder;
 pub mod aws_sigv4;
 mod oauth2_client_credentials;
+mod oauth2_refresh;
+mod jwt_bearer;
 pub mod shared;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -52,6 +54,8 @@ pub static SCHEMES: &[SchemeEntry] = &[
     SchemeEntry { spec: &placeholder::SPEC, build: placeholder::build },
     SchemeEntry { spec: &aws_sigv4::scheme::SPEC, build: aws_sigv4::scheme::build },
     SchemeEntry { spec: &oauth2_client_credentials::SPEC, build: oauth2_client_credentials::build },
+    SchemeEntry { spec: &oauth2_refresh::SPEC, build: oauth2_refresh::build },
+    SchemeEntry { spec: &jwt_bearer::SPEC, build: jwt_bearer::build },
 ];
 
 static SPECS: LazyLock<Vec<&'static SchemeSpec>> =
@@ -111,6 +115,12 @@ pub trait Scheme: Send + Sync + fmt::Debug {
 pub trait Exchange: Send + Sync {
     /// Asks the issuer. Pure but for what `issuer` does.
     fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a>;
+
+    /// Whether the issuer may put another value in the place of one that it is shown: then no two exchanges of one secret
+    /// run at once, whichever providers they are for.
+    fn renews(&self) -> bool {
+        false
+    }
 }
 
 /// A token, later.
@@ -186,6 +196,11 @@ impl<'a> Values<'a> {
         })
     }
 
+    /// The key under which the provider's own value stands.
+    pub(crate) fn own_key(&self) -> Option<&'a str> {
+        self.keys.iter().map(String::as_str).find(|key| self.find(key).is_some())
+    }
+
     fn find(&self, name: &str) -> Option<&'a Secret> {
         self.opened.values.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
@@ -233,6 +248,14 @@ pub enum ArmFault {
     Short {
         /// The key.
         key: String,
+    },
+    /// The value is of another kind than the scheme needs.
+    #[error("its key `{key}` {why}")]
+    Unfit {
+        /// The key.
+        key: String,
+        /// What it is; nothing of the value.
+        why: String,
     },
     /// The rendered value exceeds what a request head can hold.
     #[error("its value is too long to be sent here")]

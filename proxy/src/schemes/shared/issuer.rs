@@ -208,7 +208,7 @@ pub struct Issued {
     pub life: Duration,
     /// A value that the issuer put in the place of one that it was shown, by the secret's key: it is kept before the token
     /// is used.
-    pub renewed: Option<(&'static str, Secret)>,
+    pub renewed: Option<(String, Secret)>,
 }
 
 /// Error codes of issuers that say something to a person (RFC 6749 section 5.2, RFC 7523); others are not repeated.
@@ -244,8 +244,17 @@ impl Reply {
         let token = object.take("access_token").ok_or_else(|| unfit("it has no access_token"))?;
         let life =
             object.seconds("expires_in").map_err(|_| unfit("its expires_in is no number of seconds"))?;
-        let refresh = object.take("refresh_token").map(|token| ("refresh_token", token));
-        Issued::new(token, life, refresh)
+        Issued::new(token, life)
+    }
+
+    /// The same with another refresh token, if the issuer gave one; it is kept under this key.
+    pub fn refreshed(&self, key: &str) -> Result<Issued, Failed> {
+        let mut issued = self.token()?;
+        if let Some(token) = self.object()?.take("refresh_token") {
+            check(&token)?;
+            issued.renewed = Some((key.to_owned(), token));
+        }
+        Ok(issued)
     }
 
     fn refused(&self) -> Failed {
@@ -274,27 +283,27 @@ impl Reply {
 
 impl Issued {
     /// Checks what an issuer gave. `life` in seconds, if it said one.
-    pub fn new(
-        token: Secret,
-        life: Option<u64>,
-        renewed: Option<(&'static str, Secret)>,
-    ) -> Result<Self, Failed> {
-        for value in std::iter::once(&token).chain(renewed.as_ref().map(|(_, value)| value)) {
-            // exposed: its bytes are looked at, none is kept
-            if !value.expose().iter().all(u8::is_ascii_graphic) {
-                return Err(unfit("a token holds a character that is not visible ASCII"));
-            }
-            if !(crate::schemes::SHORTEST_VALUE..=control::vault::value::VALUE_MAX).contains(&value.len()) {
-                return Err(unfit("a token is too short or too long"));
-            }
-        }
+    pub fn new(token: Secret, life: Option<u64>) -> Result<Self, Failed> {
+        check(&token)?;
         let life = match life {
             Some(0) => return Err(unfit("the token has expired already")),
             Some(seconds) => Duration::from_secs(seconds),
             None => UNSAID,
         };
-        Ok(Self { token, life, renewed })
+        Ok(Self { token, life, renewed: None })
     }
+}
+
+/// What is put on requests, or kept, has to be a token.
+fn check(value: &Secret) -> Result<(), Failed> {
+    // exposed: its bytes are looked at, none is kept
+    if !value.expose().iter().all(u8::is_ascii_graphic) {
+        return Err(unfit("a token holds a character that is not visible ASCII"));
+    }
+    if !(crate::schemes::SHORTEST_VALUE..=control::vault::value::VALUE_MAX).contains(&value.len()) {
+        return Err(unfit("a token is too short or too long"));
+    }
+    Ok(())
 }
 
 fn refused(detail: String) -> Failed {

@@ -77,6 +77,8 @@ pub struct Failed {
 pub enum Because {
     /// The issuer said no to the credential, or the secret cannot be used: the same again would get the same.
     Refused,
+    /// The credential is void now: nothing but another version of the secret helps.
+    Spent,
     /// The issuer could not be reached or could not answer; it may have said when to come again.
     Unavailable(Option<Duration>),
 }
@@ -140,6 +142,11 @@ impl<T: Send + Sync + 'static> Cell<T> {
             Ok(Some(outcome)) => outcome.clone(),
             Ok(None) | Err(_) => Err(interrupted()),
         }
+    }
+
+    /// Why the last exchange failed, if it did.
+    pub fn failure(&self) -> Option<Refusal> {
+        self.state.lock().pause.as_ref().map(|(_, refusal)| refusal.clone())
     }
 
     /// Drops the value at once; an exchange that is in flight ends with nothing.
@@ -273,6 +280,7 @@ fn pause(because: Because, failures: u32) -> Duration {
     let doubled = |first: u64, most: u64| Duration::from_secs((first << failures.min(16)).min(most));
     match because {
         Because::Refused => doubled(5, 300),
+        Because::Spent => LONGEST,
         Because::Unavailable(None) => doubled(1, 60),
         Because::Unavailable(Some(asked)) => asked.clamp(doubled(1, 60), Duration::from_secs(300)),
     }
