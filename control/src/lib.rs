@@ -11,6 +11,7 @@ pub mod rule;
 pub mod provider;
 pub mod types;
 pub mod aws;
+pub mod mcp;
 pub mod catalog;
 pub mod policy;
 pub mod refusal;

@@ -57,6 +57,7 @@ tables! {
     telnyx_requests "telnyx"
     twilio_requests "twilio"
     aws_requests "aws"
+    mcp_requests "mcp"
 }
 
 #[test]
