@@ -51,6 +51,7 @@ mod journeys {
     mod inject_types;
     mod aws;
     mod limits;
+    mod mcp;
     mod listeners;
     mod live;
     mod live_beside_mistakes;

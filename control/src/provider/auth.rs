@@ -70,7 +70,15 @@ pub(super) fn build(
         None => type_injections(node, chosen, hosts, kind, ground, report),
     };
     let (dummies, agent_env) = dummies(node, chosen, ids, report)?;
-    let verify = verify::build(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), report);
+    let verify = verify::build(
+        node,
+        kind,
+        hosts,
+        mode,
+        dummies.first().map_or("", String::as_str),
+        ground.path,
+        report,
+    );
     let keys = match node.text_of("secretKey") {
         Some(key) => vec![key.to_owned()],
         None => chosen.keys().iter().map(|key| (*key).to_owned()).collect(),

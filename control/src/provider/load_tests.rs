@@ -178,7 +178,10 @@ const WRONG: &[(&str, &str)] = &[
         "query is not part of the path",
     ),
     ("  type: github\n  policy: {httpRules: [{id: a, effect: allow}, {id: a, effect: deny}]}\n", "same `id`"),
-    ("  type: github\n  policy: {mcp: {}}\n", "`mcp` comes with a later release"),
+    (
+        "  type: github\n  policy: {mcp: {allowedTools: [a]}}\n",
+        "type `github` has no tools: `policy.mcp` is for `type: mcp`",
+    ),
     ("  type: github\n  scope: {channels: [C1]}\n", "type `github` has no `scope.channels`"),
     ("  type: github\n  scope: {repositories: [acme]}\n", "`owner/name`"),
     ("  type: github\n  scope: {repositories: [\"acme/**\"]}\n", "`owner/name`"),
@@ -218,7 +221,25 @@ const WRONG: &[(&str, &str)] = &[
         "  type: aws\n  hosts: [\"*.minio.example.com\"]\n  scope: {resources: [\"arn:aws:s3:::a\"]}\n",
         "cannot be checked on a wildcard that is not the type's own",
     ),
-    ("  type: github\n  mcp: {url: x}\n", "`mcp` comes with a later release"),
+    ("  type: github\n  mcp: {url: x}\n", "type `github` has no `mcp`: it is for `type: mcp`"),
+    ("  type: mcp\n", "`mcp.url`, the URL of the MCP server, is missing"),
+    ("  type: mcp\n  mcp: {}\n", "`url` is missing"),
+    ("  type: mcp\n  mcp: {url: \"http://m.example.com/mcp\"}\n", "`mcp.url` is an absolute URL"),
+    ("  type: mcp\n  mcp: {url: \"https://m.example.com/mcp?key=1\"}\n", "without a query"),
+    ("  type: mcp\n  host: m.example.com\n  mcp: {url: \"https://m.example.com/mcp\"}\n", "leave this out"),
+    ("  type: mcp\n  mcp: {url: \"https://m.example.com/mcp\", transport: ws}\n", "`transport` has to be"),
+    (
+        "  type: mcp\n  mcp: {url: \"https://m.example.com/mcp\"}\n  policy: {mcp: {}}\n",
+        "`policy.mcp` limits nothing",
+    ),
+    (
+        "  type: mcp\n  mcp: {url: \"https://m.example.com/mcp\"}\n  policy: {mcp: {allowedTools: [\"a b\"]}}\n",
+        "the name of a tool",
+    ),
+    (
+        "  type: mcp\n  tls: {mode: passthrough}\n  mcp: {url: \"https://m.example.com/mcp\"}\n",
+        "requests are not read",
+    ),
     ("  type: github\n  env: [{name: A, secretRef: s}]\n", "`env` comes with a later release"),
     ("  type: github\n  tests: [{request: \"GET\", expect: deny}]\n", "a test's `request`"),
     (

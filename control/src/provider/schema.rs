@@ -174,11 +174,24 @@ const SPEC: &[Field] = &[
         Shape::List(&Shape::Map(TEST)),
         "Requests with the expected verdict, run by `doorward check`.",
     ),
-    later("mcp", Shape::Named(&Shape::Text), "An MCP server."),
+    optional("mcp", Shape::Map(MCP), "mcp: where the server is."),
     later(
         "env",
         Shape::List(&Shape::Named(&Shape::Text)),
         "Environment entries; `secretRef` needs a vault and an attachment.",
+    ),
+];
+
+const MCP: &[Field] = &[
+    required(
+        "url",
+        Shape::Text,
+        "The server's URL; its host is the provider's, and only its path is let through.",
+    ),
+    optional(
+        "transport",
+        Shape::Choice(&["streamable-http", "sse"]),
+        "`streamable-http` where it is left out; with `sse` messages may go to any path in the folder of the URL, as the server tells.",
     ),
 ];
 
@@ -269,7 +282,20 @@ const POLICY: &[Field] = &[
         Shape::Choice(&["deny", "allow"]),
         "For actions that neither list names; deny where it is left out.",
     ),
-    later("mcp", Shape::Named(&TEXTS), "Tools of an MCP server."),
+    optional("mcp", Shape::Map(TOOLS), "mcp: the tools that may be called and are shown."),
+];
+
+const TOOLS: &[Field] = &[
+    optional(
+        "allowedTools",
+        TEXTS,
+        "Names of tools, with `*`; an empty list allows none, and without it all are allowed that are not denied.",
+    ),
+    optional(
+        "deniedTools",
+        TEXTS,
+        "Names of tools, with `*`; beats `allowedTools`, and case does not matter.",
+    ),
 ];
 
 const HTTP_RULE: &[Field] = &[

@@ -33,6 +33,7 @@ mod twilio;
 mod aws;
 mod gcp;
 mod azure;
+mod mcp;
 mod compatible;
 mod shapes;
 mod read;
@@ -44,6 +45,7 @@ use std::fmt;
 
 use http::{HeaderMap, Method};
 
+use crate::mcp::Calls;
 use crate::target::Host;
 
 /// Every type, in the order of the docs.
@@ -77,10 +79,8 @@ pub static ALL: &[&TypeSpec] = &[
     &aws::SPEC,
     &gcp::SPEC,
     &azure::SPEC,
+    &mcp::SPEC,
 ];
-
-/// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &["mcp"];
 
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
@@ -218,6 +218,8 @@ pub struct VerifySpec {
     pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
+    /// What its answer holds beside, where the vendor answers every call with that status.
+    pub says: Option<&'static str>,
 }
 
 /// What a resolver may look at.
@@ -240,7 +242,10 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// The body, where it is a form.
     pub(crate) fn form(&self) -> Option<&'a str> {
-        self.body.map(|Told::Form(form)| form)
+        match self.body {
+            Some(Told::Form(form)) => Some(form),
+            Some(Told::Calls(_)) | None => None,
+        }
     }
 }
 
@@ -249,6 +254,8 @@ impl<'a> Ask<'a> {
 pub enum Told<'a> {
     /// A form.
     Form(&'a str),
+    /// The messages for an MCP server.
+    Calls(&'a Calls),
 }
 
 /// How a body has to be read before the resolver can judge its request.
@@ -256,6 +263,8 @@ pub enum Told<'a> {
 pub enum Reading {
     /// As a form, if it says that it is one; other bodies pass unread.
     Form,
+    /// As messages of JSON-RPC, whatever it says that it is.
+    Calls,
 }
 
 /// What a request does, in the terms of its type.
@@ -298,8 +307,16 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
+    /// Whether some of its requests say what they do in their bodies.
+    pub fn reads_bodies(&self) -> bool {
+        [&raw const aws::SPEC, &raw const mcp::SPEC].contains(&std::ptr::from_ref(self))
+    }
+
     /// How the body has to be read, if what this request does may stand in it: the resolver then wants it.
     pub fn reads(&self, ask: &Ask<'_>) -> Option<Reading> {
+        if std::ptr::eq(self, &raw const mcp::SPEC) {
+            return Some(Reading::Calls);
+        }
         (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
     }
 }
