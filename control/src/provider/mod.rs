@@ -9,6 +9,7 @@ mod schema;
 mod report;
 mod build;
 mod auth;
+mod tokens;
 mod verify;
 mod fields;
 mod policy;
