@@ -8,6 +8,7 @@ pub mod config;
 pub mod project;
 pub mod agent;
 pub mod rule;
+pub mod token_url;
 pub mod provider;
 pub mod types;
 pub mod aws;

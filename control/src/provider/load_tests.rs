@@ -70,7 +70,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "  type: http-token\n  host: a.com\n  auth: {type: oauth2-refresh, secretRef: s, tokenUrl: x}\n",
-        "`tokenUrl` comes with a later release",
+        "`tokenUrl` has to begin with `https://`",
     ),
     (
         "  type: http-token\n  host: a.com\n  auth: {type: hmac, secretRef: s}\n",

@@ -36,6 +36,14 @@ const fn scheme(
 /// The table.
 pub(crate) static SCHEMES: &[&SchemeSpec] = &[
     &scheme(
+        "oauth2-refresh",
+        &["oauth2-refresh"],
+        None,
+        &[field("tokenUrl", FieldKind::TokenUrl, true, None)],
+        &[],
+        &["refresh_token"],
+    ),
+    &scheme(
         "aws-sigv4",
         &[],
         Some("aws-sigv4"),
