@@ -46,6 +46,8 @@ use http::{HeaderMap, Method};
 
 use crate::target::Host;
 
+pub(crate) use gcp::agent_key_file as gcp_key_file;
+
 /// Every type, in the order of the docs.
 pub static ALL: &[&TypeSpec] = &[
     &http_token::SPEC,
@@ -284,6 +286,12 @@ impl TypeSpec {
 }
 
 impl TypeSpec {
+    /// The hosts that its secret is bound to: its own, and where its tokens are given.
+    pub fn bound_hosts(&self) -> Vec<&'static str> {
+        let login = self.ignores_case().then_some(azure::LOGIN);
+        self.hosts.iter().copied().chain(login).collect()
+    }
+
     /// Whether the vendor compares the names of its actions without regard to case.
     pub fn ignores_case(&self) -> bool {
         std::ptr::eq(self, &raw const azure::SPEC)
