@@ -196,16 +196,9 @@ fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) ->
 
 /// With `inject` the stored value itself would be put on, and not the token that it is for.
 fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
-    let exchanges = |scheme: &SchemeSpec| {
-        scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
-    };
     let does = match chosen {
-        Chosen::Scheme(_, scheme) => exchanges(scheme),
-        Chosen::Own(own) => {
-            let keys: Vec<&str> = own.injections.iter().map(|one| one.key).collect();
-            let named = |scheme: &&&SchemeSpec| scheme.inject_key.is_some_and(|key| keys.contains(&key));
-            ground.schemes.iter().filter(named).any(|scheme| exchanges(scheme))
-        }
+        Chosen::Scheme(_, scheme) => settings::has_token_url(scheme),
+        Chosen::Own(own) => own.injections.iter().any(|one| settings::exchanges(one.key, ground)),
     };
     if does {
         report.mistake(
@@ -285,9 +278,23 @@ fn own_injections(
     let patterns = |hosts: &[&str]| -> Vec<HostPattern> {
         hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect()
     };
-    let known = patterns(kind.hosts);
+    let exchanges = auth.injections.iter().any(|one| settings::exchanges(one.key, ground));
+    let mut known = patterns(kind.hosts);
+    if exchanges {
+        // A token is for the vendor's own hosts; another host that got one could use it there.
+        known.extend(auth.injections.iter().flat_map(|one| patterns(one.hosts)));
+    }
     let foreign: Vec<HostPattern> =
         hosts.iter().filter(|host| !known.iter().any(|own| host.is_within(own))).cloned().collect();
+    if exchanges && !foreign.is_empty() {
+        report.mistake(
+            node.at,
+            format!(
+                "auth type `{}` gets tokens for the hosts of its vendor, and a host of this provider is none of them",
+                auth.name
+            ),
+        );
+    }
     let mut injections = Vec::new();
     let mut add = |hosts: Vec<HostPattern>, spec: &'static InjectionSpec| match own_injection(spec, ground) {
         Some((scheme, mut fields)) => {

@@ -213,6 +213,18 @@ const WRONG: &[(&str, &str)] = &[
     ("  type: gcp\n  scope: {resources: [\"arn:aws:s3:::a\"]}\n", "not a resource name such as"),
     ("  type: azure\n  scope: {resources: [rg]}\n", "not a resource id such as"),
     (
+        "  type: azure\n  hosts: [management.azure.com, blobs.corp.example]\n  auth: {secretRef: s}\n",
+        "gets tokens for the hosts of its vendor",
+    ),
+    (
+        "  type: gcp\n  host: \"*.corp.example\"\n  auth: {secretRef: s}\n",
+        "gets tokens for the hosts of its vendor",
+    ),
+    (
+        "  type: github\n  host: ghe.corp.example\n  auth: {type: github-app, secretRef: s}\n",
+        "gets tokens for the hosts of its vendor",
+    ),
+    (
         "  type: azure\n  auth: {secretRef: s}\n  config: {tenantId: a/b}\n",
         "`config.tenantId` is made of lower-case",
     ),

@@ -27,12 +27,12 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
         injections: &[
             of_audience(&["management.azure.com"], &[("audience", "https://management.azure.com")]),
             of_audience(&["graph.microsoft.com"], &[("audience", "https://graph.microsoft.com")]),
-            of_audience(&["*.blob.core.windows.net"], &[("audience", "https://storage.azure.com")]),
+            of_audience(STORAGE, &[("audience", "https://storage.azure.com")]),
             of_audience(&["*.vault.azure.net"], &[("audience", "https://vault.azure.net")]),
         ],
         public_prefixes: &[],
-        // Tokens for further tenants, and of the caller of a service.
-        remove_headers: &["x-ms-authorization-auxiliary", "x-ms-source-authorization"],
+        // Tokens for further tenants.
+        remove_headers: &["x-ms-authorization-auxiliary"],
         remove_params: &[],
         dummy: "{rand:40}",
         env: &["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"],
@@ -45,6 +45,15 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
 
 /// Where tokens are given.
 pub(super) const LOGIN: &str = "login.microsoftonline.com";
+
+/// Of these, only blobs are read; the others are hosts of a provider that names them.
+const STORAGE: &[&str] = &[
+    "*.blob.core.windows.net",
+    "*.dfs.core.windows.net",
+    "*.queue.core.windows.net",
+    "*.table.core.windows.net",
+    "*.file.core.windows.net",
+];
 
 /// A token is for one audience alone.
 const fn of_audience(

@@ -205,7 +205,8 @@ impl Call<'_> {
                 (&Method::DELETE, Level::Item) => "delete",
                 _ => return None,
             };
-            return collection.standard.iter().find(|known| **known == standard).copied();
+            let found = collection.standard.iter().find(|known| **known == standard).copied();
+            return if found == Some("get") { Some(collection.get) } else { found };
         };
         let mut verbs = collection.verbs.iter();
         verbs.find(|(method, name, _)| method == self.method && *name == verb).map(|(_, _, action)| *action)

@@ -225,11 +225,12 @@ impl StandIn for Api {
     }
 
     fn covers(&self, path: &Path) -> bool {
-        is_endpoint(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_endpoint)
+        let is_own = |path: &[u8]| is_endpoint(path) || is_revocation(path);
+        is_own(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_own)
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {
-        if *call.method != Method::POST {
+        if *call.method != Method::POST || !is_endpoint(call.path.as_str().as_bytes()) {
             return Err(stand_in::not_open());
         }
         // It never ends: it is a dummy.
@@ -241,6 +242,14 @@ impl StandIn for Api {
         });
         Ok(LocalAnswer { content_type: "application/json", headers: Vec::new(), body: body.to_string() })
     }
+}
+
+/// `/installation/token`: an agent could revoke the token there that all agents of the provider use.
+fn is_revocation(path: &[u8]) -> bool {
+    let segments: Vec<&[u8]> =
+        path.split(|b| *b == b'/').filter(|segment| !segment.is_empty()).take(3).collect();
+    let [installation, token] = segments.as_slice() else { return false };
+    installation.eq_ignore_ascii_case(b"installation") && token.eq_ignore_ascii_case(b"token")
 }
 
 /// `/app/installations/ID/access_tokens`, in any case and with more slashes than needed.

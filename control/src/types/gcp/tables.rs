@@ -13,6 +13,8 @@ pub(super) struct Collection {
     pub(super) noun: &'static str,
     /// The standard methods that it has (`put`: items are created with PUT).
     pub(super) standard: &'static [&'static str],
+    /// What showing an item asks for.
+    pub(super) get: &'static str,
     /// Its own methods (`:publish`, or a segment), with what they ask for.
     pub(super) verbs: &'static [(Method, &'static str, &'static str)],
     /// Its own methods are segments, not behind a colon.
@@ -27,6 +29,7 @@ pub(super) const BASE: Collection = Collection {
     path: "",
     noun: "",
     standard: ALL,
+    get: "get",
     verbs: &[],
     by_segment: false,
     opaque: false,
@@ -274,11 +277,14 @@ const BIGQUERY: &[Collection] = &[
         by_segment: true,
         opaque: true,
         hidden: true,
+        ..BASE
     },
     Collection {
         path: "projects/*/queries",
         noun: "bigquery.jobs",
         standard: &["get", "create"],
+        // It shows the rows.
+        get: "bigquery.tables.getData",
         opaque: true,
         hidden: true,
         ..BASE
