@@ -141,7 +141,12 @@ impl AuthSpec {
         });
         let basic =
             self.injections.iter().filter(|one| one.key == "basic" && one.field("username").is_none());
-        named.chain(basic.map(|_| "username"))
+        let signing: &[&'static str] = match self.name {
+            "github-app" => &["app_id", "installation_id"],
+            "azure-client-credentials" => &["client_id"],
+            _ => &[],
+        };
+        named.chain(basic.map(|_| "username")).chain(signing.iter().copied())
     }
 
     /// What of the agent's does not go upstream beside the credential: headers, and parameters with a `?`.
@@ -180,7 +185,13 @@ impl fmt::Display for InjectionSpec {
                 write!(f, "Basic {user}:{}", field("password"))?;
             }
             "placeholder" => write!(f, "in place of the dummy in {}", field("in").replace(' ', ", "))?,
-            other => write!(f, "{other} {}", field("template"))?,
+            other => {
+                f.write_str(other)?;
+                for (name, value) in self.fields {
+                    let name = if *name == "template" { "" } else { name };
+                    write!(f, " {}", [name, value].join(if name.is_empty() { "" } else { " " }))?;
+                }
+            }
         }
         if self.hosts.is_empty() { Ok(()) } else { write!(f, " (on {})", self.hosts.join(", ")) }
     }
