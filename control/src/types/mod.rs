@@ -188,8 +188,10 @@ impl fmt::Display for InjectionSpec {
             other => {
                 f.write_str(other)?;
                 for (name, value) in self.fields {
-                    let name = if *name == "template" { "" } else { name };
-                    write!(f, " {}", [name, value].join(if name.is_empty() { "" } else { " " }))?;
+                    match *name {
+                        "template" => write!(f, " {value}")?,
+                        name => write!(f, " {name} {value}")?,
+                    }
                 }
             }
         }
