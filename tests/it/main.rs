@@ -50,6 +50,7 @@ mod journeys {
     mod inject_catalogue;
     mod inject_types;
     mod aws;
+    mod cloud;
     mod limits;
     mod mcp;
     mod listeners;

@@ -24,18 +24,21 @@ pub(super) fn token_urls(injections: &[Injection], ground: Ground<'_>) -> Vec<To
     urls
 }
 
+/// Whether a scheme exchanges its secret for a token.
+fn has_token_url(scheme: &SchemeSpec) -> bool {
+    scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
+}
+
+/// Whether the scheme that this key chooses does.
+pub(super) fn exchanges(key: &str, ground: Ground<'_>) -> bool {
+    ground.schemes.iter().any(|scheme| scheme.inject_key == Some(key) && has_token_url(scheme))
+}
+
 /// With `inject` the stored value itself would be put on, and not the token that it is for.
 pub(super) fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
-    let exchanges = |scheme: &SchemeSpec| {
-        scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
-    };
     let does = match chosen {
-        Chosen::Scheme(_, scheme) => exchanges(scheme),
-        Chosen::Own(own) => {
-            let keys: Vec<&str> = own.injections.iter().map(|one| one.key).collect();
-            let named = |scheme: &&&SchemeSpec| scheme.inject_key.is_some_and(|key| keys.contains(&key));
-            ground.schemes.iter().filter(named).any(|scheme| exchanges(scheme))
-        }
+        Chosen::Scheme(_, scheme) => has_token_url(scheme),
+        Chosen::Own(own) => own.injections.iter().any(|one| exchanges(one.key, ground)),
     };
     if does {
         report.mistake(

@@ -48,6 +48,8 @@ use http::{HeaderMap, Method};
 use crate::mcp::Calls;
 use crate::target::Host;
 
+pub(crate) use gcp::agent_key_file as gcp_key_file;
+
 /// Every type, in the order of the docs.
 pub static ALL: &[&TypeSpec] = &[
     &http_token::SPEC,
@@ -139,7 +141,12 @@ impl AuthSpec {
         });
         let basic =
             self.injections.iter().filter(|one| one.key == "basic" && one.field("username").is_none());
-        named.chain(basic.map(|_| "username"))
+        let signing: &[&'static str] = match self.name {
+            "github-app" => &["app_id", "installation_id"],
+            "azure-client-credentials" => &["client_id"],
+            _ => &[],
+        };
+        named.chain(basic.map(|_| "username")).chain(signing.iter().copied())
     }
 
     /// What of the agent's does not go upstream beside the credential: headers, and parameters with a `?`.
@@ -178,7 +185,15 @@ impl fmt::Display for InjectionSpec {
                 write!(f, "Basic {user}:{}", field("password"))?;
             }
             "placeholder" => write!(f, "in place of the dummy in {}", field("in").replace(' ', ", "))?,
-            other => write!(f, "{other} {}", field("template"))?,
+            other => {
+                f.write_str(other)?;
+                for (name, value) in self.fields {
+                    match *name {
+                        "template" => write!(f, " {value}")?,
+                        name => write!(f, " {name} {value}")?,
+                    }
+                }
+            }
         }
         if self.hosts.is_empty() { Ok(()) } else { write!(f, " (on {})", self.hosts.join(", ")) }
     }
@@ -322,6 +337,12 @@ impl TypeSpec {
 }
 
 impl TypeSpec {
+    /// The hosts that its secret is bound to: its own, and where its tokens are given.
+    pub fn bound_hosts(&self) -> Vec<&'static str> {
+        let login = self.ignores_case().then_some(azure::LOGIN);
+        self.hosts.iter().copied().chain(login).collect()
+    }
+
     /// Whether the vendor compares the names of its actions without regard to case.
     pub fn ignores_case(&self) -> bool {
         std::ptr::eq(self, &raw const azure::SPEC)
