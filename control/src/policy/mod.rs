@@ -29,7 +29,7 @@ use crate::agent::AgentName;
 use crate::provider::{Enforcement, Provider};
 use crate::refusal::Refusal;
 use crate::target::Target;
-use crate::types::Ask;
+use crate::types::{Ask, Told};
 
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
@@ -50,8 +50,8 @@ pub struct Facts<'a> {
     pub path: &'a crate::rule::Path,
     /// The raw query, without `?`; only the type's action resolver reads it.
     pub query: Option<&'a str>,
-    /// The body, where it is a form that was read for the resolver.
-    pub form: Option<&'a str>,
+    /// The body, where it was read for the resolver.
+    pub body: Option<Told<'a>>,
     /// The headers; only the type's action resolver reads them (git's service, `X-Amz-Target`).
     pub headers: &'a http::HeaderMap,
 }

@@ -227,10 +227,31 @@ pub struct Ask<'a> {
     pub path: &'a str,
     /// The raw query.
     pub query: Option<&'a str>,
-    /// The body, where it is a form that was read because it may say what the request does.
-    pub form: Option<&'a str>,
+    /// The body, where it was read because it may say what the request does ([`TypeSpec::reads`]).
+    pub body: Option<Told<'a>>,
     /// The headers.
     pub headers: &'a HeaderMap,
+}
+
+impl<'a> Ask<'a> {
+    /// The body, where it is a form.
+    pub(crate) fn form(&self) -> Option<&'a str> {
+        self.body.map(|Told::Form(form)| form)
+    }
+}
+
+/// A body that was read whole because it may say what its request does.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A form.
+    Form(&'a str),
+}
+
+/// How a body has to be read before the resolver can judge its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// As a form, if it says that it is one; other bodies pass unread.
+    Form,
 }
 
 /// What a request does, in the terms of its type.
@@ -273,9 +294,9 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
-    /// Whether what this request does may stand in a form in its body (AWS' query protocol): the resolver then wants it.
-    pub fn reads_form(&self, ask: &Ask<'_>) -> bool {
-        std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)
+    /// How the body has to be read, if what this request does may stand in it: the resolver then wants it.
+    pub fn reads(&self, ask: &Ask<'_>) -> Option<Reading> {
+        (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
     }
 }
 

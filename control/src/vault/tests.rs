@@ -65,7 +65,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         method: &http::Method::GET,
         path: &Path::parse("/").unwrap(),
         query: None,
-        form: None,
+        body: None,
         headers: &http::HeaderMap::new(),
     })
     .unwrap()

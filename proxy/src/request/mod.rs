@@ -7,6 +7,7 @@
 pub(crate) mod record;
 pub(crate) mod parse;
 pub(crate) mod select;
+pub(crate) mod told;
 pub(crate) mod decide;
 pub mod inject;
 pub(crate) mod send;
@@ -68,7 +69,7 @@ async fn journey(
     record.provider(&served);
     named.refuse_plain_http(&served)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
-    decide::form(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record).await?;
+    told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     decide::rate(&served, &conn.caller, &shared.rates)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;

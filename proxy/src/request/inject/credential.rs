@@ -51,7 +51,7 @@ pub(crate) async fn prepare(
     limits: &Limits,
     record: &mut Record,
 ) -> Result<Ready, Refused> {
-    let Parsed { mut head, body, upgrade, on_upgrade, path, form } = parsed;
+    let Parsed { mut head, body, upgrade, on_upgrade, path, told } = parsed;
     let mut prepared = injector.prepare(target, &mut head)?;
     if injector.signs(&prepared) && path.lost_dots() {
         // An object's key may hold them: another one than was named would be meant.
@@ -59,12 +59,12 @@ pub(crate) async fn prepare(
         return Err(Refusal::new(Code::Dw2008, detail).into());
     }
     let mut body = Some(body);
-    if let Some(form) = form {
+    if let Some(told) = told {
         body = None;
         if prepared.injects() {
-            injector.read_body(&mut prepared, form)?;
+            injector.read_body(&mut prepared, told.bytes)?;
         } else {
-            prepared.keep(form);
+            prepared.keep(told.bytes);
         }
     }
     if let Some(most) = prepared.needs_body()
