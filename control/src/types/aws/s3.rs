@@ -5,7 +5,7 @@
 
 use http::Method;
 
-use super::{Ask, Endpoint, Region, Resolved, Resource, decoded, partition};
+use super::{Ask, Endpoint, Region, Resolved, Resource, decoded, foreign, partition};
 use crate::aws::scope::is_parameter;
 use crate::types::UNKNOWN;
 
@@ -130,12 +130,19 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>, place: Option<&Endpoint<'_>>) -> Resolv
         Thing::Elsewhere { key } => return action(ask, &key, &part),
         Thing::Bucket { bucket, key } => (bucket, key),
     };
+    if place.is_none() && foreign::has_own_header(ask.headers) {
+        return Resolved::unknown();
+    }
     if bucket.is_empty() {
         let lists = *ask.method == Method::GET && part.name.is_empty() && key.is_empty();
         return if lists { Resolved::hidden("s3:ListAllMyBuckets") } else { Resolved::unknown() };
     }
+    if place.is_none() && !foreign::is_bucket(&bucket) {
+        return Resolved::unknown();
+    }
     let named = action(ask, &key, &part);
-    if part.name == "delete" {
+    // What is deleted, and where a restored selection is written, stands in the body.
+    if matches!(part.name.as_str(), "delete" | "restore") {
         return named;
     }
     let arn = |bucket: &str, key: &str| {
@@ -188,7 +195,10 @@ fn also(ask: &Ask<'_>, action: &'static str, part: &Part) -> Vec<&'static str> {
     let acl = match action {
         "s3:PutObject" => "s3:PutObjectAcl",
         "s3:CreateBucket" => "s3:PutBucketAcl",
-        _ => return also,
+        _ => {
+            also.extend(by_body(action, part));
+            return also;
+        }
     };
     let beside: [(&[&str], &'static str); 5] = [
         (&["x-amz-acl", "x-amz-grant-"], acl),
@@ -203,6 +213,15 @@ fn also(ask: &Ask<'_>, action: &'static str, part: &Part) -> Vec<&'static str> {
         also.push("s3:GetObjectVersion");
     }
     also
+}
+
+/// What a request's body may ask for beside: versions among what is deleted, a selection that is written elsewhere.
+fn by_body(action: &str, part: &Part) -> &'static [&'static str] {
+    match (action, part.name.as_str()) {
+        ("s3:DeleteObject", "delete") => &["s3:DeleteObjectVersion"],
+        ("s3:RestoreObject", _) => &["s3:GetObject", "s3:PutObject", "s3:PutObjectAcl"],
+        _ => &[],
+    }
 }
 
 /// The action that is asked for beside where a sub-resource is a version's.
@@ -312,13 +331,34 @@ fn of_path(path: &str) -> Thing {
     Thing::Bucket { bucket, key: decoded(key).into_owned() }
 }
 
-/// Bucket and key of `x-amz-copy-source`: `/bucket/key?versionId=…`, encoded. An access point's ARN is none.
+/// Bucket and key of `x-amz-copy-source`: `/bucket/key?versionId=…`, encoded. `None` for an access point's ARN, and for what
+/// some server reads otherwise: MinIO takes it for a URL, with host (`//`) and fragment (`#`), and S3 takes `+` for a space.
 fn source(text: &str) -> Option<(String, String)> {
-    let text = text.strip_prefix('/').unwrap_or(text);
-    let (text, _) = text.split_once('?').unwrap_or((text, ""));
-    let text = decoded(text);
-    let text = text.strip_prefix('/').unwrap_or(&text);
-    let (bucket, key) = text.split_once('/')?;
-    let fits = !bucket.is_empty() && !bucket.contains(':') && !key.is_empty();
+    let (path, version) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
+    let is_plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'#' | b'+' | b'\\');
+    if !path.bytes().all(is_plain) || !is_encoded(path) || !version.is_none_or(is_version) {
+        return None;
+    }
+    let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    let path = path.strip_prefix('/').unwrap_or(&path);
+    let (bucket, key) = path.split_once('/')?;
+    let fits = !bucket.is_empty()
+        && !bucket.contains(':')
+        && !key.is_empty()
+        && !path.bytes().any(|b| b.is_ascii_control())
+        && !path.split('/').any(|segment| matches!(segment, "." | ".."));
     fits.then(|| (bucket.to_owned(), key.to_owned()))
+}
+
+/// Whether every `%` begins a code: what is malformed is left as it is by some servers, and in part by others.
+fn is_encoded(text: &str) -> bool {
+    text.split('%')
+        .skip(1)
+        .all(|after| after.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
+}
+
+/// `versionId=…`, and nothing else.
+fn is_version(query: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    query.strip_prefix("versionId=").is_some_and(|id| !id.is_empty() && id.bytes().all(is_inner))
 }
