@@ -33,7 +33,7 @@ use crate::types::{Ask, Told};
 
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
-pub(crate) use rules::{ActionGlob, Effect, HttpRule, Scope};
+pub(crate) use rules::{ActionGlob, Case, Effect, HttpRule, Scope};
 
 /// Everything that a decision may look at. Nothing of it is secret.
 #[derive(Debug)]

@@ -67,13 +67,25 @@ impl HttpRule {
 #[derive(Debug)]
 pub(crate) struct ActionGlob {
     wildcard: Wildcard,
+    case: Case,
     /// As written, and where: `admin:* (github.yaml:14)`.
     pub(crate) label: Arc<str>,
 }
 
+/// Whether the case of letters counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    Counts,
+    Ignored,
+}
+
 impl ActionGlob {
-    pub(crate) fn new(text: &str, place: &str) -> Self {
-        Self { wildcard: Wildcard::new(text), label: format!("{text} ({place})").into() }
+    pub(crate) fn new(text: &str, place: &str, case: Case) -> Self {
+        let wildcard = match case {
+            Case::Counts => Wildcard::new(text),
+            Case::Ignored => Wildcard::new(&text.to_ascii_lowercase()),
+        };
+        Self { wildcard, case, label: format!("{text} ({place})").into() }
     }
 
     /// Whether it is `*` alone.
@@ -82,7 +94,10 @@ impl ActionGlob {
     }
 
     pub(crate) fn matches(&self, action: &str) -> bool {
-        self.wildcard.matches(action.as_bytes())
+        match self.case {
+            Case::Counts => self.wildcard.matches(action.as_bytes()),
+            Case::Ignored => self.wildcard.matches_ignoring_case(action.as_bytes()),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::shapes::ok;
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
 use crate::aws::scope::{ScopeFault, Signed, is_parameter};
-use crate::aws::{Endpoint, Region, endpoint};
+use crate::aws::{Endpoint, Region, endpoint, speaks_query};
 use actions::KNOWN;
 
 /// The type.
@@ -44,30 +44,10 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     resolve,
 };
 
-/// Services of the query protocol, and EC2 with its own form of it, by their signing names (botocore's models). All others
-/// pass `Action` over.
-const QUERY_PROTOCOL: &[&str] = &[
-    "autoscaling",
-    "cloudformation",
-    "cloudsearch",
-    "ec2",
-    "elasticache",
-    "elasticbeanstalk",
-    "elasticloadbalancing",
-    "iam",
-    "importexport",
-    "monitoring",
-    "rds",
-    "redshift",
-    "sdb",
-    "ses",
-    "sns",
-    "sqs",
-    "sts",
-];
-
 /// The longest name of an operation.
 const LONGEST_NAME: usize = 96;
+/// The most pairs of a query or a form that are looked at: EC2's and SES' largest calls have some thousands.
+const MOST_PAIRS: usize = 10_000;
 
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     let place = ask.host.name().and_then(endpoint);
@@ -142,10 +122,6 @@ fn search<'a>(method: &Method, place: Option<&Endpoint<'_>>) -> Resolved<'a> {
     }
 }
 
-fn speaks_query(service: &str) -> bool {
-    QUERY_PROTOCOL.contains(&service)
-}
-
 /// Whether a service that reads headers and parameters does so on this path; SQS does on its queues' as well.
 fn is_endpoint(service: &str, path: &str) -> bool {
     path == "/" || service == "sqs" && is_queue(path)
@@ -176,6 +152,9 @@ enum Way {
 fn operation(ask: &Ask<'_>, service: &str, place: Option<&Endpoint<'_>>) -> Option<String> {
     let rpc = rpc(ask.path);
     if rpc.is_none() && !is_endpoint(service, ask.path) {
+        return None;
+    }
+    if [ask.query, ask.form()].into_iter().flatten().any(|text| pairs(text) > MOST_PAIRS) {
         return None;
     }
     let targets = ask.headers.get_all("x-amz-target").iter().map(target);
@@ -221,6 +200,10 @@ fn target(value: &HeaderValue) -> Option<(Way, &str)> {
     let (api, name) = text.rsplit_once('.')?;
     let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.');
     (!api.is_empty() && api.bytes().all(is_name)).then_some((Way::Target, name))
+}
+
+fn pairs(text: &str) -> usize {
+    1 + text.bytes().filter(|b| matches!(b, b'&' | b';')).count()
 }
 
 /// What a query or a form names as its operation, raw.

@@ -298,6 +298,11 @@ impl TypeSpec {
     pub fn reads(&self, ask: &Ask<'_>) -> Option<Reading> {
         (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
     }
+
+    /// Whether the vendor compares actions without regard to case, so that what is denied is denied in any (IAM).
+    pub(crate) fn denies_in_any_case(&self) -> bool {
+        std::ptr::eq(self, &raw const aws::SPEC)
+    }
 }
 
 impl Resolved<'_> {

@@ -72,7 +72,7 @@ async fn journey(
     told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     decide::rate(&served, &conn.caller, &shared.rates)?;
-    let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
+    let ready = inject::prepare(&served.injector, &named.target, parsed, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
     let mut signed = inject::credential(&plan, &served, &permit, ready, shared).await?;
     record.signed(&signed);

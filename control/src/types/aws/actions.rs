@@ -20,6 +20,7 @@ pub(super) fn beside(action: &str) -> Vec<&'static str> {
 const PREFIXES: &[(&str, &str)] = &[
     ("monitoring", "cloudwatch"),
     ("iotdata", "iot"),
+    ("IngestionService", "importexport"),
     ("IoTSecuredTunneling", "iot"),
     ("cloudcontrolapi", "cloudformation"),
     ("tagging", "tag"),

@@ -173,7 +173,9 @@ fn action<'a>(ask: &Ask<'_>, key: &str, part: &Part) -> Resolved<'a> {
         })
     };
     let action = match *ask.method {
-        Method::GET | Method::HEAD => get,
+        Method::GET => get,
+        // Of an object, of one of its versions, or of a bucket: S3 has no others.
+        Method::HEAD if matches!(part.name.as_str(), "" | "versionId") => get,
         Method::PUT => put,
         Method::DELETE => delete,
         Method::POST if key.is_empty() && part.name == "delete" => "s3:DeleteObject",
@@ -200,6 +202,9 @@ fn also(ask: &Ask<'_>, action: &'static str, part: &Part) -> Vec<&'static str> {
             return also;
         }
     };
+    if action == "s3:CreateBucket" {
+        also.extend(with_bucket(&sends));
+    }
     let beside: [(&[&str], &'static str); 5] = [
         (&["x-amz-acl", "x-amz-grant-"], acl),
         (&["x-amz-tagging"], "s3:PutObjectTagging"),
@@ -213,6 +218,16 @@ fn also(ask: &Ask<'_>, action: &'static str, part: &Part) -> Vec<&'static str> {
         also.push("s3:GetObjectVersion");
     }
     also
+}
+
+/// What comes with a new bucket, beside its ACL.
+fn with_bucket(sends: &dyn Fn(&[&str]) -> bool) -> Vec<&'static str> {
+    let ownership = ["s3:PutBucketOwnershipControls"].into_iter();
+    let lock = ["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"].into_iter();
+    ownership
+        .filter(|_| sends(&["x-amz-object-ownership"]))
+        .chain(lock.filter(|_| sends(&["x-amz-bucket-object-lock-enabled"])))
+        .collect()
 }
 
 /// What a request's body may ask for beside: versions among what is deleted, a selection that is written elsewhere.
@@ -253,13 +268,24 @@ impl Part {
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let raw = pair.split_once('=').map_or(pair, |(name, _)| name);
             let name = decoded(raw);
-            if MODIFIERS.contains(&&*name) || name.starts_with("response-") || is_of_signature(raw, &name) {
+            if MODIFIERS.contains(&&*name)
+                || name.starts_with("response-")
+                || is_of_signature(raw, &name)
+                || is_of_object(&name)
+            {
                 continue;
             }
             let is_known = name == "delete"
                 || OF_BUCKET.iter().any(|(known, ..)| *known == name)
                 || OF_OBJECT.iter().any(|(known, ..)| *known == name);
-            part.is_version |= name == "versionId";
+            if name == "versionId" {
+                // An empty one is none to some, and a version to others.
+                let is_named = pair.split_once('=').is_some_and(|(_, value)| !value.is_empty());
+                if !is_named || part.is_version {
+                    return None;
+                }
+                part.is_version = true;
+            }
             // A version of a sub-resource is that sub-resource's.
             match (is_known, part.name.as_str(), &*name) {
                 (true, "" | "versionId", _) => part.name = name.into_owned(),
@@ -267,8 +293,21 @@ impl Part {
                 _ => return None,
             }
         }
-        Some(part)
+        (!part.is_version || OF_VERSION.contains(&part.name.as_str())).then_some(part)
     }
+}
+
+/// What a version can stand beside, or for.
+const OF_VERSION: &[&str] =
+    &["versionId", "acl", "tagging", "attributes", "retention", "legal-hold", "restore"];
+
+/// Whether a header as a parameter says how an object is kept, as presigned requests of JavaScript's SDK have it; none that
+/// IAM asks for, and none that has a server unpack the object.
+fn is_of_object(name: &str) -> bool {
+    let is_meta = name.strip_prefix("x-amz-meta-");
+    is_meta.is_some_and(|own| !own.starts_with("snowball") && !own.starts_with("minio"))
+        || name.starts_with("x-amz-server-side-encryption")
+        || name == "x-amz-storage-class"
 }
 
 fn is_of_signature(raw: &str, name: &str) -> bool {
@@ -305,6 +344,7 @@ fn thing(path: &str, place: Option<&Endpoint<'_>>) -> Thing {
         },
         (_, "") if is_s3 => of_path(path),
         (_, bucket) if is_s3 => of(bucket),
+        ("s3-accelerate", bucket) if !bucket.is_empty() => of(bucket),
         ("s3-accesspoint" | "s3-object-lambda" | "s3-global", point) if !point.is_empty() => elsewhere(),
         // `b--zone--x-s3.s3express-zone` is a bucket as well.
         (label, bucket)

@@ -159,3 +159,85 @@ fn a_lambda_version_or_alias_is_part_of_the_resource_wherever_it_stands() {
         assert_eq!(invoke(odd), "unknown ?", "{odd}");
     }
 }
+
+#[test]
+fn what_comes_with_a_new_bucket_by_headers_has_to_be_allowed_as_well() {
+    let create =
+        |headers: Headers<'_>| beside(&Method::PUT, "s3.eu-west-1.amazonaws.com/acme", None, headers);
+    assert_eq!(create(&[("x-amz-object-ownership", "ObjectWriter")]), ["s3:PutBucketOwnershipControls"]);
+    assert_eq!(
+        create(&[("x-amz-bucket-object-lock-enabled", "true")]),
+        ["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"]
+    );
+    assert_eq!(create(&[("x-amz-acl", "private")]), ["s3:PutBucketAcl"]);
+    assert!(create(&[]).is_empty());
+}
+
+#[test]
+fn a_version_stands_alone_or_beside_what_belongs_to_a_version() {
+    for odd in [
+        "versionId=",
+        "versionId",
+        "acl&versionId=",
+        "uploads&versionId=1",
+        "uploadId=1&versionId=1",
+        "versionId=1&policy",
+        "select&versionId=1",
+        "versionId=1&versionId=2",
+        "delete&versionId=1",
+    ] {
+        for method in [Method::GET, Method::PUT, Method::DELETE, Method::POST] {
+            assert_eq!(resolved(&method, &format!("{ACME}/a?{odd}"), "", &[]), "unknown ?", "{method} {odd}");
+        }
+    }
+    for part in ["acl", "tagging", "attributes", "retention", "legal-hold"] {
+        assert_ne!(get(&format!("{ACME}/a?{part}&versionId=1")), "unknown ?", "{part}");
+    }
+    assert_ne!(resolved(&Method::POST, &format!("{ACME}/a?restore&versionId=1"), "", &[]), "unknown ?");
+}
+
+#[test]
+fn a_presigned_request_may_say_in_its_query_how_an_object_is_kept() {
+    let put = |name: &str| resolved(&Method::PUT, &format!("{ACME}/a?{name}=x"), "", &[]);
+    for kept in [
+        "x-amz-meta-a",
+        "x-amz-server-side-encryption",
+        "x-amz-server-side-encryption-aws-kms-key-id",
+        "x-amz-storage-class",
+    ] {
+        assert_eq!(put(kept), "s3:PutObject arn:aws:s3:::acme/a", "{kept}");
+    }
+    for odd in [
+        "x-amz-acl",
+        "x-amz-tagging",
+        "x-amz-grant-read",
+        "x-amz-copy-source",
+        "x-amz-meta-snowball-auto-extract",
+        "x-amz-meta-minio-snowball-prefix",
+        "x-amz-object-lock-mode",
+    ] {
+        assert_eq!(put(odd), "unknown ?", "{odd}");
+    }
+}
+
+#[test]
+fn head_asks_for_no_sub_resource_but_a_version() {
+    let head = |rest: &str| resolved(&Method::HEAD, &format!("{ACME}/{rest}"), "", &[]);
+    for odd in ["a?acl", "a?tagging", "?policy", "?versions", "a?acl&versionId=1", "a?uploadId=1"] {
+        assert!(head(odd).starts_with("unknown"), "{odd}");
+    }
+    assert_eq!(head("a"), "s3:GetObject arn:aws:s3:::acme/a");
+    assert_eq!(head("a?versionId=1&partNumber=2"), "s3:GetObjectVersion arn:aws:s3:::acme/a");
+    assert_eq!(head(""), "s3:ListBucket arn:aws:s3:::acme");
+}
+
+#[test]
+fn a_denied_action_is_denied_in_any_case_as_in_iam() {
+    for denied in ["S3:deletebucket", "s3:DELETE*", "s3:DeleteBucket"] {
+        let policy = format!("policy: {{allow: [\"*\"], deny: [\"{denied}\"]}}");
+        assert!(!passes(&policy, &Method::DELETE, &format!("{ACME}/"), &[]), "{denied}");
+        assert!(passes(&policy, &Method::GET, &format!("{ACME}/"), &[]), "{denied}");
+    }
+    // What is allowed is read narrowly.
+    assert!(!passes("policy: {allow: [\"s3:listbucket\"]}", &Method::GET, &format!("{ACME}/"), &[]));
+}

@@ -63,3 +63,35 @@ fn a_get_that_may_have_a_body_is_not_judged_by_its_query() {
     assert_eq!(get(&[]), "sts:GetCallerIdentity -");
     assert_eq!(get(&[("content-length", "0")]), "sts:GetCallerIdentity -");
 }
+
+#[test]
+fn a_target_is_read_from_json_alone_and_by_one_grammar() {
+    const DB: &str = "dynamodb.eu-west-1.amazonaws.com/";
+    let target = ("x-amz-target", "DynamoDB_20120810.GetItem");
+    for headers in [
+        &[target][..],
+        &[target, FORM][..],
+        &[target, ("content-type", "application/json")][..],
+        &[target, ("content-type", "application/x-amz-json-1.0; charset=utf-16")][..],
+        &[target, JSON, JSON][..],
+        &[("x-amz-target", "A.DeleteTable,A.GetItem"), JSON][..],
+        &[("x-amz-target", "A.DeleteTable A.GetItem"), JSON][..],
+        &[("x-amz-target", "GetItem"), JSON][..],
+        &[("x-amz-target", ".GetItem"), JSON][..],
+        &[("x-amz-target", "A/B.GetItem"), JSON][..],
+    ] {
+        assert_eq!(post(DB, "", headers), "unknown ?", "{headers:?}");
+    }
+    for kind in ["application/x-amz-json-1.0", "application/x-amz-json-1.1; charset=UTF-8"] {
+        assert_eq!(post(DB, "", &[target, ("content-type", kind)]), "dynamodb:GetItem ?", "{kind}");
+    }
+}
+
+#[test]
+fn a_form_of_very_many_pairs_is_not_read() {
+    const STS: &str = "sts.eu-west-1.amazonaws.com/";
+    let pairs = |count: usize| format!("Action=GetCallerIdentity{}", "&a".repeat(count));
+    assert_eq!(post(STS, &pairs(9_999), &[]), "sts:GetCallerIdentity -");
+    assert_eq!(post(STS, &pairs(10_000), &[]), "unknown ?");
+    assert_eq!(post(STS, &pairs(10_000).replace('&', ";"), &[]), "unknown ?");
+}
