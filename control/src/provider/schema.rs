@@ -204,7 +204,7 @@ const CONFIG: &[Field] = &[
     optional(
         "services",
         TEXTS,
-        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`).",
+        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`), or by the label of an endpoint where code of anybody's answers (`lambda-url`).",
     ),
     later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
     optional("project", Shape::Text, "gcp: the project that the agent's libraries are told."),
@@ -327,7 +327,7 @@ const SCOPE: &[Field] = &[
     optional(
         "resources",
         TEXTS,
-        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one.",
+        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one. On a host that is not AWS' own the path's first segment is the bucket.",
     ),
 ];
 

@@ -7,7 +7,7 @@ use super::build::Ground;
 use super::fields;
 use super::report::Report;
 use super::tree::Node;
-use crate::catalog::{FieldValue, Fields};
+use crate::catalog::{FieldValue, Fields, SchemeSpec};
 
 /// What `config` says of the scheme's fields.
 pub(super) fn configure(

@@ -80,7 +80,7 @@ async fn journey(
     told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
-    let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
+    let ready = inject::prepare(&served.injector, &named.target, parsed, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
     let mut signed = inject::credential(&plan, &served, &permit, ready, &conn.worker).await?;
     record.signed(&signed);

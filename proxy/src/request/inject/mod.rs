@@ -35,6 +35,7 @@ mod files;
 
 pub use agent::{Sent, agent_credential};
 pub(crate) use credential::{credential, hold, prepare};
+pub(crate) use held::sole_type;
 pub use dummies::Dummies;
 
 /// What one provider puts on requests; compiled once for each plan.
