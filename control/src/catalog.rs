@@ -61,8 +61,21 @@ pub enum FieldKind {
     /// A list of names of lower-case letters, digits and hyphens, kept as text with commas. For a built-in type it comes from
     /// the provider's `config`.
     Labels,
+    /// The URL of a token endpoint, see [`crate::token_url::TokenUrl`]. The secret has to be bound to its host.
+    TokenUrl,
+    /// A list of OAuth scopes (RFC 6749 section 3.3), kept as text with blanks.
+    Scopes,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// A list of placeholder spots: `header:NAME`, `query:NAME`, `path`, `basic`, `body:/pointer`.
     Spots,
+}
+
+impl FieldKind {
+    /// Whether a built-in type's provider gives such a field in its `config`.
+    pub fn is_setting(self) -> bool {
+        matches!(self, Self::Labels | Self::Scopes | Self::Choice(_))
+    }
 }
 
 /// A field's value after validation.

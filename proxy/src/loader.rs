@@ -20,6 +20,7 @@ use crate::limits::{self, Limits};
 use crate::plan::{MadeFrom, Plan, Served, chain};
 use crate::request::inject::Injector;
 use crate::request::inject::dummies::Dummies;
+use crate::request::local::Locals;
 use crate::schemes::{self, Bounds};
 use crate::upstream::tls::UpstreamTls;
 use crate::watch::Watched;
@@ -130,7 +131,9 @@ impl Loader {
         }
         let revision = previous.map_or(1, |plan| plan.revision + 1);
         let vault = Arc::clone(&self.sources.vault);
-        let plan = Plan { revision, agents, routes: files.routes, grants: files.agents, served, vault };
+        let locals = Locals::of(&served);
+        let plan =
+            Plan { revision, agents, routes: files.routes, grants: files.agents, served, locals, vault };
         Ok(Loaded { plan, degraded })
     }
 
@@ -147,7 +150,7 @@ impl Loader {
                 continue;
             };
             let version = self.version(&old.provider).await;
-            let kept = if version == old.made_from.version {
+            let kept = if self.is_version_of(old, version) {
                 Some(Arc::clone(old))
             } else {
                 self.renewed(old, version, &dummies).map(Arc::new)
@@ -157,7 +160,9 @@ impl Loader {
         }
         let (revision, routes, grants) =
             (previous.revision + 1, previous.routes.clone(), previous.grants.clone());
-        let plan = Plan { revision, agents, routes, grants, served, vault: Arc::clone(&previous.vault) };
+        let locals = Locals::of(&served);
+        let plan =
+            Plan { revision, agents, routes, grants, served, locals, vault: Arc::clone(&previous.vault) };
         (!plan.is_same(previous)).then_some(plan)
     }
 
@@ -166,6 +171,14 @@ impl Loader {
         let auth = provider.auth.as_ref()?;
         let facts = self.sources.vault.facts(&load_check(), &auth.secret).await;
         facts.ok().map(|facts| facts.version)
+    }
+
+    /// Whether what was made from its secret holds for this version too: it is the same, or our own renewals led to it.
+    fn is_version_of(&self, old: &Served, version: Option<u64>) -> bool {
+        match (&old.provider.auth, old.made_from.version, version) {
+            (Some(auth), Some(from), Some(to)) => self.sources.vault.is_renewal(from, to, &auth.secret),
+            (_, from, to) => from == to,
+        }
     }
 
     /// The same provider, which opens another version of its secret at its next use, or finds that it is gone.
@@ -249,19 +262,31 @@ impl Loader {
         for file in self.sources.upstream_ca.iter().chain(&provider.upstream.extra_roots) {
             pem.extend(std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?);
         }
-        let made_from = MadeFrom {
-            definition: digest(provider, &pem, dummies),
-            version: facts.map(|facts| facts.version),
-        };
-        let kept = previous.and_then(|plan| plan.same(provider, &made_from));
-        if let Some(kept) = kept {
-            return Ok(kept);
+        let own = digest(provider, &pem);
+        let definition = with_dummies(own, dummies);
+        let mut made_from = MadeFrom { own, definition, version: facts.map(|facts| facts.version) };
+        let before = previous.and_then(|plan| plan.before(provider));
+        if let Some(before) = before {
+            if self.is_version_of(before, made_from.version) {
+                made_from.version = before.made_from.version;
+            }
+            if before.made_from == made_from {
+                return Ok(Arc::clone(before));
+            }
         }
         let injector =
             Injector::compile(provider, dummies, self.bounds).map_err(|error| error.to_string())?;
         let tls = UpstreamTls::new(roots).map_err(|error| error.to_string())?;
         self.next_id += 1;
-        Ok(Arc::new(Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls)))
+        let holds = |before: &&Arc<Served>| {
+            (before.made_from.own, before.made_from.version) == (made_from.own, made_from.version)
+        };
+        let tokens = before.filter(holds);
+        let served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        Ok(Arc::new(match tokens {
+            Some(before) => served.with_tokens_of(before),
+            None => served,
+        }))
     }
 }
 
@@ -270,10 +295,17 @@ fn take<T>(outcome: Result<T, Vec<String>>, mistakes: &mut Vec<String>) -> Optio
 }
 
 /// A provider's definition shows everything that it was made of in its Debug form, and nothing secret.
-fn digest(provider: &Provider, roots: &[u8], dummies: &Dummies) -> [u8; 32] {
+fn digest(provider: &Provider, roots: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(format!("{provider:?}"));
     hash.update(Sha256::digest(roots));
+    hash.finalize().into()
+}
+
+/// The same with the dummies of all providers, which it has to know.
+fn with_dummies(own: [u8; 32], dummies: &Dummies) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(own);
     hash.update(format!("{dummies:?}"));
     hash.finalize().into()
 }

@@ -10,6 +10,7 @@ mod exposed;
 mod generated;
 mod harness_itself;
 mod home;
+mod issuer;
 mod run;
 mod world;
 
@@ -50,6 +51,7 @@ mod journeys {
     mod inject_catalogue;
     mod inject_types;
     mod aws;
+    mod cloud;
     mod limits;
     mod mcp;
     mod listeners;
@@ -61,6 +63,8 @@ mod journeys {
     mod scrub_coded;
     mod scrub_partial;
     mod streams;
+    mod tokens;
+    mod tokens_refresh;
     mod upstream_proxy;
     mod vault;
     mod websocket;

@@ -17,7 +17,7 @@ use super::report::{Report, shown_key, suggestion};
 use super::tree::Node;
 use super::{AgentRules, Enforcement, Mode, Provider, RequestLimits, ResponseRules, UpstreamRules};
 use crate::agent::AgentName;
-use crate::catalog::{FieldKind, SchemeSpec};
+use crate::catalog::SchemeSpec;
 use crate::rule::HostPattern;
 use crate::types::{self, TypeSpec};
 
@@ -29,6 +29,8 @@ pub(super) struct Ground<'a> {
     pub(super) config: Option<&'a Node>,
     /// The path of its MCP server.
     pub(super) path: Option<&'a str>,
+    /// The document's `scope`.
+    pub(super) scope: Option<&'a Node>,
     /// The file's folder; `None` where the text comes from no file.
     pub(super) folder: Option<&'a FilePath>,
 }
@@ -88,7 +90,7 @@ pub(super) fn provider(
         None => (None, hosts(spec, kind, mode, report)),
     };
     let path = mcp.as_ref().map(|server| server.path.as_str());
-    let ground = Ground { config: spec.field("config"), path, ..ground };
+    let ground = Ground { config: spec.field("config"), path, scope: spec.field("scope"), ..ground };
     refuse_config(spec, kind, ground, report);
     let auth = spec.field("auth").map(|node| auth::build(node, kind, &ids, &hosts, mode, ground, report));
     let policy = policy::build(spec, kind, report);
@@ -136,13 +138,14 @@ pub(super) fn provider(
 /// Settings that nothing would read.
 fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut Report<'_>) {
     let Some(config) = ground.config else { return };
-    let injections = kind.auth.iter().flat_map(|auth| auth.injections);
+    let chosen = spec.field("auth").and_then(|auth| auth.text_of("type"));
+    let own = kind.auth.iter().find(|own| chosen.is_none_or(|chosen| own.name == chosen));
+    let injections = own.into_iter().flat_map(|auth| auth.injections);
     let keys: Vec<&str> = injections.map(|injection| injection.key).collect();
     let schemes =
         ground.schemes.iter().filter(|scheme| scheme.inject_key.is_some_and(|key| keys.contains(&key)));
     let fields = schemes.flat_map(|scheme| scheme.inject_fields);
-    let read: Vec<&str> =
-        fields.filter(|field| field.kind == FieldKind::Labels).map(|field| field.name).collect();
+    let read: Vec<&str> = fields.filter(|field| field.kind.is_setting()).map(|field| field.name).collect();
     for entry in config.entries().iter().filter(|entry| !read.contains(&entry.key.as_str())) {
         report.mistake(entry.at, format!("type `{}` has no `config.{}`", kind.name, entry.key));
     }
@@ -155,7 +158,7 @@ fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut 
     }
 }
 
-/// On hosts that are not AWS' own the bucket is read from the path; a wildcard would let the host name another one.
+/// On hosts that are not the vendor's own the bucket is read from the path; a wildcard would let the host name another one.
 fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], report: &mut Report<'_>) {
     let Some(list) = spec.field("scope").and_then(|scope| scope.field("resources")) else { return };
     let own: Vec<HostPattern> =
@@ -164,7 +167,7 @@ fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], re
     if kind.scope == Some("resources") && hosts.iter().any(|host| host.exact().is_none() && !is_own(host)) {
         report.mistake(
             list.at,
-            "`scope.resources` cannot be checked on a wildcard that is not AWS' own: its hosts may name buckets; list the endpoint alone",
+            "`scope.resources` cannot be checked on a wildcard that is not the type's own: its hosts may name buckets; list the endpoint alone",
         );
     }
 }

@@ -9,6 +9,7 @@ mod schema;
 mod report;
 mod build;
 mod auth;
+mod settings;
 mod verify;
 mod fields;
 mod policy;
@@ -38,7 +39,8 @@ use crate::policy::Policy;
 use crate::rule::HostPattern;
 use crate::secret::SecretRef;
 use crate::target::Target;
-use crate::types::TypeSpec;
+use crate::token_url::TokenUrl;
+use crate::types::{self, TypeSpec};
 
 pub use build::{METADATA_ADDRESSES, REMOVED_HEADERS, REMOVED_PREFIX, covers_only_metadata};
 pub use cases::{Case, Expect, Failed};
@@ -129,6 +131,29 @@ impl Provider {
     pub fn hosts_beyond<'a>(&'a self, bound: &'a [HostPattern]) -> impl Iterator<Item = &'a HostPattern> {
         self.hosts.iter().filter(|host| !bound.iter().any(|other| host.is_within(other)))
     }
+
+    /// The file that the agent's libraries read in the place of a variable, with the dummy; Google's read their key so.
+    pub fn agent_file(&self) -> Option<AgentFile> {
+        let auth = self.auth.as_ref()?;
+        let injection = auth.injections.iter().find(|injection| injection.scheme == "gcp-service-account")?;
+        let project = injection.fields.text("project");
+        Some(AgentFile {
+            name: format!("gcp-{}-{}.json", self.project, self.name),
+            variable: "GOOGLE_APPLICATION_CREDENTIALS",
+            text: types::gcp_key_file(auth.dummy(), project),
+        })
+    }
+}
+
+/// A file for the agent. Nothing of it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentFile {
+    /// Its name.
+    pub name: String,
+    /// The variable that gets its path.
+    pub variable: &'static str,
+    /// What is in it.
+    pub text: String,
 }
 
 /// What happens inside a provider's tunnels.
@@ -153,6 +178,8 @@ pub struct Auth {
     pub keys: Vec<String>,
     /// Where it is put, by host; the first entry that covers the target's host is used, and a host that none covers gets nothing.
     pub injections: Vec<Injection>,
+    /// Where tokens are asked for; the secret has to be bound to these hosts too. Empty: the secret itself is put on.
+    pub token_urls: Vec<TokenUrl>,
     /// What happens to a credential of the agent's own.
     pub on_agent_credential: OnAgentCredential,
     /// The dummies that the agent may hold, all of which are this provider's: the main one first, then those of `agentEnv`.

@@ -207,8 +207,19 @@ const CONFIG: &[Field] = &[
         "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`).",
     ),
     later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
-    later("project", Shape::Text, "gcp: the project."),
-    later("tenantId", Shape::Text, "azure: the tenant."),
+    optional("project", Shape::Text, "gcp: the project that the agent's libraries are told."),
+    optional("scopes", TEXTS, "gcp: the OAuth scopes that tokens are asked for."),
+    optional(
+        "token",
+        Shape::Text,
+        "gcp: `exchanged` (the default) for a token of Google's token endpoint, `self-signed` for one that the key signs itself.",
+    ),
+    optional("tenantId", Shape::Text, "azure: the directory (tenant) id, a UUID."),
+    optional(
+        "permissions",
+        TEXTS,
+        "github, auth type `github-app`: what its tokens may do, as `contents:read`; all that the installation may where it is left out.",
+    ),
 ];
 
 const AUTH: &[Field] = &[
@@ -379,8 +390,7 @@ const TEST: &[Field] = &[
 const ASSUME_ROLE: &str = ": until then put the role's temporary credentials into the secret (access_key_id, secret_access_key, session_token)";
 
 /// Names of fields of auth types that a later release brings.
-const LATER_AUTH_FIELDS: &[&str] =
-    &["tokenUrl", "scopes", "clientId", "appId", "installationId", "algorithm"];
+const LATER_AUTH_FIELDS: &[&str] = &["clientId", "appId", "installationId", "algorithm"];
 
 /// Checks a value against its shape and reports every mistake below it.
 pub(super) fn check(node: &Node, shape: Shape, name: &str, schemes: &[&SchemeSpec], report: &mut Report<'_>) {

@@ -31,6 +31,8 @@ mod serper;
 mod telnyx;
 mod twilio;
 mod aws;
+mod gcp;
+mod azure;
 mod mcp;
 mod compatible;
 mod shapes;
@@ -45,6 +47,8 @@ use http::{HeaderMap, Method};
 
 use crate::mcp::Calls;
 use crate::target::Host;
+
+pub(crate) use gcp::agent_key_file as gcp_key_file;
 
 /// Every type, in the order of the docs.
 pub static ALL: &[&TypeSpec] = &[
@@ -75,11 +79,13 @@ pub static ALL: &[&TypeSpec] = &[
     &telnyx::SPEC,
     &twilio::SPEC,
     &aws::SPEC,
+    &gcp::SPEC,
+    &azure::SPEC,
     &mcp::SPEC,
 ];
 
 /// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &["gcp", "azure"];
+pub static LATER: &[&str] = &[];
 
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
@@ -138,7 +144,12 @@ impl AuthSpec {
         });
         let basic =
             self.injections.iter().filter(|one| one.key == "basic" && one.field("username").is_none());
-        named.chain(basic.map(|_| "username"))
+        let signing: &[&'static str] = match self.name {
+            "github-app" => &["app_id", "installation_id"],
+            "azure-client-credentials" => &["client_id"],
+            _ => &[],
+        };
+        named.chain(basic.map(|_| "username")).chain(signing.iter().copied())
     }
 
     /// What of the agent's does not go upstream beside the credential: headers, and parameters with a `?`.
@@ -177,7 +188,15 @@ impl fmt::Display for InjectionSpec {
                 write!(f, "Basic {user}:{}", field("password"))?;
             }
             "placeholder" => write!(f, "in place of the dummy in {}", field("in").replace(' ', ", "))?,
-            other => write!(f, "{other} {}", field("template"))?,
+            other => {
+                f.write_str(other)?;
+                for (name, value) in self.fields {
+                    match *name {
+                        "template" => write!(f, " {value}")?,
+                        name => write!(f, " {name} {value}")?,
+                    }
+                }
+            }
         }
         if self.hosts.is_empty() { Ok(()) } else { write!(f, " (on {})", self.hosts.join(", ")) }
     }
@@ -322,6 +341,41 @@ impl TypeSpec {
             return Some(Reading::Calls);
         }
         (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
+    }
+}
+
+impl TypeSpec {
+    /// The hosts that its secret is bound to: its own, and where its tokens are given.
+    pub fn bound_hosts(&self) -> Vec<&'static str> {
+        let login = self.ignores_case().then_some(azure::LOGIN);
+        self.hosts.iter().copied().chain(login).collect()
+    }
+
+    /// Whether the vendor compares the names of its actions without regard to case.
+    pub fn ignores_case(&self) -> bool {
+        std::ptr::eq(self, &raw const azure::SPEC)
+    }
+
+    /// A pattern of `scope.resources` in the form in which the resolver names resources; `Err` is what was expected.
+    pub fn resource_pattern(&self, text: &str) -> Result<String, &'static str> {
+        let (is_pattern, expected) = match self.name {
+            "gcp" => (
+                text.starts_with("projects/"),
+                "not a resource name such as `projects/_/buckets/acme/objects/*` or `projects/acme/topics/*`",
+            ),
+            "azure" => (
+                text.starts_with("/subscriptions/") || text.starts_with("https://"),
+                "not a resource id such as `/subscriptions/ID/resourceGroups/NAME/*`, nor a URL such as `https://acme.blob.core.windows.net/logs/*`",
+            ),
+            _ => (text.starts_with("arn:"), "not an ARN pattern such as `arn:aws:s3:::bucket/*`"),
+        };
+        let fits = (text == "*" || is_pattern) && text.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii());
+        if !fits {
+            return Err(expected);
+        }
+        // Azure minds case in the names of blobs alone.
+        let has_case = !self.ignores_case() || text.contains(".core.windows.net/");
+        Ok(if has_case { text.to_owned() } else { text.to_ascii_lowercase() })
     }
 }
 

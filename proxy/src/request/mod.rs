@@ -7,6 +7,7 @@
 pub(crate) mod record;
 pub(crate) mod parse;
 pub(crate) mod select;
+pub(crate) mod local;
 pub(crate) mod told;
 pub(crate) mod decide;
 pub mod inject;
@@ -66,6 +67,11 @@ async fn journey(
     let mut parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
     record.path(&parsed.path);
     conn.refuse_if_mismatched()?;
+    let issuers = local::providers(&plan, &named, &conn.caller.name, &parsed.path);
+    if !issuers.is_empty() {
+        // Boxed, as few requests are for an issuer.
+        return Box::pin(local::answer(conn, &issuers, parsed, record)).await.map(Outcome::Answer);
+    }
     named.refuse_unrouted_plain_http(&plan, &conn.caller)?;
     let served = select::route(&plan, &named.target, &conn.caller)?;
     record.provider(&served);
@@ -76,7 +82,7 @@ async fn journey(
     decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
-    let mut signed = inject::credential(&plan, &served, &permit, ready, shared).await?;
+    let mut signed = inject::credential(&plan, &served, &permit, ready, &conn.worker).await?;
     record.signed(&signed);
     let slot = conn.slot(&served, signed.used.as_ref().map(|used| used.version), &named.target);
     let way = Way::of(conn, &served, &named, &slot);

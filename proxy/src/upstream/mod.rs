@@ -6,6 +6,7 @@ pub(crate) mod guard;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod tls;
+pub(crate) mod exchange;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::{FieldValue, Spot};
 use crate::provider::dummy;
+use crate::token_url::TokenUrl;
 use crate::vault::BoundHosts;
 
 fn target(text: &str) -> Target {
@@ -31,6 +32,10 @@ fn every_type_is_whole() {
             let provider = load(&format!(", type: {}", own.name));
             let auth = provider.auth.as_ref().unwrap();
             assert!(!auth.injections.is_empty(), "{}", kind.name);
+            let bound = kind.bound_hosts();
+            let bound = BoundHosts::of_type(&bound);
+            let is_bound = |url: &TokenUrl| bound.as_ref().is_ok_and(|hosts| hosts.covers(url.target()));
+            assert!(auth.token_urls.iter().all(is_bound), "{}", kind.name);
             assert!(auth.dummy().contains(dummy::MARKER), "{}", kind.name);
             assert!(own.remove_headers.iter().all(|name| *name == name.to_ascii_lowercase()));
             // `import` takes the type of a variable's name.

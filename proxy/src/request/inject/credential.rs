@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::{Injector, Prepared};
+use super::{Injector, Prepared, renew};
 use crate::limits::{self, Limits};
 use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
@@ -25,7 +25,7 @@ use crate::request::scrub::requested::{self, SmallRanges};
 use crate::request::scrub::{Search, Standing, Use, Watch};
 use crate::request::send::{Signed, Used};
 use crate::schemes::{Errand, Head};
-use crate::worker::Shared;
+use crate::worker::{Shared, Worker};
 
 /// A request that is judged; only the credential is missing.
 #[derive(Debug)]
@@ -104,16 +104,20 @@ where
 /// Opens the secret by permit, unless nothing is injected, and puts it on.
 pub(crate) async fn credential(
     plan: &Plan,
-    served: &Served,
+    served: &Arc<Served>,
     permit: &Permit,
     ready: Ready,
-    shared: &Arc<Shared>,
+    worker: &Arc<Worker>,
 ) -> Result<Signed, Refused> {
+    let shared = &worker.shared;
     let Ready { mut head, prepared, body, upgrade } = ready;
     let mut used = None;
     let mut stream = None;
     let held = if prepared.injects() {
-        let opened = served.credential(&plan.vault, permit).await?;
+        let opened = match served.injector.exchanging(&prepared) {
+            None => served.credential(&plan.vault, permit).await?,
+            Some(entry) => renew::token(worker, &plan.vault, served, entry, permit).await?,
+        };
         let of = Use {
             agent: permit.agent().shared(),
             secret: Arc::clone(&opened.secret),
