@@ -1,12 +1,17 @@
 //! `doorward connect`: a credential that works is kept with its provider; of one that does not, nothing is.
 
 use std::fs;
+use std::process::Stdio;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use harness::binary::doorward;
 use harness::ca::TestCa;
 use harness::home::{Ran, finish};
 use harness::origin::Seen;
-use harness::{Home, Origin, Proxy, answer, canary};
+use harness::{Home, Origin, Proxy, answer, canary, within};
 use http::Response;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A home, what reaches its origin, and a credential.
 struct World {
@@ -255,4 +260,102 @@ async fn unverified_on_request_or_where_there_is_no_call() {
     world.origin.assert_untouched();
     assert_eq!(world.providers(), ["a.example.com.yaml", "openai.yaml"]);
     assert_eq!(world.secrets().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn a_person_is_asked_for_host_and_key_and_the_key_is_not_shown() {
+    let host = "llm.example.com";
+    let world = World::with(&[host], ok()).await;
+    let resolve = format!("{host}:443:{}", world.origin.address());
+    let (at, ca) = (world.home.path("home"), world.home.path("ca.pem"));
+    let line = format!(
+        "exec {} --home {} connect custom --verify https://{host}/v1/models --upstream-ca {} --allow-cidr 127.0.0.1/32 --resolve {resolve} {}",
+        doorward().display(),
+        at.display(),
+        ca.display(),
+        world.home.vault_flags().join(" ")
+    );
+    // On a terminal of its own.
+    let mut command = tokio::process::Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env("TMPDIR", world.home.path("tmp"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().expect("script(1) of bsdutils starts");
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut seen = Vec::new();
+    for (question, answer) in [("Host of the service:", host), ("Value of key `api-key`: ", &world.secret)] {
+        while !String::from_utf8_lossy(&seen).contains(question) {
+            assert!(
+                within("a question", stdout.read_buf(&mut seen)).await.unwrap() > 0,
+                "{}",
+                String::from_utf8_lossy(&seen)
+            );
+        }
+        stdin.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+    }
+    within("the end", stdout.read_to_end(&mut seen)).await.unwrap();
+    let status = within("the end", child.wait()).await.unwrap();
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(status.success() && seen.contains("verified: GET to llm.example.com was answered 200"), "{seen}");
+    assert_eq!(canary::search(seen.as_bytes(), &world.secret), None, "{seen}");
+    assert_eq!(world.origin.only().headers_named("authorization"), [format!("Bearer {}", world.secret)]);
+    assert_eq!(world.providers(), ["llm.example.com.yaml"]);
+}
+
+#[tokio::test]
+async fn credentials_of_several_keys_are_put_on_together() {
+    let hosts = ["sts.amazonaws.com", "api.twilio.com"];
+    let world = World::with(&hosts, ok()).await;
+    world.home.write("access_key_id", "AKIAREALREALREALREAL");
+    world.home.write("account_sid", "AC0123456789");
+    let at = |name: &str| world.home.path(name).to_str().unwrap().to_owned();
+    let (id, sid) = (at("access_key_id"), at("account_sid"));
+    let aws = ["aws", "--from-file", &id, "--from-stdin", "secret_access_key"];
+    world.connect(&aws).await.assert_ok();
+    let seen = world.origin.last();
+    let signed = seen.header("authorization").unwrap();
+    assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIAREALREALREALREAL/"), "{signed}");
+    let url = "https://api.twilio.com/2010-04-01/Accounts.json";
+    let twilio = ["twilio", "--from-file", &sid, "--from-stdin", "auth_token", "--verify", url];
+    world.connect(&twilio).await.assert_ok();
+    let pair = STANDARD.encode(format!("AC0123456789:{}", world.secret));
+    assert_eq!(world.origin.last().headers_named("authorization"), [format!("Basic {pair}")]);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_exchanged_is_bound_to_its_issuer_as_well() {
+    let hosts = ["login.example.com", "api.example.com"];
+    let told = answer::made(|seen: &Seen| {
+        let body = if seen.authority.starts_with("login.") {
+            r#"{"access_token": "issued-c4nary-of-the-issuer", "token_type": "Bearer", "expires_in": 3600}"#
+        } else {
+            "{}"
+        };
+        Response::builder().header("content-type", "application/json").body(answer::full(body)).unwrap()
+    });
+    let world = World::with(&hosts, told).await;
+    world.home.write("client_id", "the-client-of-the-team");
+    let id = world.home.path("client_id");
+    let ran = world
+        .connect(&[
+            "http-token",
+            "--host",
+            "api.example.com",
+            "--auth",
+            "oauth2-client-credentials",
+            "--set",
+            "auth.tokenUrl=https://login.example.com/token",
+            "--verify",
+            "https://api.example.com/me",
+            "--from-file",
+            id.to_str().unwrap(),
+            "--from-stdin",
+            "client_secret",
+        ])
+        .await;
+    assert!(ran.assert_ok().stderr.contains("bound to api.example.com,login.example.com"), "{ran:?}");
+    let sent = world.origin.last();
+    assert_eq!(
+        (&*sent.target, sent.header("authorization")),
+        ("/me", Some("Bearer issued-c4nary-of-the-issuer"))
+    );
 }

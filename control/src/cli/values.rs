@@ -72,7 +72,7 @@ impl Sources {
             let is_there = values.iter().any(|(key, _)| group.contains(key));
             let Some(first) = group.first().filter(|_| !is_there) else { continue };
             // A file's text has lines, which a prompt does not take.
-            if first.contains('.') {
+            if first.contains('.') || matches!(first.as_str(), "private_key" | "certificate") {
                 return Err(Failure::new(
                     Exit::Usage,
                     format!("key `{first}` is missing; give --from-file {first}=PATH"),

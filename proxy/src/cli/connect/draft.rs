@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use control::catalog::SchemeSpec;
+use control::catalog::{FieldSpec, SchemeSpec};
 use control::cli::vault::{ask, not_found, project};
 use control::cli::{Env, Exit, Failure};
 use control::provider::{self, Provider};
 use control::secret::SecretName;
+use control::token_url::TokenUrl;
 use control::types::{self, AuthSpec, TypeSpec};
 use control::vault::BoundHosts;
 use serde_json::Value;
@@ -49,17 +50,18 @@ impl Draft {
             spec.put("auth.type", written.as_str().into());
         }
         let keys = auth.keys(connect);
-        let key = keys.first().and_then(|group| group.first()).map_or("token", String::as_str);
         let secret = match &connect.secret {
             Some(secret) => secret.clone(),
-            None => secret_name(&name, key)?,
+            None => secret_name(&name, auth.own_key())?,
         };
         spec.put("auth.secretRef", secret.as_str().into());
         auth.ask(connect, env, &mut spec)?;
         fill(connect, &mut spec)?;
         let text = file(&name, project(env)?, &spec);
         let provider = load(&name, &text, env)?;
-        let hosts: Vec<String> = provider.hosts.iter().map(ToString::to_string).collect();
+        // Where a token is given for it, the secret goes as well.
+        let issuers = provider.auth.iter().flat_map(|auth| &auth.token_urls).map(TokenUrl::host);
+        let hosts: Vec<String> = provider.hosts.iter().chain(issuers).map(ToString::to_string).collect();
         let hosts = BoundHosts::of_type(&hosts).map_err(|error| failed(error.to_string()))?;
         Ok(Self { name, secret, keys, text, provider, hosts })
     }
@@ -135,7 +137,13 @@ impl Chosen {
                 }
                 keys
             }
-            Self::Scheme(scheme) => vec![group(scheme.default_keys)],
+            Self::Scheme(scheme) => {
+                let mut keys: Vec<_> = beside(scheme.name).iter().map(|key| group(&[key])).collect();
+                // A user may stand in the file as well.
+                keys.retain(|key| !key.iter().any(|key| connect.sets(&format!("auth.{key}"))));
+                keys.push(group(scheme.default_keys));
+                keys
+            }
         };
         if let Some(key) = connect.set.iter().find_map(|pair| pair.strip_prefix("auth.secretKey=")) {
             keys = vec![vec![key.to_owned()]];
@@ -143,19 +151,51 @@ impl Chosen {
         keys
     }
 
-    /// What the auth type has to be told beside the credential.
+    /// The key of the credential itself.
+    fn own_key(&self) -> &'static str {
+        let keys = match self {
+            Self::Own(own) => own.keys,
+            Self::Scheme(scheme) => scheme.default_keys,
+        };
+        keys.first().copied().unwrap_or("token")
+    }
+
+    /// What it may be told beside the credential, with the block in which that stands.
+    fn settings(&self, env: &Env) -> Vec<(&'static str, &'static FieldSpec)> {
+        match self {
+            Self::Scheme(scheme) => scheme.auth_fields.iter().map(|field| ("auth", field)).collect(),
+            Self::Own(own) => {
+                let is_own = |scheme: &&&'static SchemeSpec| {
+                    scheme.inject_key.is_some_and(|key| own.injections.iter().any(|one| one.key == key))
+                };
+                let fields = env.schemes.iter().filter(is_own).flat_map(|scheme| scheme.inject_fields);
+                fields.filter(|field| field.kind.is_setting()).map(|field| ("config", field)).collect()
+            }
+        }
+    }
+
+    /// Asks for what has to be told.
     fn ask(&self, connect: &Connect, env: &Env, spec: &mut Tree) -> Result<(), Failure> {
-        let Self::Scheme(scheme) = self else { return Ok(()) };
-        for field in scheme.auth_fields.iter().filter(|field| field.required && field.default.is_none()) {
-            let path = format!("auth.{}", field.name);
-            let is_given =
-                connect.set.iter().any(|pair| pair.split_once('=').is_some_and(|(own, _)| own == path));
-            if !is_given {
+        for (block, field) in
+            self.settings(env).into_iter().filter(|(_, field)| field.required && field.default.is_none())
+        {
+            let path = format!("{block}.{}", field.name);
+            if !connect.sets(&path) {
                 let value = ask(env, field.doc.trim_end_matches('.'), &format!("--set {path}=VALUE"))?;
                 spec.put(&path, value.into());
             }
         }
         Ok(())
+    }
+}
+
+/// The keys that a scheme needs before its credential's own.
+fn beside(scheme: &str) -> &'static [&'static str] {
+    match scheme {
+        "basic" | "digest" => &["username"],
+        "oauth2-client-credentials" | "oauth2-refresh" => &["client_id"],
+        "mtls" => &["tls.key"],
+        _ => &[],
     }
 }
 
@@ -293,7 +333,48 @@ fn scalar(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use control::cli::{Globals, Output};
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        connect: Connect,
+    }
+
+    fn drafted(words: &[&str]) -> Result<Draft, Failure> {
+        let globals = Globals { no_input: true, ..Globals::default() };
+        let env = Env { vars: Default::default(), globals, schemes: crate::schemes::specs(), output: Output };
+        let line = Line::try_parse_from([&["connect"], words].concat()).unwrap();
+        Draft::of(&line.connect, &env)
+    }
+
+    #[test]
+    fn every_type_is_drafted_from_its_name_and_its_place() {
+        for kind in types::ALL {
+            let more: &[&str] = match kind.name {
+                "mcp" => &["--url", "https://a.example.com/mcp"],
+                "azure" => &["--set", "config.tenantId=contoso"],
+                _ if kind.hosts.is_empty() => &["--host", "a.example.com"],
+                _ => &[],
+            };
+            let words = [&[kind.name], more].concat();
+            let draft = drafted(&words).unwrap_or_else(|failure| panic!("{}: {failure}", kind.name));
+            assert!(
+                !draft.keys.is_empty() && draft.keys.iter().all(|group| !group.is_empty()),
+                "{}",
+                kind.name
+            );
+            assert_eq!(draft.provider.verify.is_some(), kind.verify.is_some(), "{}", kind.name);
+            assert_eq!(draft.provider.hosts_beyond(&[]).count(), draft.provider.hosts.len());
+            for auth in kind.auth {
+                let named = drafted(&[&words[..], &["--auth", auth.name]].concat()).unwrap();
+                assert_eq!(&*named.provider.auth.as_ref().unwrap().auth_type, auth.name);
+            }
+        }
+    }
 
     #[test]
     fn a_file_reads_as_people_write_it() {

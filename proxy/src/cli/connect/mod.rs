@@ -80,6 +80,11 @@ pub struct Connect {
 }
 
 impl Connect {
+    /// Whether `--set` gives this field.
+    fn sets(&self, path: &str) -> bool {
+        self.set.iter().any(|pair| pair.split_once('=').is_some_and(|(own, _)| own == path))
+    }
+
     /// Makes both, or neither.
     pub fn run(self, env: &Env) -> Result<Exit, Failure> {
         if self.oauth {
