@@ -128,9 +128,11 @@ impl Chosen {
     /// The keys that the secret has to have.
     fn keys(&self, connect: &Connect) -> Vec<Vec<String>> {
         let group = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
-        let mut keys = match self {
+        let named = connect.set.iter().find_map(|pair| pair.strip_prefix("auth.secretKey="));
+        let own_key = |keys: &[&str]| named.map_or_else(|| group(keys), |key| group(&[key]));
+        match self {
             Self::Own(own) => {
-                let mut keys = vec![group(own.keys)];
+                let mut keys = vec![own_key(own.keys)];
                 keys.extend(own.other_keys().map(|key| vec![key.to_owned()]));
                 if own.injections.iter().any(|one| one.key == "aws-sigv4") {
                     keys.insert(0, group(&["access_key_id"]));
@@ -141,14 +143,10 @@ impl Chosen {
                 let mut keys: Vec<_> = beside(scheme.name).iter().map(|key| group(&[key])).collect();
                 // A user may stand in the file as well.
                 keys.retain(|key| !key.iter().any(|key| connect.sets(&format!("auth.{key}"))));
-                keys.push(group(scheme.default_keys));
+                keys.push(own_key(scheme.default_keys));
                 keys
             }
-        };
-        if let Some(key) = connect.set.iter().find_map(|pair| pair.strip_prefix("auth.secretKey=")) {
-            keys = vec![vec![key.to_owned()]];
         }
-        keys
     }
 
     /// The key of the credential itself.
