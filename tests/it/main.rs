@@ -3,6 +3,7 @@
 //! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
 
 mod codes_named;
+mod connect;
 mod demo;
 mod doctor;
 mod exposed;

@@ -322,6 +322,11 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
+    /// The field that names the hosts of a type without its own.
+    pub fn hosts_from(&self) -> &'static str {
+        if std::ptr::eq(self, &raw const mcp::SPEC) { "spec.mcp.url" } else { "spec.host" }
+    }
+
     /// Whether some of its requests say what they do in their bodies.
     pub fn reads_bodies(&self) -> bool {
         [&raw const aws::SPEC, &raw const mcp::SPEC].contains(&std::ptr::from_ref(self))
