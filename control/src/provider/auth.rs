@@ -11,11 +11,10 @@ use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
 use super::schema::{auth_names, no_duplicates};
 use super::tree::{Entry, Node, Value};
-use super::{Auth, Injection, Mode, OnAgentCredential, Verify, settings, verify};
+use super::{Auth, Injection, Mode, OnAgentCredential, Verify, settings, tokens, verify};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
-use crate::token_url::TokenUrl;
 use crate::types::{self, AuthSpec, InjectionSpec, TypeSpec};
 
 /// What an `auth` block gives.
@@ -27,7 +26,7 @@ pub(super) struct Built {
 
 /// An auth type: of a built-in type, or of the scheme table.
 #[derive(Clone, Copy)]
-enum Chosen<'a> {
+pub(super) enum Chosen<'a> {
     Own(&'static AuthSpec),
     Scheme(&'static str, &'a SchemeSpec),
 }
@@ -55,7 +54,7 @@ pub(super) fn build(
     let injections = match node.field("inject") {
         Some(list) => {
             refuse_type_fields(node, ground, report);
-            refuse_exchange(chosen, list, ground, report);
+            tokens::refuse_exchange(chosen, list, ground, report);
             list.items().iter().filter_map(|entry| entry_injection(entry, hosts, ground, report)).collect()
         }
         None => type_injections(node, chosen, hosts, kind, ground, report),
@@ -77,7 +76,7 @@ pub(super) fn build(
     remove_headers.extend(
         chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),
     );
-    let token_urls = token_urls(&injections, ground);
+    let token_urls = tokens::token_urls(&injections, ground);
     let auth = Auth {
         token_urls,
         auth_type: chosen.name().into(),
@@ -93,24 +92,8 @@ pub(super) fn build(
     Some(Built { auth, agent_env, verify })
 }
 
-/// The token endpoints that the injections name, each once.
-fn token_urls(injections: &[Injection], ground: Ground<'_>) -> Vec<TokenUrl> {
-    let mut urls = Vec::new();
-    for one in injections {
-        let specs = ground.schemes.iter().filter(|spec| spec.name == one.scheme);
-        let fields = specs.flat_map(|spec| spec.auth_fields.iter().chain(spec.inject_fields));
-        let named = fields.filter(|field| field.kind == FieldKind::TokenUrl);
-        for url in named.filter_map(|field| TokenUrl::parse(one.fields.text(field.name)?).ok()) {
-            if !urls.contains(&url) {
-                urls.push(url);
-            }
-        }
-    }
-    urls
-}
-
 impl<'a> Chosen<'a> {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Own(own) => own.name,
             Self::Scheme(auth_type, _) => auth_type,
@@ -194,20 +177,6 @@ fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) ->
     format!("type `{}` has no such auth type, it has {}{hint}", kind.name, known.join(", "))
 }
 
-/// With `inject` the stored value itself would be put on, and not the token that it is for.
-fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
-    let does = match chosen {
-        Chosen::Scheme(_, scheme) => settings::has_token_url(scheme),
-        Chosen::Own(own) => own.injections.iter().any(|one| settings::exchanges(one.key, ground)),
-    };
-    if does {
-        report.mistake(
-            list.at,
-            format!("auth type `{}` exchanges its secret for a token, which `inject` would bypass: it would put on the secret itself", chosen.name()),
-        );
-    }
-}
-
 /// With `inject` the auth type's own fields would do nothing.
 fn refuse_type_fields(node: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
     let names = auth_names(ground.schemes);
@@ -278,7 +247,7 @@ fn own_injections(
     let patterns = |hosts: &[&str]| -> Vec<HostPattern> {
         hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect()
     };
-    let exchanges = auth.injections.iter().any(|one| settings::exchanges(one.key, ground));
+    let exchanges = auth.injections.iter().any(|one| tokens::exchanges(one.key, ground));
     let mut known = patterns(kind.hosts);
     if exchanges {
         // A token is for the vendor's own hosts; another host that got one could use it there.

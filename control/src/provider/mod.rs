@@ -10,6 +10,7 @@ mod report;
 mod build;
 mod auth;
 mod settings;
+mod tokens;
 mod verify;
 mod fields;
 mod policy;
