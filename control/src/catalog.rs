@@ -61,6 +61,14 @@ pub enum FieldKind {
     /// A list of names of lower-case letters, digits and hyphens, kept as text with commas. For a built-in type it comes from
     /// the provider's `config`.
     Labels,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of keys of the secret, which may be empty; kept as text with commas.
+    Keys,
+    /// A template that is signed, not sent: line breaks are its own.
+    Message,
+    /// A map from header names to what stands in them, with `{{name}}`.
+    Headers,
     /// A list of placeholder spots: `header:NAME`, `query:NAME`, `path`, `basic`, `body:/pointer`.
     Spots,
 }
@@ -74,6 +82,8 @@ pub enum FieldValue {
     Template(Template),
     /// Placeholder spots.
     Spots(Vec<Spot>),
+    /// Header names, in lower case, with what stands in them.
+    Headers(Vec<(String, Template)>),
 }
 
 /// The validated fields of one use of a scheme, by field name; defaults are filled in.
@@ -85,7 +95,7 @@ impl Fields {
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(FieldValue::Text(text)) => Some(text),
-            Some(FieldValue::Template(_) | FieldValue::Spots(_)) | None => None,
+            Some(FieldValue::Template(_) | FieldValue::Spots(_) | FieldValue::Headers(_)) | None => None,
         }
     }
 
@@ -93,7 +103,7 @@ impl Fields {
     pub fn template(&self, name: &str) -> Option<&Template> {
         match self.0.get(name) {
             Some(FieldValue::Template(template)) => Some(template),
-            Some(FieldValue::Text(_) | FieldValue::Spots(_)) | None => None,
+            Some(FieldValue::Text(_) | FieldValue::Spots(_) | FieldValue::Headers(_)) | None => None,
         }
     }
 
@@ -101,7 +111,15 @@ impl Fields {
     pub fn spots(&self, name: &str) -> &[Spot] {
         match self.0.get(name) {
             Some(FieldValue::Spots(spots)) => spots,
-            Some(FieldValue::Text(_) | FieldValue::Template(_)) | None => &[],
+            Some(FieldValue::Text(_) | FieldValue::Template(_) | FieldValue::Headers(_)) | None => &[],
+        }
+    }
+
+    /// The headers of a field; none if it is not there.
+    pub fn headers(&self, name: &str) -> &[(String, Template)] {
+        match self.0.get(name) {
+            Some(FieldValue::Headers(headers)) => headers,
+            Some(FieldValue::Text(_) | FieldValue::Template(_) | FieldValue::Spots(_)) | None => &[],
         }
     }
 }

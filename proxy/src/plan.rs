@@ -21,6 +21,7 @@ use crate::request::inject::ArmedCredential;
 use crate::request::inject::Injector;
 use crate::request::scrub::{Needle, Scanner};
 use crate::schemes::Echo;
+use crate::upstream::identity::Identities;
 use crate::upstream::tls::UpstreamTls;
 
 /// One immutable snapshot.
@@ -50,6 +51,8 @@ pub(crate) struct Served {
     pub(crate) provider: Arc<Provider>,
     pub(crate) injector: Injector,
     pub(crate) tls: UpstreamTls,
+    /// The client certificate, where the provider has one.
+    pub(crate) identities: Identities,
     credential: ArcSwapOption<Credential>,
     /// Held by the one request that opens the secret for all that wait.
     opening: tokio::sync::Mutex<()>,
@@ -77,6 +80,8 @@ pub(crate) struct MadeFrom {
     pub(crate) definition: [u8; 32],
     /// The secret's version; `None`: it has none, or it is missing.
     pub(crate) version: Option<u64>,
+    /// The version of the client certificate's secret.
+    pub(crate) client_cert: Option<u64>,
 }
 
 /// A secret's version, ready for use: values rendered and locked, the scanner compiled.
@@ -113,6 +118,7 @@ impl Served {
             provider,
             injector,
             tls,
+            identities: Identities::default(),
             credential: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
@@ -320,7 +326,13 @@ mod tests {
         let provider = Arc::clone(&loaded.providers[0]);
         let injector = Injector::compile(&provider, &Arc::new(Dummies::of([])), Bounds::default()).unwrap();
         let tls = UpstreamTls::new(Arc::new(rustls::RootCertStore::empty())).unwrap();
-        Served::new(1, MadeFrom { definition: [0; 32], version: None }, provider, injector, tls)
+        Served::new(
+            1,
+            MadeFrom { definition: [0; 32], version: None, client_cert: None },
+            provider,
+            injector,
+            tls,
+        )
     }
 
     fn permit(served: &Served) -> Permit {

@@ -49,6 +49,9 @@ mod journeys {
     mod inject_catalogue;
     mod inject_types;
     mod aws;
+    mod mtls;
+    mod hmac;
+    mod digest;
     mod limits;
     mod listeners;
     mod live;

@@ -6,6 +6,7 @@
 use http::HeaderName;
 
 use super::build::{Ground, Ids, headers};
+use super::client_cert::{self, MTLS};
 use super::dummy;
 use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
@@ -39,8 +40,6 @@ const LATER: &[&str] = &[
     "oauth",
     "oauth2-client-credentials",
     "oauth2-refresh",
-    "hmac",
-    "mtls",
     "workload-identity",
     "token-service",
 ];
@@ -69,7 +68,12 @@ pub(super) fn build(
         }
         None => type_injections(node, chosen, hosts, kind, ground, report),
     };
-    let (dummies, agent_env) = dummies(node, chosen, ids, report)?;
+    let (dummies, agent_env) = if chosen.name() == MTLS {
+        client_cert::refuse_unread(node, report);
+        Dummies::default()
+    } else {
+        dummies(node, chosen, ids, report)?
+    };
     let verify = verify::build(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), report);
     let keys = match node.text_of("secretKey") {
         Some(key) => vec![key.to_owned()],
@@ -113,7 +117,7 @@ impl<'a> Chosen<'a> {
     }
 }
 
-fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
+pub(super) fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
     let node = node.field("secretRef")?;
     let text = node.text()?;
     let name = text.parse::<SecretName>().ok().filter(|_| !looks_like_a_value(text));

@@ -84,13 +84,16 @@ fn map(fields: &[Field], extra: &[(&str, Value)], schemes: &[&SchemeSpec]) -> Va
 
 fn scheme_field(field: &FieldSpec) -> Value {
     let mut property = match field.kind {
-        FieldKind::Spots | FieldKind::Labels => {
+        FieldKind::Choice(words) => json!({"enum": words}),
+        FieldKind::Headers => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+        FieldKind::Spots | FieldKind::Labels | FieldKind::Keys => {
             json!({"type": ["array", "string"], "items": {"type": "string"}})
         }
         FieldKind::JsonPointer | FieldKind::PathTemplate => json!({"type": "string", "pattern": "^/"}),
         FieldKind::Text
         | FieldKind::HeaderName
         | FieldKind::Template
+        | FieldKind::Message
         | FieldKind::ParamName
         | FieldKind::CookieName => {
             json!({"type": "string"})
@@ -189,7 +192,7 @@ mod tests {
                 false,
             ),
             (json!({"type": "github", "limits": {"requestsPerMinute": "9"}}), false),
-            (json!({"type": "github", "tls": {"clientCert": {"secretRef": "s"}}}), false),
+            (json!({"type": "github", "tls": {"clientCert": {}}}), false),
             (json!({"type": "github"}), true),
             (
                 json!({"type": "http-token", "host": "a.example", "auth": {"secretRef": "s", "param": "k"}}),

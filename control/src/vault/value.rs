@@ -3,6 +3,7 @@
 //! Refuses values that cannot be put on a request in one piece (control bytes, blanks at an edge), values so short that
 //! scrubbing them would mask ordinary text, and keys that are no plain names.
 
+use super::certificate;
 use crate::secret::Secret;
 
 /// The longest value: room for certificate chains and service account files.
@@ -17,8 +18,16 @@ const KEY_MAX: usize = 253;
 /// Keys whose values are files: line breaks and any bytes are theirs.
 const FILE_KEYS: &[&str] = &["key.json", "private_key", "tls.crt", "tls.key"];
 /// Keys whose values say who, not prove it: they may be short.
-const IDENTIFIER_KEYS: &[&str] =
-    &["username", "app_id", "installation_id", "client_id", "tenant_id", "access_key_id", "account_id"];
+const IDENTIFIER_KEYS: &[&str] = &[
+    "username",
+    "app_id",
+    "installation_id",
+    "client_id",
+    "tenant_id",
+    "access_key_id",
+    "account_id",
+    "key_id",
+];
 
 /// Why a value or key was refused. Says nothing of the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +50,14 @@ pub enum ValueError {
     /// A blank at the beginning or end.
     #[error("the value of key `{0}` begins or ends with a blank")]
     Blank(String),
+    /// A file of another kind than the key is for.
+    #[error("the value of key `{0}` is {1}")]
+    Unfit(String, &'static str),
+    /// A private key and somebody else's certificate.
+    #[error(
+        "the private key in `tls.key` does not belong to the first certificate in `tls.crt`: expected a pair"
+    )]
+    OtherKey,
     /// The same key twice.
     #[error("key `{0}` is given twice")]
     Twice(String),
@@ -70,7 +87,8 @@ pub fn check(key: &str, value: &Secret) -> Result<(), ValueError> {
         return Err(ValueError::TooLong(name()));
     }
     if FILE_KEYS.contains(&key) {
-        return if value.len() < VALUE_MIN { Err(ValueError::TooShort(name())) } else { Ok(()) };
+        let is_short = value.len() < VALUE_MIN;
+        return if is_short { Err(ValueError::TooShort(name())) } else { certificate::check(key, value) };
     }
     if value.len() < VALUE_MIN && !IDENTIFIER_KEYS.contains(&key) {
         return Err(ValueError::TooShort(name()));
@@ -98,7 +116,12 @@ pub fn check_all(values: &[(String, Secret)]) -> Result<(), ValueError> {
             return Err(ValueError::Twice(key.clone()));
         }
     }
-    Ok(())
+    check_together(values)
+}
+
+/// Checks the values that have to fit each other.
+pub(super) fn check_together(values: &[(String, Secret)]) -> Result<(), ValueError> {
+    certificate::check_pair(values)
 }
 
 /// Drops the one line break that editors, `echo` and most programs put at the end.
@@ -143,7 +166,7 @@ mod tests {
         assert!(check("username", &secret(b"a\nb")).is_err());
         check("token", &secret(b"12345678")).unwrap();
         check("password", &secret(b"correct horse")).unwrap();
-        check("tls.key", &secret(b"-----BEGIN\n-----END\n")).unwrap();
+        check("private_key", &secret(b"-----BEGIN\n-----END\n")).unwrap();
         check("username", &secret(b"bob")).unwrap();
     }
 

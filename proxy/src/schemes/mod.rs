@@ -24,6 +24,9 @@ mod path;
 mod cookie;
 mod body;
 mod placeholder;
+mod mtls;
+mod hmac;
+mod digest;
 pub mod aws_sigv4;
 pub mod shared;
 #[cfg(test)]
@@ -43,6 +46,9 @@ pub static SCHEMES: &[SchemeEntry] = &[
     SchemeEntry { spec: &body::SPEC, build: body::build },
     SchemeEntry { spec: &placeholder::SPEC, build: placeholder::build },
     SchemeEntry { spec: &aws_sigv4::scheme::SPEC, build: aws_sigv4::scheme::build },
+    SchemeEntry { spec: &mtls::SPEC, build: mtls::build },
+    SchemeEntry { spec: &hmac::SPEC, build: hmac::build },
+    SchemeEntry { spec: &digest::SPEC, build: digest::build },
 ];
 
 static SPECS: LazyLock<Vec<&'static SchemeSpec>> =
@@ -100,6 +106,26 @@ pub enum BodyNeed {
 pub trait Armed: Send + Sync + fmt::Debug {
     /// Puts the credential on the request. Pure.
     fn place(&self, out: &mut Outgoing<'_>) -> Result<(), Refusal>;
+}
+
+/// Answers a challenge of the upstream, for schemes that cannot know before what it asks for.
+pub trait Responder: Send + Sync + fmt::Debug {
+    /// The answer to the challenges of a 401, for the same request once more; `None`: they are not for this scheme.
+    fn respond(
+        &self,
+        headers: &http::HeaderMap,
+        target: &Target,
+        head: &Head,
+    ) -> Result<Option<Challenged>, Refusal>;
+}
+
+/// The answer to a challenge.
+#[derive(Debug)]
+pub struct Challenged {
+    /// The value of `Authorization`.
+    pub value: http::HeaderValue,
+    /// What the upstream's answer is searched for.
+    pub echoes: Vec<Echo>,
 }
 
 /// What arming a scheme gives.
@@ -202,6 +228,20 @@ pub enum ArmFault {
     /// The value is too short to be found in an answer.
     #[error("its key `{key}` holds fewer than {SHORTEST_VALUE} bytes")]
     Short {
+        /// The key.
+        key: String,
+    },
+    /// The value is not of the form that the scheme reads.
+    #[error("its key `{key}` is not {expected}")]
+    Form {
+        /// The key.
+        key: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A key that signs would be sent.
+    #[error("its key `{key}` is what signs, which is never sent")]
+    Signs {
         /// The key.
         key: String,
     },
