@@ -61,14 +61,18 @@ pub enum FieldKind {
     /// A list of names of lower-case letters, digits and hyphens, kept as text with commas. For a built-in type it comes from
     /// the provider's `config`.
     Labels,
-    /// One of these words.
-    Choice(&'static [&'static str]),
     /// A list of keys of the secret, which may be empty; kept as text with commas.
     Keys,
     /// A template that is signed, not sent: line breaks are its own.
     Message,
     /// A map from header names to what stands in them, with `{{name}}`.
     Headers,
+    /// The URL of a token endpoint, see [`crate::token_url::TokenUrl`]. The secret has to be bound to its host.
+    TokenUrl,
+    /// A list of OAuth scopes (RFC 6749 section 3.3), kept as text with blanks.
+    Scopes,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// A list of placeholder spots: `header:NAME`, `query:NAME`, `path`, `basic`, `body:/pointer`.
     Spots,
 }

@@ -186,7 +186,7 @@ impl Proxy {
                 if let Some(plan) = self.loader.refresh(&current).await {
                     tracing::info!(revision = plan.revision, "tokens and secrets reloaded");
                     self.shared.audit.lifecycle("reloaded", plan.revision);
-                    self.shared.plan.store(Arc::new(plan));
+                    self.swap(&current, plan);
                     self.health.swapped();
                     self.tell();
                 }
@@ -194,7 +194,7 @@ impl Proxy {
             Ok(loaded) if loaded.plan.is_same(&current) => self.health.reloaded(loaded.degraded),
             Ok(loaded) => {
                 let revision = loaded.plan.revision;
-                self.shared.plan.store(Arc::new(loaded.plan));
+                self.swap(&current, loaded.plan);
                 self.health.reloaded(loaded.degraded);
                 self.shared.metrics.reloads.inc();
                 self.shared.audit.lifecycle("reloaded", revision);
@@ -205,6 +205,12 @@ impl Proxy {
                 tracing::info!(revision, "plan reloaded");
             }
         }
+    }
+
+    fn swap(&self, current: &Plan, plan: Plan) {
+        let plan = Arc::new(plan);
+        self.shared.plan.store(Arc::clone(&plan));
+        current.drop_tokens(&plan);
     }
 
     /// Has every worker look at its connections again.

@@ -12,6 +12,7 @@ use control::agent::{AgentName, Agents, read_token_file};
 use control::policy::load_check;
 use control::project::ProjectFolders;
 use control::provider::{self, Provider};
+use control::rule::HostPattern;
 use control::secret::{Secret, SecretRef};
 use control::vault::{OpenError, Vault, certificate};
 use sha2::{Digest, Sha256};
@@ -20,6 +21,7 @@ use crate::limits::{self, Limits};
 use crate::plan::{MadeFrom, Plan, Served, chain};
 use crate::request::inject::Injector;
 use crate::request::inject::dummies::Dummies;
+use crate::request::local::Locals;
 use crate::schemes::{self, Bounds};
 use crate::upstream::tls::UpstreamTls;
 use crate::watch::Watched;
@@ -138,7 +140,9 @@ impl Loader {
         }
         let revision = previous.map_or(1, |plan| plan.revision + 1);
         let vault = Arc::clone(&self.sources.vault);
-        let plan = Plan { revision, agents, routes: files.routes, grants: files.agents, served, vault };
+        let locals = Locals::of(&served);
+        let plan =
+            Plan { revision, agents, routes: files.routes, grants: files.agents, served, locals, vault };
         Ok(Loaded { plan, degraded })
     }
 
@@ -155,7 +159,8 @@ impl Loader {
                 continue;
             };
             let versions = self.versions(&old.provider).await;
-            let kept = if versions == (old.made_from.version, old.made_from.client_cert) {
+            let same = self.is_version_of(old, versions.0) && versions.1 == old.made_from.client_cert;
+            let kept = if same {
                 Some(Arc::clone(old))
             } else {
                 self.renewed(old, versions, &dummies).map(Arc::new)
@@ -165,7 +170,9 @@ impl Loader {
         }
         let (revision, routes, grants) =
             (previous.revision + 1, previous.routes.clone(), previous.grants.clone());
-        let plan = Plan { revision, agents, routes, grants, served, vault: Arc::clone(&previous.vault) };
+        let locals = Locals::of(&served);
+        let plan =
+            Plan { revision, agents, routes, grants, served, locals, vault: Arc::clone(&previous.vault) };
         (!plan.is_same(previous)).then_some(plan)
     }
 
@@ -178,6 +185,14 @@ impl Loader {
     async fn version(&self, secret: Option<&SecretRef>) -> Option<u64> {
         let facts = self.sources.vault.facts(&load_check(), secret?).await;
         facts.ok().map(|facts| facts.version)
+    }
+
+    /// Whether what was made from its secret holds for this version too: it is the same, or our own renewals led to it.
+    fn is_version_of(&self, old: &Served, version: Option<u64>) -> bool {
+        match (&old.provider.auth, old.made_from.version, version) {
+            (Some(auth), Some(from), Some(to)) => self.sources.vault.is_renewal(from, to, &auth.secret),
+            (_, from, to) => from == to,
+        }
     }
 
     /// The same provider, which opens another version of its secret at its next use, or finds that it is gone.
@@ -237,7 +252,10 @@ impl Loader {
             let error = OpenError::MissingKey(secret.clone(), missing);
             degraded.push(format!("{who}: {}: {error}", error.code()));
         }
-        for beyond in facts.beyond(provider) {
+        // A client certificate is for the provider's own hosts; what else there is, token endpoints, is never shown it.
+        let is_own = |host: &&HostPattern| provider.hosts.iter().any(|own| std::ptr::eq(own, *host));
+        let is_certificate = matches!(keys, Keys::All(_));
+        for beyond in facts.beyond(provider).into_iter().filter(|host| !is_certificate || is_own(host)) {
             mistakes.push(format!(
                 "{}: secret `{}` is not bound to `{beyond}`; enter it again with --hosts, or narrow the provider",
                 provider.source, secret.name
@@ -262,16 +280,31 @@ impl Loader {
         for file in self.sources.upstream_ca.iter().chain(&provider.upstream.extra_roots) {
             pem.extend(std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?);
         }
-        let made_from = MadeFrom { definition: digest(provider, &pem, dummies), version, client_cert };
-        let kept = previous.and_then(|plan| plan.same(provider, &made_from));
-        if let Some(kept) = kept {
-            return Ok(kept);
+        let own = digest(provider, &pem);
+        let definition = with_dummies(own, dummies);
+        let mut made_from = MadeFrom { own, definition, version, client_cert };
+        let before = previous.and_then(|plan| plan.before(provider));
+        if let Some(before) = before {
+            if self.is_version_of(before, made_from.version) {
+                made_from.version = before.made_from.version;
+            }
+            if before.made_from == made_from {
+                return Ok(Arc::clone(before));
+            }
         }
         let injector =
             Injector::compile(provider, dummies, self.bounds).map_err(|error| error.to_string())?;
         let tls = UpstreamTls::new(roots).map_err(|error| error.to_string())?;
         self.next_id += 1;
-        Ok(Arc::new(Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls)))
+        let holds = |before: &&Arc<Served>| {
+            (before.made_from.own, before.made_from.version) == (made_from.own, made_from.version)
+        };
+        let tokens = before.filter(holds);
+        let served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        Ok(Arc::new(match tokens {
+            Some(before) => served.with_tokens_of(before),
+            None => served,
+        }))
     }
 }
 
@@ -301,10 +334,17 @@ fn take<T>(outcome: Result<T, Vec<String>>, mistakes: &mut Vec<String>) -> Optio
 }
 
 /// A provider's definition shows everything that it was made of in its Debug form, and nothing secret.
-fn digest(provider: &Provider, roots: &[u8], dummies: &Dummies) -> [u8; 32] {
+fn digest(provider: &Provider, roots: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(format!("{provider:?}"));
     hash.update(Sha256::digest(roots));
+    hash.finalize().into()
+}
+
+/// The same with the dummies of all providers, which it has to know.
+fn with_dummies(own: [u8; 32], dummies: &Dummies) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(own);
     hash.update(format!("{dummies:?}"));
     hash.finalize().into()
 }

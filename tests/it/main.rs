@@ -9,6 +9,7 @@ mod exposed;
 mod generated;
 mod harness_itself;
 mod home;
+mod issuer;
 mod run;
 mod world;
 
@@ -62,6 +63,8 @@ mod journeys {
     mod scrub_coded;
     mod scrub_partial;
     mod streams;
+    mod tokens;
+    mod tokens_refresh;
     mod upstream_proxy;
     mod vault;
     mod websocket;

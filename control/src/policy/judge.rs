@@ -107,7 +107,7 @@ pub(super) fn ask<'a>(facts: &Facts<'a>, path: &'a str) -> Ask<'a> {
         method: facts.method,
         path,
         query: facts.query,
-        form: facts.form,
+        body: facts.body,
         headers: facts.headers,
     }
 }

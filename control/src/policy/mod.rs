@@ -29,7 +29,8 @@ use crate::agent::AgentName;
 use crate::provider::{Enforcement, Provider};
 use crate::refusal::Refusal;
 use crate::target::Target;
-use crate::types::Ask;
+use crate::token_url::TokenUrl;
+use crate::types::{Ask, Told};
 
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
@@ -50,8 +51,8 @@ pub struct Facts<'a> {
     pub path: &'a crate::rule::Path,
     /// The raw query, without `?`; only the type's action resolver reads it.
     pub query: Option<&'a str>,
-    /// The body, where it is a form that was read for the resolver.
-    pub form: Option<&'a str>,
+    /// The body, where it was read for the resolver.
+    pub body: Option<Told<'a>>,
     /// The headers; only the type's action resolver reads them (git's service, `X-Amz-Target`).
     pub headers: &'a http::HeaderMap,
 }
@@ -94,9 +95,56 @@ impl Permit {
         &self.provider
     }
 
+    /// The permit to ask for a token that this request needs; it outlives the request, since others wait for that token.
+    pub fn renewal(&self) -> Renewal {
+        let Self { agent, target, provider, trace } = self;
+        let (agent, target, provider) = (agent.clone(), target.clone(), Arc::clone(provider));
+        Renewal { permit: Self { agent, target, provider, trace: trace.clone() } }
+    }
+
     /// How it was decided.
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+}
+
+/// Proof that a token may be asked for: made from the permit of the request that needs it, and good for the token endpoints
+/// of its provider and nothing else.
+///
+/// ```compile_fail,E0451
+/// fn forge(permit: control::policy::Permit) -> control::policy::Renewal {
+///     control::policy::Renewal { permit }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Renewal {
+    permit: Permit,
+}
+
+impl Renewal {
+    /// Where tokens may be asked for.
+    pub fn token_urls(&self) -> &[TokenUrl] {
+        self.permit.provider.auth.as_ref().map_or(&[], |auth| &auth.token_urls)
+    }
+
+    /// Whether a token may be asked for at this target.
+    pub fn covers(&self, target: &Target) -> bool {
+        self.token_urls().iter().any(|url| url.target() == target)
+    }
+
+    /// For which agent.
+    pub fn agent(&self) -> &AgentName {
+        &self.permit.agent
+    }
+
+    /// For which provider.
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.permit.provider
+    }
+
+    /// What the vault is asked with.
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.permit
     }
 }
 

@@ -67,13 +67,19 @@ impl HttpRule {
 #[derive(Debug)]
 pub(crate) struct ActionGlob {
     wildcard: Wildcard,
+    ignores_case: bool,
     /// As written, and where: `admin:* (github.yaml:14)`.
     pub(crate) label: Arc<str>,
 }
 
 impl ActionGlob {
     pub(crate) fn new(text: &str, place: &str) -> Self {
-        Self { wildcard: Wildcard::new(text), label: format!("{text} ({place})").into() }
+        Self { wildcard: Wildcard::new(text), ignores_case: false, label: format!("{text} ({place})").into() }
+    }
+
+    /// For a vendor that compares its actions without regard to case.
+    pub(crate) fn ignoring_case(self, text: &str) -> Self {
+        Self { wildcard: Wildcard::new(&text.to_ascii_lowercase()), ignores_case: true, ..self }
     }
 
     /// Whether it is `*` alone.
@@ -82,7 +88,11 @@ impl ActionGlob {
     }
 
     pub(crate) fn matches(&self, action: &str) -> bool {
-        self.wildcard.matches(action.as_bytes())
+        if self.ignores_case {
+            self.wildcard.matches_ignoring_case(action.as_bytes())
+        } else {
+            self.wildcard.matches(action.as_bytes())
+        }
     }
 }
 
@@ -103,7 +113,7 @@ impl Scope {
         Self { label, patterns: patterns.map(compile).collect(), whole: Vec::new() }
     }
 
-    /// Patterns of ARNs: `*` goes over slashes and colons, as in IAM, and case counts.
+    /// Patterns of ARNs and other vendors' ids: `*` goes over slashes and colons, as in IAM, and case counts.
     pub(crate) fn of_arns<'a>(
         field: &'static str,
         place: &str,

@@ -34,7 +34,7 @@ impl World {
             method: &method,
             path: &path,
             query: None,
-            form: None,
+            body: None,
             headers,
         })
     }

@@ -16,6 +16,7 @@ use super::{Auth, Injection, Mode, OnAgentCredential, Verify, verify};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
+use crate::token_url::TokenUrl;
 use crate::types::{self, AuthSpec, InjectionSpec, TypeSpec};
 
 /// What an `auth` block gives.
@@ -38,8 +39,6 @@ const LATER: &[&str] = &[
     "azure-client-credentials",
     "github-app",
     "oauth",
-    "oauth2-client-credentials",
-    "oauth2-refresh",
     "workload-identity",
     "token-service",
 ];
@@ -64,6 +63,7 @@ pub(super) fn build(
     let injections = match node.field("inject") {
         Some(list) => {
             refuse_type_fields(node, ground, report);
+            refuse_exchange(chosen, list, ground, report);
             list.items().iter().filter_map(|entry| entry_injection(entry, hosts, ground, report)).collect()
         }
         None => type_injections(node, chosen, hosts, kind, ground, report),
@@ -83,7 +83,9 @@ pub(super) fn build(
     remove_headers.extend(
         chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),
     );
+    let token_urls = token_urls(&injections, ground);
     let auth = Auth {
+        token_urls,
         auth_type: chosen.name().into(),
         secret,
         keys,
@@ -95,6 +97,22 @@ pub(super) fn build(
         public_prefixes: chosen.own().map_or(&[], |own| own.public_prefixes),
     };
     Some(Built { auth, agent_env, verify })
+}
+
+/// The token endpoints that the injections name, each once.
+fn token_urls(injections: &[Injection], ground: Ground<'_>) -> Vec<TokenUrl> {
+    let mut urls = Vec::new();
+    for one in injections {
+        let specs = ground.schemes.iter().filter(|spec| spec.name == one.scheme);
+        let fields = specs.flat_map(|spec| spec.auth_fields.iter().chain(spec.inject_fields));
+        let named = fields.filter(|field| field.kind == FieldKind::TokenUrl);
+        for url in named.filter_map(|field| TokenUrl::parse(one.fields.text(field.name)?).ok()) {
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+    }
+    urls
 }
 
 impl<'a> Chosen<'a> {
@@ -180,6 +198,27 @@ fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) ->
     };
     let hint = suggestion(name.unwrap_or_default(), known.iter().copied());
     format!("type `{}` has no such auth type, it has {}{hint}", kind.name, known.join(", "))
+}
+
+/// With `inject` the stored value itself would be put on, and not the token that it is for.
+fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
+    let exchanges = |scheme: &SchemeSpec| {
+        scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
+    };
+    let does = match chosen {
+        Chosen::Scheme(_, scheme) => exchanges(scheme),
+        Chosen::Own(own) => {
+            let keys: Vec<&str> = own.injections.iter().map(|one| one.key).collect();
+            let named = |scheme: &&&SchemeSpec| scheme.inject_key.is_some_and(|key| keys.contains(&key));
+            ground.schemes.iter().filter(named).any(|scheme| exchanges(scheme))
+        }
+    };
+    if does {
+        report.mistake(
+            list.at,
+            format!("auth type `{}` exchanges its secret for a token, which `inject` would bypass: it would put on the secret itself", chosen.name()),
+        );
+    }
 }
 
 /// With `inject` the auth type's own fields would do nothing.

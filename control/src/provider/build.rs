@@ -155,7 +155,7 @@ fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut 
     }
 }
 
-/// On hosts that are not AWS' own the bucket is read from the path; a wildcard would let the host name another one.
+/// On hosts that are not the vendor's own the bucket is read from the path; a wildcard would let the host name another one.
 fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], report: &mut Report<'_>) {
     let Some(list) = spec.field("scope").and_then(|scope| scope.field("resources")) else { return };
     let own: Vec<HostPattern> =
@@ -164,7 +164,7 @@ fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], re
     if kind.scope == Some("resources") && hosts.iter().any(|host| host.exact().is_none() && !is_own(host)) {
         report.mistake(
             list.at,
-            "`scope.resources` cannot be checked on a wildcard that is not AWS' own: its hosts may name buckets; list the endpoint alone",
+            "`scope.resources` cannot be checked on a wildcard that is not the type's own: its hosts may name buckets; list the endpoint alone",
         );
     }
 }

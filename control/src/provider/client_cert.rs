@@ -59,6 +59,7 @@ pub(super) fn alone(secret: &SecretRef, schemes: &[&SchemeSpec]) -> Option<Auth>
         secret: secret.clone(),
         keys: vec![certificate::CERTIFICATE.to_owned()],
         injections: vec![Injection { hosts: Vec::new(), scheme, fields: Fields::default() }],
+        token_urls: Vec::new(),
         on_agent_credential: OnAgentCredential::Replace,
         dummies: Vec::new(),
         remove_headers: Vec::new(),

@@ -5,6 +5,7 @@ use http::HeaderName;
 use super::report::{Report, suggestion};
 use super::tree::{Entry, Node, Value};
 use crate::catalog::{FieldKind, FieldSpec, FieldValue, Fields, Piece, Spot, Template};
+use crate::token_url::TokenUrl;
 use crate::vault::value::is_key;
 
 /// A field as given.
@@ -69,6 +70,7 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         Given::List(items) if kind == FieldKind::Spots => return spots(&items),
         Given::List(items) if kind == FieldKind::Labels => return labels(&items),
         Given::List(items) if kind == FieldKind::Keys => return keys(&items),
+        Given::List(items) if kind == FieldKind::Scopes => return scopes(&items),
         Given::List(_) => return Err("has to be text, here is a list".to_owned()),
         Given::Map(entries) if kind == FieldKind::Headers => return template_headers(&entries),
         Given::Map(_) => return Err("has to be text".to_owned()),
@@ -110,9 +112,27 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         FieldKind::JsonPointer => owned(),
         FieldKind::Spots => spots(&[text]),
         FieldKind::Labels => labels(&[text]),
+        FieldKind::TokenUrl => TokenUrl::parse(text)
+            .map(|url| FieldValue::Text(url.to_string()))
+            .map_err(|error| error.to_string()),
+        FieldKind::Scopes => scopes(&text.split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>()),
         FieldKind::Keys => keys(&[text]),
         FieldKind::Headers => template_headers(&[]),
     }
+}
+
+/// RFC 6749 section 3.3: visible ASCII without `"` and `\`.
+fn scopes(items: &[&str]) -> Result<FieldValue, String> {
+    let is_scope = |item: &&str| {
+        !item.is_empty() && item.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
+    };
+    if items.is_empty() {
+        return Err("is empty; leave it out for the issuer's default".to_owned());
+    }
+    if !items.iter().all(is_scope) {
+        return Err("is a list of scopes: visible ASCII without blanks, `\"` and `\\`".to_owned());
+    }
+    Ok(FieldValue::Text(items.join(" ")))
 }
 
 fn keys(items: &[&str]) -> Result<FieldValue, String> {

@@ -31,7 +31,10 @@ const WRONG: &[(&str, &str)] = &[
     ("  typ: github\n", "5:3: unknown field \"typ\"; did you mean \"type\"?"),
     ("  host: a.com\n", "5:3: `type` is missing"),
     ("  type: githb\n", "5:9: unknown type; did you mean \"github\"?"),
-    ("  type: gcp\n", "5:9: type `gcp` comes with a later release"),
+    (
+        "  type: gcp\n  auth: {type: workload-identity, secretRef: s}\n",
+        "auth type `workload-identity` comes with a later release",
+    ),
     ("  type: 5\n  host: a.com\n", "`type` has to be text, here is a number; put it in quotes"),
     ("  type: http-token\n", "has no hosts of its own"),
     ("  type: github\n  host: a.com\n  hosts: [b.com]\n", "6:9: `host` cannot stand beside `hosts`"),
@@ -67,7 +70,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "  type: http-token\n  host: a.com\n  auth: {type: oauth2-refresh, secretRef: s, tokenUrl: x}\n",
-        "`tokenUrl` comes with a later release",
+        "`tokenUrl` has to begin with `https://`",
     ),
     ("  type: http-token\n  host: a.com\n  auth: {type: beerer, secretRef: s}\n", "did you mean \"bearer\"?"),
     ("  type: github\n  auth: {secretRef: s, header: X}\n", "auth type `pat` has no field `header`"),
@@ -239,7 +242,7 @@ const WRONG: &[(&str, &str)] = &[
     ("  type: aws\n  scope: {resources: [bucket]}\n", "not an ARN pattern"),
     (
         "  type: aws\n  hosts: [\"*.minio.example.com\"]\n  scope: {resources: [\"arn:aws:s3:::a\"]}\n",
-        "cannot be checked on a wildcard that is not AWS' own",
+        "cannot be checked on a wildcard that is not the type's own",
     ),
     ("  type: github\n  mcp: {url: x}\n", "`mcp` comes with a later release"),
     ("  type: github\n  env: [{name: A, secretRef: s}]\n", "`env` comes with a later release"),

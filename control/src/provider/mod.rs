@@ -37,6 +37,7 @@ use crate::policy::Policy;
 use crate::rule::HostPattern;
 use crate::secret::SecretRef;
 use crate::target::Target;
+use crate::token_url::TokenUrl;
 use crate::types::TypeSpec;
 
 pub use build::{METADATA_ADDRESSES, REMOVED_HEADERS, REMOVED_PREFIX, covers_only_metadata};
@@ -154,6 +155,8 @@ pub struct Auth {
     pub keys: Vec<String>,
     /// Where it is put, by host; the first entry that covers the target's host is used, and a host that none covers gets nothing.
     pub injections: Vec<Injection>,
+    /// Where tokens are asked for; the secret has to be bound to these hosts too. Empty: the secret itself is put on.
+    pub token_urls: Vec<TokenUrl>,
     /// What happens to a credential of the agent's own.
     pub on_agent_credential: OnAgentCredential,
     /// The dummies that the agent may hold, all of which are this provider's: the main one first, then those of `agentEnv`.

@@ -114,6 +114,7 @@ fn globs(list: Option<&Node>, name: &str, kind: &TypeSpec, report: &mut Report<'
     for node in list.map_or(&[][..], Node::items) {
         let Some(text) = node.text() else { continue };
         let glob = ActionGlob::new(text, &format!("{name}, {}", report.place(node.at)));
+        let glob = if kind.ignores_case() { glob.ignoring_case(text) } else { glob };
         if !glob.is_everything() && !kind.actions.names().iter().any(|action| glob.matches(action)) {
             unknown_action(node, text, kind, report);
         }
@@ -143,7 +144,7 @@ fn scope(spec: &Node, kind: &TypeSpec, report: &mut Report<'_>) -> Option<Scope>
     for field in SCOPES {
         let Some(list) = block.field(field) else { continue };
         if kind.scope == Some(field) {
-            own = Some(own_scope(field, list, report));
+            own = Some(own_scope(field, list, kind, report));
         } else if !list.items().is_empty() {
             report.mistake(list.at, format!("type `{}` has no `scope.{field}`", kind.name));
         }
@@ -151,7 +152,7 @@ fn scope(spec: &Node, kind: &TypeSpec, report: &mut Report<'_>) -> Option<Scope>
     own
 }
 
-fn own_scope(field: &'static str, list: &Node, report: &mut Report<'_>) -> Scope {
+fn own_scope(field: &'static str, list: &Node, kind: &TypeSpec, report: &mut Report<'_>) -> Scope {
     if list.items().is_empty() {
         report.warn(
             list.at,
@@ -159,16 +160,15 @@ fn own_scope(field: &'static str, list: &Node, report: &mut Report<'_>) -> Scope
         );
     }
     if field == "resources" {
+        let mut patterns = Vec::new();
         for node in list.items() {
-            let fits = node.text().is_none_or(|text| {
-                (text == "*" || text.starts_with("arn:"))
-                    && text.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii())
-            });
-            if !fits {
-                report.mistake(node.at, "not an ARN pattern such as `arn:aws:s3:::bucket/*`");
+            match node.text().map(|text| kind.resource_pattern(text)) {
+                Some(Ok(pattern)) => patterns.push(pattern),
+                Some(Err(expected)) => report.mistake(node.at, expected),
+                None => {}
             }
         }
-        return Scope::of_arns(field, &report.place(list.at), list.items().iter().filter_map(Node::text));
+        return Scope::of_arns(field, &report.place(list.at), patterns.iter().map(String::as_str));
     }
     for node in list.items() {
         let Some(text) = node.text() else { continue };

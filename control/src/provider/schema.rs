@@ -353,7 +353,7 @@ const TEST: &[Field] = &[
 const ASSUME_ROLE: &str = ": until then put the role's temporary credentials into the secret (access_key_id, secret_access_key, session_token)";
 
 /// Names of fields of auth types that a later release brings.
-const LATER_AUTH_FIELDS: &[&str] = &["tokenUrl", "scopes", "clientId", "appId", "installationId"];
+const LATER_AUTH_FIELDS: &[&str] = &["clientId", "appId", "installationId"];
 
 /// Checks a value against its shape and reports every mistake below it.
 pub(super) fn check(node: &Node, shape: Shape, name: &str, schemes: &[&SchemeSpec], report: &mut Report<'_>) {

@@ -36,6 +36,14 @@ const fn scheme(
 /// The table.
 pub(crate) static SCHEMES: &[&SchemeSpec] = &[
     &scheme(
+        "oauth2-refresh",
+        &["oauth2-refresh"],
+        None,
+        &[field("tokenUrl", FieldKind::TokenUrl, true, None)],
+        &[],
+        &["refresh_token"],
+    ),
+    &scheme(
         "aws-sigv4",
         &[],
         Some("aws-sigv4"),
@@ -43,6 +51,8 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         &[field("region", FieldKind::Labels, false, None), field("services", FieldKind::Labels, false, None)],
         &["secret_access_key"],
     ),
+    &scheme("gcp-service-account", &[], Some("gcp-service-account"), &[], &[], &["key.json"]),
+    &scheme("azure-client-credentials", &[], Some("azure-client-credentials"), &[], &[], &["client_secret"]),
     &scheme(
         "header",
         &["header"],

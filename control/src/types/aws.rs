@@ -297,7 +297,7 @@ fn operation(ask: &Ask<'_>, service: &str) -> Option<String> {
         return None;
     }
     let targets = ask.headers.get_all("x-amz-target").iter().map(target);
-    let parameters = actions(ask.query, Way::Query).chain(actions(ask.form, Way::Form)).map(Some);
+    let parameters = actions(ask.query, Way::Query).chain(actions(ask.form(), Way::Form)).map(Some);
     let mut named = targets.chain(parameters).chain(rpc.map(|name| Some((Way::Path, name))));
     let (Some(Some((way, name))), None) = (named.next(), named.next()) else { return None };
     let (is_get, is_post) = (*ask.method == Method::GET, *ask.method == Method::POST);
@@ -305,7 +305,7 @@ fn operation(ask: &Ask<'_>, service: &str) -> Option<String> {
         // A service of both protocols tells them apart by the body's type.
         Way::Target => is_post && ask.path == "/" && (!speaks_query(service) || is_json(ask.headers)),
         // A body that was not read could name another one.
-        Way::Query => speaks_query(service) && (is_get || is_post && ask.form.is_some()),
+        Way::Query => speaks_query(service) && (is_get || is_post && ask.form().is_some()),
         Way::Form => speaks_query(service) && is_post,
         Way::Path => is_post,
         Way::Alias => false,

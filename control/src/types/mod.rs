@@ -31,6 +31,8 @@ mod serper;
 mod telnyx;
 mod twilio;
 mod aws;
+mod gcp;
+mod azure;
 mod compatible;
 mod shapes;
 mod read;
@@ -73,10 +75,12 @@ pub static ALL: &[&TypeSpec] = &[
     &telnyx::SPEC,
     &twilio::SPEC,
     &aws::SPEC,
+    &gcp::SPEC,
+    &azure::SPEC,
 ];
 
 /// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &["gcp", "azure", "mcp"];
+pub static LATER: &[&str] = &["mcp"];
 
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
@@ -227,10 +231,31 @@ pub struct Ask<'a> {
     pub path: &'a str,
     /// The raw query.
     pub query: Option<&'a str>,
-    /// The body, where it is a form that was read because it may say what the request does.
-    pub form: Option<&'a str>,
+    /// The body, where it was read because it may say what the request does ([`TypeSpec::reads`]).
+    pub body: Option<Told<'a>>,
     /// The headers.
     pub headers: &'a HeaderMap,
+}
+
+impl<'a> Ask<'a> {
+    /// The body, where it is a form.
+    pub(crate) fn form(&self) -> Option<&'a str> {
+        self.body.map(|Told::Form(form)| form)
+    }
+}
+
+/// A body that was read whole because it may say what its request does.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A form.
+    Form(&'a str),
+}
+
+/// How a body has to be read before the resolver can judge its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// As a form, if it says that it is one; other bodies pass unread.
+    Form,
 }
 
 /// What a request does, in the terms of its type.
@@ -273,9 +298,38 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
-    /// Whether what this request does may stand in a form in its body (AWS' query protocol): the resolver then wants it.
-    pub fn reads_form(&self, ask: &Ask<'_>) -> bool {
-        std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)
+    /// How the body has to be read, if what this request does may stand in it: the resolver then wants it.
+    pub fn reads(&self, ask: &Ask<'_>) -> Option<Reading> {
+        (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
+    }
+}
+
+impl TypeSpec {
+    /// Whether the vendor compares the names of its actions without regard to case.
+    pub fn ignores_case(&self) -> bool {
+        std::ptr::eq(self, &raw const azure::SPEC)
+    }
+
+    /// A pattern of `scope.resources` in the form in which the resolver names resources; `Err` is what was expected.
+    pub fn resource_pattern(&self, text: &str) -> Result<String, &'static str> {
+        let (is_pattern, expected) = match self.name {
+            "gcp" => (
+                text.starts_with("projects/"),
+                "not a resource name such as `projects/_/buckets/acme/objects/*` or `projects/acme/topics/*`",
+            ),
+            "azure" => (
+                text.starts_with("/subscriptions/") || text.starts_with("https://"),
+                "not a resource id such as `/subscriptions/ID/resourceGroups/NAME/*`, nor a URL such as `https://acme.blob.core.windows.net/logs/*`",
+            ),
+            _ => (text.starts_with("arn:"), "not an ARN pattern such as `arn:aws:s3:::bucket/*`"),
+        };
+        let fits = (text == "*" || is_pattern) && text.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii());
+        if !fits {
+            return Err(expected);
+        }
+        // Azure minds case in the names of blobs alone.
+        let has_case = !self.ignores_case() || text.contains(".core.windows.net/");
+        Ok(if has_case { text.to_owned() } else { text.to_ascii_lowercase() })
     }
 }
 

@@ -78,6 +78,7 @@ limits! {
     upstream_connect "upstream-connect" Time 5_000 [10, 600_000] "all addresses of the host together";
     upstream_tls "upstream-tls" Time 10_000 [10, 600_000] "the handshake with the upstream";
     upstream_first_byte "upstream-first-byte" Time 300_000 [10, 86_400_000] "from the request to the answer's head: language models think long";
+    token_exchange "token-exchange" Time 20_000 [100, 600_000] "one exchange of a secret for a token, from the dial to the end of the answer";
     stream_idle "stream-idle" Time 300_000 [10, 86_400_000] "a body in which nothing moves";
     pool_idle "pool-idle" Time 30_000 [10, 3_600_000] "an upstream connection without a request: most servers close after 60 s";
     tunnel_idle "tunnel-idle" Time 600_000 [10, 86_400_000] "a tunnel without a request, or one that is passed through or a WebSocket without a byte either way";

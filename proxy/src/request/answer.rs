@@ -177,6 +177,11 @@ pub(crate) fn refused(
     // Closed at once: a client that reads no answers must not hold places in the audit's ring with refusals.
     record.sent(response.body().len() as u64);
     drop(record);
+    held(response)
+}
+
+/// An answer of our own, whole.
+pub(crate) fn held(response: Response<Bytes>) -> Response<Body> {
     response.map(|bytes| Body::new(Kind::Held(bytes)))
 }
 

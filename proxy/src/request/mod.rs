@@ -7,6 +7,8 @@
 pub(crate) mod record;
 pub(crate) mod parse;
 pub(crate) mod select;
+pub(crate) mod local;
+pub(crate) mod told;
 pub(crate) mod decide;
 pub mod inject;
 pub(crate) mod send;
@@ -64,17 +66,22 @@ async fn journey(
     let mut parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
     record.path(&parsed.path);
     conn.refuse_if_mismatched()?;
+    let issuers = local::providers(&plan, &named, &conn.caller.name, &parsed.path);
+    if !issuers.is_empty() {
+        // Boxed, as few requests are for an issuer.
+        return Box::pin(local::answer(conn, &issuers, parsed, record)).await.map(Outcome::Answer);
+    }
     named.refuse_unrouted_plain_http(&plan, &conn.caller)?;
     let served = select::route(&plan, &named.target, &conn.caller)?;
     record.provider(&served);
     named.refuse_plain_http(&served)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
-    decide::form(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record).await?;
+    told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     decide::rate(&served, &conn.caller, &shared.rates)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
-    let mut signed = inject::credential(&plan, &served, &permit, ready, shared).await?;
+    let mut signed = inject::credential(&plan, &served, &permit, ready, &conn.worker).await?;
     record.signed(&signed);
     let slot = conn.slot(&served, signed.versions(), &named.target);
     let identity = signed.identity.take();

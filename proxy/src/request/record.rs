@@ -130,6 +130,16 @@ impl Record {
         }
     }
 
+    /// A call that the proxy answers itself: nothing is sent anywhere.
+    pub(crate) fn answered_here(&mut self) -> Result<(), Refusal> {
+        if self.place.is_none() {
+            return Err(unrecorded());
+        }
+        self.entry.verdict = Some(Verdict::Allow);
+        self.entry.reason = Cow::Borrowed("answered by the proxy in the issuer's place");
+        Ok(())
+    }
+
     /// A tunnel that is passed on unread, with nothing injected.
     pub(crate) fn passed_through(&mut self) -> Result<(), Refusal> {
         if self.place.is_none() {

@@ -109,6 +109,27 @@ fn header_cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case> {
         Case::head("api_key", fields([]), "GET /\nauthorization: Basic b3duOm93bg==", "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=")
             .with(ascii),
         Case::head(
+            "oauth2-client-credentials",
+            fields([("tokenUrl", text("https://a.example/token"))]),
+            "GET /\nauthorization: own\nauthorization: own2",
+            "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=",
+        )
+        .with(ascii),
+        Case::head(
+            "oauth2-refresh",
+            fields([("tokenUrl", text("https://a.example/token"))]),
+            "GET /",
+            "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=",
+        )
+        .with(ascii),
+        Case::head(
+            "jwt-bearer",
+            fields([("tokenUrl", text("https://a.example/token")), ("issuer", text("me"))]),
+            "GET /",
+            "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=",
+        )
+        .with(ascii),
+        Case::head(
             "basic",
             fields([("username", text("x-access-token"))]),
             "GET /\nauthorization: own\nauthorization: own2",

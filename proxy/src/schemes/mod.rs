@@ -6,6 +6,8 @@
 //! that answers are searched for it.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::LazyLock;
 
 use control::catalog::{Fields, SchemeSpec};
@@ -28,12 +30,20 @@ mod mtls;
 mod hmac;
 mod digest;
 pub mod aws_sigv4;
+mod oauth2_client_credentials;
+mod oauth2_refresh;
+mod jwt_bearer;
 pub mod shared;
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod exchanges;
 
 pub use outgoing::{Bounds, Errand, Head, Outgoing, Placed};
+pub use shared::issuer::{Issued, Issuer};
+pub use shared::stand_in::StandIn;
 pub use shared::surface::Surface;
+pub use shared::token::Failed;
 
 /// Every scheme. A new one is its file and its line here.
 pub static SCHEMES: &[SchemeEntry] = &[
@@ -49,6 +59,9 @@ pub static SCHEMES: &[SchemeEntry] = &[
     SchemeEntry { spec: &mtls::SPEC, build: mtls::build },
     SchemeEntry { spec: &hmac::SPEC, build: hmac::build },
     SchemeEntry { spec: &digest::SPEC, build: digest::build },
+    SchemeEntry { spec: &oauth2_client_credentials::SPEC, build: oauth2_client_credentials::build },
+    SchemeEntry { spec: &oauth2_refresh::SPEC, build: oauth2_refresh::build },
+    SchemeEntry { spec: &jwt_bearer::SPEC, build: jwt_bearer::build },
 ];
 
 static SPECS: LazyLock<Vec<&'static SchemeSpec>> =
@@ -89,9 +102,35 @@ pub trait Scheme: Send + Sync + fmt::Debug {
         Ok(BodyNeed::Nothing)
     }
 
-    /// Renders what is placed, once for each version of the secret.
+    /// Renders what is placed, once for each version of the secret; for schemes with an [`Exchange`], once for each token.
     fn arm(&self, values: &Values<'_>) -> Result<Rendered, ArmFault>;
+
+    /// How the secret is exchanged for what is placed; `None`: it is placed itself.
+    fn exchange(&self) -> Option<&dyn Exchange> {
+        None
+    }
+
+    /// What the proxy itself answers in the issuer's place; `None`: nothing.
+    fn stand_in(&self) -> Option<&dyn StandIn> {
+        None
+    }
 }
+
+/// The exchange of a stored secret for a short-lived token. What it gives is armed by the same scheme, whose own value
+/// (`{{token}}`) is then that token.
+pub trait Exchange: Send + Sync {
+    /// Asks the issuer. Pure but for what `issuer` does.
+    fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a>;
+
+    /// Whether the issuer may put another value in the place of one that it is shown: then no two exchanges of one secret
+    /// run at once, whichever providers they are for.
+    fn renews(&self) -> bool {
+        false
+    }
+}
+
+/// A token, later.
+pub type Obtained<'a> = Pin<Box<dyn Future<Output = Result<Issued, Failed>> + Send + 'a>>;
 
 /// What a scheme has to know of a request's body, beyond what its surface says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +222,11 @@ impl<'a> Values<'a> {
         })
     }
 
+    /// The key under which the provider's own value stands.
+    pub(crate) fn own_key(&self) -> Option<&'a str> {
+        self.keys.iter().map(String::as_str).find(|key| self.find(key).is_some())
+    }
+
     fn find(&self, name: &str) -> Option<&'a Secret> {
         self.opened.values.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
@@ -231,13 +275,13 @@ pub enum ArmFault {
         /// The key.
         key: String,
     },
-    /// The value is not of the form that the scheme reads.
-    #[error("its key `{key}` is not {expected}")]
-    Form {
+    /// The value is of another kind than the scheme needs.
+    #[error("its key `{key}` {why}")]
+    Unfit {
         /// The key.
         key: String,
-        /// What was expected.
-        expected: &'static str,
+        /// What it is; nothing of the value.
+        why: String,
     },
     /// A key that signs would be sent.
     #[error("its key `{key}` is what signs, which is never sent")]

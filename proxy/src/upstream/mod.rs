@@ -7,6 +7,7 @@ pub(crate) mod identity;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod tls;
+pub(crate) mod exchange;
 
 use std::sync::Arc;
 

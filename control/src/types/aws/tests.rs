@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::*;
 use crate::target::Target;
+use crate::types::Told;
 
 type Headers<'h> = &'h [(&'static str, &'static str)];
 
@@ -24,7 +25,7 @@ fn asked<T>(
         map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     let target = Target::parse_host(host, 443).unwrap();
-    with(&Ask { host: &target.host, method, path, query, form, headers: &map })
+    with(&Ask { host: &target.host, method, path, query, body: form.map(Told::Form), headers: &map })
 }
 
 fn resolved(method: &Method, url: &str, form: &str, headers: Headers<'_>) -> String {
@@ -132,7 +133,7 @@ fn what_comes_with_an_object_by_headers_has_to_be_allowed_as_well() {
             method: &Method::PUT,
             path: "/a",
             query: None,
-            form: None,
+            body: None,
             headers: &map,
         };
         resolve(&ask).also

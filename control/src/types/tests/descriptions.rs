@@ -138,7 +138,7 @@ proptest! {
             for host in hosts {
                 let target = target(&format!("{host}:443"));
                 let ask =
-                    Ask { host: &target.host, method: &method, path: &path, query: query.as_deref(), form: None, headers: &headers };
+                    Ask { host: &target.host, method: &method, path: &path, query: query.as_deref(), body: None, headers: &headers };
                 let action = (kind.resolve)(&ask).action;
                 let is_open = matches!(kind.actions, Actions::Open(_));
                 prop_assert!(is_open || action == UNKNOWN || kind.actions.names().contains(&&*action), "{} {action}", kind.name);

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::{Injector, Prepared};
+use super::{Injector, Prepared, renew};
 use crate::limits::{self, Limits};
 use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
@@ -26,7 +26,7 @@ use crate::request::scrub::requested::{self, SmallRanges};
 use crate::request::scrub::{Search, Standing, Use, Watch};
 use crate::request::send::{Signed, Used};
 use crate::schemes::{Errand, Head};
-use crate::worker::Shared;
+use crate::worker::{Shared, Worker};
 
 /// A request that is judged; only the credential is missing.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(crate) async fn prepare(
     limits: &Limits,
     record: &mut Record,
 ) -> Result<Ready, Refused> {
-    let Parsed { mut head, body, upgrade, on_upgrade, path, form } = parsed;
+    let Parsed { mut head, body, upgrade, on_upgrade, path, told } = parsed;
     let mut prepared = injector.prepare(target, &mut head)?;
     if injector.signs(&prepared) && path.lost_dots() {
         // An object's key may hold them: another one than was named would be meant.
@@ -60,12 +60,12 @@ pub(crate) async fn prepare(
         return Err(Refusal::new(Code::Dw2008, detail).into());
     }
     let mut body = Some(body);
-    if let Some(form) = form {
+    if let Some(told) = told {
         body = None;
         if prepared.injects() {
-            injector.read_body(&mut prepared, form)?;
+            injector.read_body(&mut prepared, told.bytes)?;
         } else {
-            prepared.keep(form);
+            prepared.keep(told.bytes);
         }
     }
     if prepared.needs_body().is_some() && upgrade.is_some() {
@@ -109,17 +109,21 @@ where
 /// Opens the secret by permit, unless nothing is injected, and puts it on.
 pub(crate) async fn credential(
     plan: &Plan,
-    served: &Served,
+    served: &Arc<Served>,
     permit: &Permit,
     ready: Ready,
-    shared: &Arc<Shared>,
+    worker: &Arc<Worker>,
 ) -> Result<Signed, Refused> {
+    let shared = &worker.shared;
     let Ready { mut head, prepared, body, upgrade } = ready;
     let mut used = None;
     let mut stream = None;
     let mut responder = None;
     let held = if prepared.injects() {
-        let opened = served.credential(&plan.vault, permit).await?;
+        let opened = match served.injector.exchanging(&prepared) {
+            None => served.credential(&plan.vault, permit).await?,
+            Some(entry) => renew::token(worker, &plan.vault, served, entry, permit).await?,
+        };
         let of = Use {
             agent: permit.agent().shared(),
             secret: Arc::clone(&opened.secret),

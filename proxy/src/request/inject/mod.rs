@@ -18,8 +18,8 @@ use control::vault::Opened;
 use http::{HeaderMap, HeaderName};
 
 use crate::schemes::{
-    self, ArmFault, Armed, BodyNeed, Bounds, BuildError, Echo, Errand, Head, Outgoing, Placed, Rendered,
-    Scheme, Surface, Values,
+    self, ArmFault, Armed, BodyNeed, Bounds, BuildError, Echo, Errand, Exchange, Head, Outgoing, Placed,
+    Rendered, Scheme, StandIn, Surface, Values,
 };
 
 pub mod clean;
@@ -27,6 +27,7 @@ pub mod dummies;
 pub(crate) mod credential;
 mod agent;
 mod held;
+mod renew;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -139,7 +140,8 @@ impl Prepared {
 pub struct ArmedCredential {
     /// The secret's version.
     pub version: u64,
-    entries: Vec<Box<dyn Armed>>,
+    /// `None`: that entry exchanges the secret for a token, which is armed by itself.
+    entries: Vec<Option<Box<dyn Armed>>>,
 }
 
 impl fmt::Debug for ArmedCredential {
@@ -258,20 +260,64 @@ impl Injector {
         Ok(())
     }
 
-    /// Renders every injection of the provider with one version of its secret, once.
+    /// Renders every injection of the provider with one version of its secret, once; those that exchange it are left out.
     pub fn arm(&self, opened: &Opened) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
+        let keys = self.auth.as_ref().map_or(&[][..], |auth| &auth.keys);
+        self.arm_those(opened, keys, |_, entry| entry.scheme.exchange().is_none())
+    }
+
+    /// Renders one injection with the token that its secret was exchanged for: the one value that there is.
+    pub fn arm_token(&self, at: usize, token: &Opened) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
+        self.arm_those(token, &[], |index, entry| index == at && entry.scheme.exchange().is_some())
+    }
+
+    fn arm_those(
+        &self,
+        opened: &Opened,
+        keys: &[String],
+        chosen: impl Fn(usize, &Entry) -> bool,
+    ) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
         let mut echoes = Vec::new();
         let mut entries = Vec::new();
-        if let Some(auth) = &self.auth {
-            let values = Values::new(opened, &auth.keys);
-            for entry in &auth.entries {
-                let fault = |fault| ArmError { secret: auth.secret.clone(), fault };
-                let Rendered { armed, echoes: found } = entry.scheme.arm(&values).map_err(fault)?;
-                entries.push(armed);
-                found.into_iter().for_each(|echo| merge(&mut echoes, echo, auth.public_prefixes));
+        for (auth, (index, entry)) in
+            self.auth.iter().flat_map(|auth| auth.entries.iter().enumerate().map(move |entry| (auth, entry)))
+        {
+            if !chosen(index, entry) {
+                entries.push(None);
+                continue;
             }
+            let fault = |fault| ArmError { secret: auth.secret.clone(), fault };
+            let Rendered { armed, echoes: found } =
+                entry.scheme.arm(&Values::new(opened, keys)).map_err(fault)?;
+            entries.push(Some(armed));
+            found.into_iter().for_each(|echo| merge(&mut echoes, echo, auth.public_prefixes));
         }
         Ok((ArmedCredential { version: opened.version, entries }, echoes))
+    }
+
+    /// How many injections there are.
+    pub(crate) fn entries(&self) -> usize {
+        self.auth.as_ref().map_or(0, |auth| auth.entries.len())
+    }
+
+    /// The injection whose secret is exchanged for what goes onto this request.
+    pub(crate) fn exchanging(&self, prepared: &Prepared) -> Option<usize> {
+        self.exchange(prepared.entry).map(|_| prepared.entry)
+    }
+
+    /// The exchange of an injection.
+    pub(crate) fn exchange(&self, at: usize) -> Option<&dyn Exchange> {
+        self.auth.as_ref()?.entries.get(at)?.scheme.exchange()
+    }
+
+    /// What is answered in the place of its issuers.
+    pub(crate) fn stand_ins(&self) -> impl Iterator<Item = &dyn StandIn> {
+        self.auth.iter().flat_map(|auth| &auth.entries).filter_map(|entry| entry.scheme.stand_in())
+    }
+
+    /// The keys in which the provider's own value is looked for.
+    pub(crate) fn keys(&self) -> &[String] {
+        self.auth.as_ref().map_or(&[], |auth| &auth.keys)
     }
 
     /// Whether the credential of a request cannot be used by who rebuilds it from slices of answers: it signs, and what
@@ -310,7 +356,7 @@ impl Injector {
     ) -> Result<Placed, Refusal> {
         let Prepared { entry, step, body, sent: _ } = prepared;
         let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(Placed::unchanged(body)) };
-        let own = armed.entries.get(entry).ok_or_else(|| {
+        let own = armed.entries.get(entry).and_then(Option::as_ref).ok_or_else(|| {
             Refusal::new(Code::Dw1004, "the credential was made for another provider")
                 .of_provider(&self.provider)
         })?;

@@ -44,6 +44,7 @@ fn injector(on_agent_credential: OnAgentCredential, injections: Vec<Injection>) 
         secret: SecretRef { project: "p".into(), name: "gh-pat".parse().unwrap() },
         keys: vec!["token".to_owned()],
         injections,
+        token_urls: Vec::new(),
         on_agent_credential,
         dummies: vec![DUMMY.to_owned()],
         remove_headers: vec![HeaderName::from_static("x-api-key")],

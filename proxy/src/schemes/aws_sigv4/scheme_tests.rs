@@ -319,7 +319,7 @@ fn judged(host: &str, head: &Head) -> String {
         method: &head.method,
         path: head.target.path(),
         query: head.target.query(),
-        form: None,
+        body: None,
         headers: &head.headers,
     };
     let kind = control::types::by_name("aws").unwrap();

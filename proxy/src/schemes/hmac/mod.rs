@@ -302,14 +302,14 @@ impl Hmac {
     fn key(&self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, ArmFault> {
         // exposed: decoded into the key that signs; the copy is wiped
         let text = secret.expose();
-        let unfit = |expected| ArmFault::Form { key: CREDENTIAL.to_owned(), expected };
+        let unfit = |why: &str| ArmFault::Unfit { key: CREDENTIAL.to_owned(), why: why.to_owned() };
         let key = match self.key_encoding {
             Coding::Text => Zeroizing::new(text.to_vec()),
-            Coding::Hex => unhex(text).ok_or_else(|| unfit("in hex, as `keyEncoding` says"))?,
+            Coding::Hex => unhex(text).ok_or_else(|| unfit("is not in hex, as `keyEncoding` says"))?,
             Coding::Base64 | Coding::Base64Url => {
                 let mut out = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
                 let length = STANDARD.decode_slice(text, &mut out);
-                let length = length.map_err(|_| unfit("in base64, as `keyEncoding` says"))?;
+                let length = length.map_err(|_| unfit("is not in base64, as `keyEncoding` says"))?;
                 out.truncate(length);
                 out
             }

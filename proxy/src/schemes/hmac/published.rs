@@ -268,7 +268,7 @@ fn refuses_what_would_sign_nothing_or_send_what_signs() {
     {
         let more = vec![("keyEncoding", encoding)].leak();
         let fault = arm(SIG, more, vec![("secret", value)].leak());
-        assert!(matches!(&fault, ArmFault::Form { expected, .. } if expected.contains(encoding)), "{fault}");
+        assert!(matches!(&fault, ArmFault::Unfit { why, .. } if why.contains(encoding)), "{fault}");
         assert!(!fault.to_string().contains(value));
     }
     assert_eq!(
