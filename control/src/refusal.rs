@@ -222,7 +222,7 @@ codes! {
         "The token endpoint refused to issue or refresh the access token that this provider needs."
         "The operator checks the client, the refresh token and its grant at the vendor, then stores the new values; `doorward doctor` says which provider is degraded."
     Dw1006 "DW1006" 0 Operator "upstream rejects the credential"
-        "The upstream answered 401 or 403 to the credential that doorward put on. Its answer is passed through with a `Doorward-Note` header that names the revision; of a signature it says `clock-skew` where the clocks differ (also for a 400)."
+        "The upstream answered 401 or 403 to the credential that doorward put on. Its answer is passed through with a `Doorward-Note` header that names the revision; of a signature it says `clock-skew` where the clocks differ (also for a 400). A Digest challenge that the provider does not let us answer is refused with 502."
         "The operator checks at the vendor whether the credential is still valid and has the scopes that it needs, and rotates it with `doorward rotate` if not. With `clock-skew` the clock of the machine that runs the proxy is to be set."
     Dw1007 "DW1007" 403 Agent "dummy out of place"
         "A dummy value was sent to a host or on a surface that it is not bound to, or a placeholder is not known. Nothing was replaced and nothing was sent."

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use control::refusal::{Code, Refusal};
-use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 
 use super::record::Record;
 use super::refuse::Refused;
@@ -16,7 +16,7 @@ use super::send::{self, Answer, Signed, Way};
 use crate::schemes::{Challenged, Echo, Head, Responder};
 
 /// A hash over the password, the nonces and the answer (RFC 7616 section 3.5).
-const INFO: HeaderName = HeaderName::from_static("authentication-info");
+pub(super) const INFO: HeaderName = HeaderName::from_static("authentication-info");
 
 /// Sends the request; if the upstream asks for something that the scheme can answer, once more.
 pub(crate) async fn upstream(
@@ -41,22 +41,35 @@ async fn answered(
 ) -> Result<Answer, Refused> {
     let mut again = again(&signed)?;
     let mut answer = send::upstream(way, signed, record).await?;
-    if answer.status() == StatusCode::UNAUTHORIZED {
-        let target = way.peer.target;
-        let challenged = responder.respond(answer.headers(), target, &again.head);
-        let challenged = challenged.map_err(|refusal| refusal.of_provider(&way.peer.provider.name))?;
-        if let Some(Challenged { value, echoes }) = challenged {
-            drop(answer);
-            again.head.headers.try_insert(AUTHORIZATION, value).map_err(|_| too_large())?;
-            if let Some(Some(search)) = search {
-                search.scanner = Arc::new(scanner(&echoes)?);
-            }
-            record.replayed(&again.progress);
-            answer = send::upstream(way, again, record).await?;
-        }
+    if let Some(value) = respond(way, responder, &mut answer, &again.head, search)? {
+        drop(answer);
+        again.head.headers.try_insert(AUTHORIZATION, value).map_err(|_| too_large())?;
+        record.replayed(&again.progress);
+        answer = send::upstream(way, again, record).await?;
+        answer.headers_mut().remove(INFO);
     }
-    answer.headers_mut().remove(INFO);
     Ok(answer)
+}
+
+/// What is to be sent with the same head once more, if the answer asks for it; the next answer is searched for it too.
+pub(super) fn respond<B>(
+    way: &Way<'_>,
+    responder: &dyn Responder,
+    answer: &mut Response<B>,
+    head: &Head,
+    search: &mut Option<Option<Search>>,
+) -> Result<Option<HeaderValue>, Refusal> {
+    answer.headers_mut().remove(INFO);
+    if answer.status() != StatusCode::UNAUTHORIZED {
+        return Ok(None);
+    }
+    let challenged = responder.respond(answer.headers(), way.peer.target, head);
+    let challenged = challenged.map_err(|refusal| refusal.of_provider(&way.peer.provider.name))?;
+    let Some(Challenged { value, echoes }) = challenged else { return Ok(None) };
+    if let Some(Some(search)) = search {
+        search.scanner = Arc::new(scanner(&echoes)?);
+    }
+    Ok(Some(value))
 }
 
 /// The same request once more; its body is held whole.
@@ -78,6 +91,6 @@ pub(super) fn scanner(echoes: &[Echo]) -> Result<Scanner, Refusal> {
         .map_err(|_| Refusal::new(Code::Dw1004, "answers could not be searched for the credential"))
 }
 
-fn too_large() -> Refusal {
+pub(super) fn too_large() -> Refusal {
     Refusal::new(Code::Dw2008, "with its credential the request has too many headers").with_status(431)
 }

@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use harness::origin::{Answer, Seen};
 use harness::{Origin, Proxy, answer};
 use http::Response;
 use sha2::{Digest as _, Sha256};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::world::{HOST, World};
 
@@ -172,4 +174,29 @@ async fn an_upstream_that_asks_for_nothing_gets_nothing() {
     let world = world("h1", "", answer::echo(), PASSWORD).await;
     world.agent().get(HOST, "/").await.assert_ok();
     assert!(world.origin.only().headers_named("authorization").is_empty());
+}
+
+#[tokio::test]
+async fn a_websocket_is_opened_with_the_answer_and_its_messages_are_searched_for_it() {
+    // Every message is answered with the credential of the handshake.
+    let socket = answer::websocket(|seen, _| Some(Message::text(seen.header("authorization").unwrap())));
+    let answer = answer::with(move |exchange| {
+        let socket = socket.clone();
+        async move {
+            if exchange.seen.header("authorization").is_some() {
+                return socket(exchange).await;
+            }
+            let challenge = "Digest realm=\"lions\", nonce=\"n\", qop=\"auth\", algorithm=SHA-256";
+            let response = Response::builder().status(401).header("www-authenticate", challenge);
+            response.body(answer::full("who?")).unwrap()
+        }
+    });
+    let world = world("h1", "", answer, PASSWORD).await;
+    let Ok(mut client) = world.agent().websocket(HOST, "/ws", &[]).await else { panic!("no WebSocket") };
+    client.send(Message::text("tell me")).await.unwrap();
+    let told = harness::within("a message", client.next()).await.unwrap().unwrap().into_text().unwrap();
+    let seen = world.origin.last();
+    assert!(verifies(&seen, "n"), "{seen:#?}");
+    let response = parameter(seen.header("authorization").unwrap(), "response");
+    assert!(told.contains("cnonce=") && !told.contains(&response[..16]), "{told}");
 }

@@ -205,10 +205,17 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn never_panics(text in "[ -~]{0,80}") {
+        fn what_is_read_can_be_written_back_in_quotes(text in "(realm=|nonce=|qop=auth|opaque=|\"|,| |\\\\|=|[ -~]){0,40}") {
             let mut headers = HeaderMap::new();
-            headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(&format!("Digest {text}")).unwrap());
-            drop(asked(&headers));
+            let whole = "realm=\"r\", nonce=\"n\", qop=auth";
+            for text in [format!("Digest {text}"), format!("Digest {whole}, {text}"), format!("Digest {text}, {whole}")] {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(&text).unwrap());
+            }
+            if let Asked::Digest(Challenge { realm, nonce, opaque, .. }) = asked(&headers) {
+                for text in [realm, nonce, opaque.unwrap_or_default()] {
+                    proptest::prop_assert!(!text.contains(['"', '\\']) && text.bytes().all(|b| (0x20..0x7f).contains(&b)));
+                }
+            }
         }
     }
 }

@@ -55,6 +55,7 @@ fn sine(step: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schemes::shared::encode::hex;
 
     #[test]
     fn the_test_suite_of_rfc_1321_passes() {
@@ -73,7 +74,7 @@ mod tests {
                 "57edf4a22be3c955ac49da2e2107b67a",
             ),
         ] {
-            assert_eq!(super::super::hex(&md5(text.as_bytes())), wanted, "{text}");
+            assert_eq!(hex(&md5(text.as_bytes())), wanted, "{text}");
         }
     }
 
@@ -81,7 +82,7 @@ mod tests {
     fn every_length_around_a_block_is_padded() {
         // As Python's hashlib has them, of that many `a`.
         for (length, wanted) in PADDED {
-            assert_eq!(super::super::hex(&md5(&vec![b'a'; *length])), *wanted, "{length}");
+            assert_eq!(hex(&md5(&vec![b'a'; *length])), *wanted, "{length}");
         }
     }
 

@@ -20,6 +20,7 @@ use http::header::{AUTHORIZATION, HeaderMap};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+use super::shared::encode::hex;
 use super::shared::surface::Surface;
 use super::shared::template::{self, Alphabet, plain_into, render, sensitive};
 use super::{
@@ -254,12 +255,6 @@ fn joined(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         out.extend_from_slice(part);
     }
     out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn refuse(detail: &'static str) -> Refusal {

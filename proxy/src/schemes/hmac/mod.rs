@@ -20,7 +20,7 @@ use control::target::Target;
 use http::HeaderName;
 use zeroize::Zeroizing;
 
-use super::shared::encode::{GROWTH, query_into};
+use super::shared::encode::{GROWTH, hex, query_into};
 use super::shared::names::{injectable, same_spelling};
 use super::shared::surface::Surface;
 use super::shared::template::{self, sensitive};
@@ -189,12 +189,6 @@ impl Coding {
             Self::Base64Url => URL_SAFE_NO_PAD.encode(bytes),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The texts of a signature, beyond its parts.
