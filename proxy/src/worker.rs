@@ -129,7 +129,7 @@ impl Worker {
             .ok_or_else(|| Refusal::new(Code::Dw1009, "the agent has too many connections").with_status(429))
     }
 
-    /// The pool slot of one identity: agent, provider as served, secret version, target.
+    /// The pool slot of one identity: agent, provider as served, versions of its secrets, target.
     pub(crate) fn slot(&self, key: &SlotKey, agent: &AgentName) -> Arc<Slot> {
         let mut pool = self.pool.lock();
         Arc::clone(pool.entry((key.clone(), agent.clone())).or_default())

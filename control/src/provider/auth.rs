@@ -6,6 +6,7 @@
 use http::HeaderName;
 
 use super::build::{Ground, Ids, headers};
+use super::client_cert::{self, MTLS};
 use super::dummy;
 use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
@@ -32,7 +33,7 @@ pub(super) enum Chosen<'a> {
 }
 
 /// Auth types that a later release brings.
-const LATER: &[&str] = &["oauth", "hmac", "mtls", "workload-identity", "token-service"];
+const LATER: &[&str] = &["oauth", "workload-identity", "token-service"];
 
 const TOKEN_SERVICE: &str = ": it is for registries that give out tokens of their own for each repository, as Docker Hub and ghcr.io do; `basic` and `bearer` serve those that take the credential itself";
 
@@ -59,7 +60,12 @@ pub(super) fn build(
         }
         None => type_injections(node, chosen, hosts, kind, ground, report),
     };
-    let (dummies, mut agent_env) = dummies(node, chosen, ids, report)?;
+    let (dummies, mut agent_env) = if chosen.name() == MTLS {
+        client_cert::refuse_unread(node, report);
+        Dummies::default()
+    } else {
+        dummies(node, chosen, ids, report)?
+    };
     settings::add_settings(&injections, &mut agent_env);
     let verify = verify::build(
         node,
@@ -120,7 +126,7 @@ impl<'a> Chosen<'a> {
     }
 }
 
-fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
+pub(super) fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
     let node = node.field("secretRef")?;
     let text = node.text()?;
     let name = text.parse::<SecretName>().ok().filter(|_| !looks_like_a_value(text));

@@ -78,10 +78,6 @@ const WRONG: &[(&str, &str)] = &[
         "  type: http-token\n  host: a.com\n  auth: {type: oauth2-refresh, secretRef: s, tokenUrl: x}\n",
         "`tokenUrl` has to begin with `https://`",
     ),
-    (
-        "  type: http-token\n  host: a.com\n  auth: {type: hmac, secretRef: s}\n",
-        "auth type `hmac` comes with a later release",
-    ),
     ("  type: http-token\n  host: a.com\n  auth: {type: beerer, secretRef: s}\n", "did you mean \"bearer\"?"),
     ("  type: github\n  auth: {secretRef: s, header: X}\n", "auth type `pat` has no field `header`"),
     ("  type: http-token\n  host: a.com\n  auth: {type: header, secretRef: s}\n", "`header` is missing"),
@@ -200,7 +196,37 @@ const WRONG: &[(&str, &str)] = &[
     ("  type: github\n  response: {redact: no}\n", "`redact` has to be true or false"),
     ("  type: github\n  response: {smallRanges: deny}\n", "`smallRanges` has to be `allow`"),
     ("  type: github\n  request: {keepHeaders: [Connection]}\n", "may never be kept"),
-    ("  type: github\n  tls: {clientCert: {secretRef: s}}\n", "`clientCert` comes with a later release"),
+    ("  type: github\n  tls: {clientCert: {}}\n", "`secretRef` is missing"),
+    ("  type: github\n  tls: {clientCert: {secretRef: s, key: k}}\n", "unknown field \"key\""),
+    (
+        "  type: github\n  tls: {clientCert: {secretRef: s}, mode: passthrough}\n",
+        "the TLS is the agent's own",
+    ),
+    ("  type: github\n  tls: {clientCert: {secretRef: s}, mode: plain}\n", "there is no TLS"),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {type: mtls, secretRef: s}\n  tls: {mode: plain}\n",
+        "there is no TLS",
+    ),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {type: mtls, secretRef: s}\n  tls: {clientCert: {secretRef: s}}\n",
+        "beside `auth.type: mtls`",
+    ),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {secretRef: s, onAgentCredential: placeholder-only}\n  tls: {clientCert: {secretRef: s}}\n",
+        "shown whatever the agent sends",
+    ),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {type: mtls, secretRef: s, placeholder: dummy-dummy}\n",
+        "`placeholder` does nothing with `type: mtls`",
+    ),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {type: mtls, secretRef: s, header: X-A}\n",
+        "has no field `header`",
+    ),
+    (
+        "  type: http-token\n  host: \"*.com\"\n  tls: {clientCert: {secretRef: s}}\n",
+        "under this public suffix",
+    ),
     ("  type: github\n  tls: {mode: off}\n", "`mode` has to be"),
     ("  type: github\n  tls: {mode: passthrough}\n  auth: {secretRef: s}\n", "cannot inject anything"),
     ("  type: github\n  tls: {mode: passthrough}\n  policy: {allow: [\"*\"]}\n", "requests are not read"),

@@ -164,7 +164,7 @@ mod tests {
         for field in [
             "`spec.auth.secretRef` (required)",
             "`spec.policy.httpRules[].effect` (required)",
-            "`spec.tls.clientCert` (later release)",
+            "`spec.tls.clientCert.secretRef` (required)",
             "`spec.auth.agentEnv.NAME.placeholder`",
         ] {
             assert!(page.contains(field), "{field}");

@@ -12,6 +12,7 @@ pub(crate) mod told;
 pub(crate) mod decide;
 pub mod inject;
 pub(crate) mod send;
+pub(crate) mod challenge;
 pub mod scrub;
 pub(crate) mod listing;
 pub(crate) mod answer;
@@ -84,14 +85,15 @@ async fn journey(
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
     let mut signed = inject::credential(&plan, &served, &permit, ready, &conn.worker).await?;
     record.signed(&signed);
-    let slot = conn.slot(&served, signed.used.as_ref().map(|used| used.version), &named.target);
-    let way = Way::of(conn, &served, &named, &slot);
-    let search = signed.used.as_mut().map(|used| used.search.take());
+    let slot = conn.slot(&served, signed.versions(), &named.target);
+    let identity = signed.identity.take();
+    let way = Way::of(conn, &served, identity.as_deref(), &named, &slot);
+    let mut search = signed.used.as_mut().map(|used| used.search.take());
     if let Some(agent) = signed.upgrade.take() {
         // Boxed, so that the other requests do not carry the room for it.
         return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
-    let answer = send::upstream(&way, signed, record).await?;
+    let answer = challenge::upstream(&way, signed, &mut search, record).await?;
     let answer = listing::of(answer, &served, &shared.limits, record).await?;
     let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
     answer::begin(&mut response).await?;

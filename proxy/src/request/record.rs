@@ -99,6 +99,12 @@ impl Record {
         self.entry.revision = signed.used.as_ref().map(|used| used.version);
     }
 
+    /// The request goes out once more; the bytes of both are counted.
+    pub(crate) fn replayed(&mut self, progress: &Arc<Progress>) {
+        let before = self.progress.replace(Arc::clone(progress));
+        self.entry.bytes_in += before.map_or(0, |progress| progress.sent());
+    }
+
     /// What policy said; with `write` and `sync` durability the `open` line is down before this returns.
     pub(crate) async fn permitted(
         &mut self,
@@ -117,6 +123,10 @@ impl Record {
         if let (Some(scheme), Some(auth)) = (scheme, &permit.provider().auth) {
             self.entry.scheme = Some(scheme);
             self.entry.secret = Some(auth.secret.name.clone());
+        } else if let Some(certificate) = &permit.provider().upstream.client_cert {
+            // Nothing is put on this request, but its connection is authenticated.
+            self.entry.scheme = Some("mtls");
+            self.entry.secret = Some(certificate.name.clone());
         }
         match &mut self.place {
             Some(place) => place.write_open(&self.entry).await.map_err(|_| unrecorded()),

@@ -112,7 +112,7 @@ fn each_type_puts_its_credential_where_its_vendor_takes_it() {
         let shown = match injection.fields.0.get(field) {
             Some(FieldValue::Text(text)) => text.clone(),
             Some(FieldValue::Template(template)) => template.to_string(),
-            Some(FieldValue::Spots(_)) | None => String::new(),
+            Some(FieldValue::Spots(_) | FieldValue::Headers(_)) | None => String::new(),
         };
         assert_eq!(shown, value, "{kind}");
     }

@@ -17,6 +17,7 @@ use super::{Injector, Prepared, renew};
 use crate::limits::held::Holding;
 use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
+use crate::request::challenge;
 use crate::request::parse::{Parsed, Upgrade};
 use crate::request::record::Record;
 use crate::request::refuse::Refused;
@@ -65,6 +66,10 @@ pub(crate) async fn prepare(
         } else {
             prepared.keep(told.bytes);
         }
+    }
+    if prepared.needs_body().is_some() && upgrade.is_some() {
+        // A WebSocket handshake goes upstream as a GET without a body; what follows it is the socket's.
+        injector.read_body(&mut prepared, Bytes::new())?;
     }
     if let Some(most) = prepared.needs_body()
         && let Some(incoming) = body.take()
@@ -116,6 +121,7 @@ pub(crate) async fn credential(
     let Ready { mut head, prepared, body, upgrade } = ready;
     let mut used = None;
     let mut stream = None;
+    let mut responder = None;
     let held = if prepared.injects() {
         let opened = match served.injector.exchanging(&prepared) {
             None => served.credential(&plan.vault, permit).await?,
@@ -131,13 +137,18 @@ pub(crate) async fn credential(
         let default_port = if served.provider.mode == Mode::Plain { 80 } else { 443 };
         let errand = Errand { target: permit.target(), default_port, now: SystemTime::now };
         let placed = served.injector.place_towards(&opened.armed, prepared, &mut head, Some(errand))?;
-        stream = placed.stream;
+        (stream, responder) = (placed.stream, placed.responder);
         shape_answer(&mut head, served, &opened, signs);
-        used = Some(Used { version: opened.version, search: search(shared, of, &opened) });
+        let mut search = search(shared, of, &opened);
+        if let (Some(search), false) = (&mut search, placed.echoes.is_empty()) {
+            search.scanner = Arc::new(challenge::scanner(&placed.echoes)?);
+        }
+        used = Some(Used { version: opened.version, search });
         placed.body
     } else {
         prepared.into_body()
     };
+    let identity = served.identities.of(&plan.vault, permit, &served.tls).await?;
     let progress = Arc::new(Progress::default());
     let body = match (held, body) {
         (Some(bytes), _) => RequestBody::whole(bytes, Arc::clone(&progress)),
@@ -148,7 +159,7 @@ pub(crate) async fn credential(
         },
         (None, None) => RequestBody::whole(Bytes::new(), Arc::clone(&progress)),
     };
-    Ok(Signed { head, body, progress, used, upgrade })
+    Ok(Signed { head, body, progress, used, identity, responder, upgrade })
 }
 
 /// Asks the upstream only for answers that we can search: codings that we read, no slices that could rebuild an echo.
