@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Stdio;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +10,7 @@ use harness::binary::doorward;
 use harness::ca::TestCa;
 use harness::home::{Ran, finish};
 use harness::origin::Seen;
+use harness::within::eventually;
 use harness::{Home, Origin, Proxy, answer, canary, within};
 use http::Response;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -262,6 +264,12 @@ async fn unverified_on_request_or_where_there_is_no_call() {
     assert_eq!(world.secrets().lines().count(), 2);
 }
 
+/// Whether a terminal does not show what is typed.
+fn is_silent(tty: &str) -> Option<()> {
+    let told = std::process::Command::new("stty").args(["-F", tty, "-a"]).output().unwrap();
+    String::from_utf8_lossy(&told.stdout).contains(" -echo ").then_some(())
+}
+
 #[tokio::test]
 async fn a_person_is_asked_for_host_and_key_and_the_key_is_not_shown() {
     let host = "llm.example.com";
@@ -269,7 +277,7 @@ async fn a_person_is_asked_for_host_and_key_and_the_key_is_not_shown() {
     let resolve = format!("{host}:443:{}", world.origin.address());
     let (at, ca) = (world.home.path("home"), world.home.path("ca.pem"));
     let line = format!(
-        "exec {} --home {} connect custom --verify https://{host}/v1/models --upstream-ca {} --allow-cidr 127.0.0.1/32 --resolve {resolve} {}",
+        "tty; exec {} --home {} connect custom --verify https://{host}/v1/models --upstream-ca {} --allow-cidr 127.0.0.1/32 --resolve {resolve} {}",
         doorward().display(),
         at.display(),
         ca.display(),
@@ -289,6 +297,11 @@ async fn a_person_is_asked_for_host_and_key_and_the_key_is_not_shown() {
                 "{}",
                 String::from_utf8_lossy(&seen)
             );
+        }
+        if answer == world.secret {
+            let text = String::from_utf8_lossy(&seen).into_owned();
+            let tty = text.lines().next().unwrap();
+            eventually("the terminal to show nothing", Duration::from_secs(20), || is_silent(tty)).await;
         }
         stdin.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
     }

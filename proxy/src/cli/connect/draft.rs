@@ -59,6 +59,10 @@ impl Draft {
         fill(connect, &mut spec)?;
         let text = file(&name, project(env)?, &spec);
         let provider = load(&name, &text, env)?;
+        let is_own = provider.auth.as_ref().is_some_and(|auth| auth.secret.name == secret);
+        if !is_own || provider.kind.name != kind.name {
+            return Err(usage("--set: the type and the secret's name have flags of their own"));
+        }
         // Where a token is given for it, the secret goes as well.
         let issuers = provider.auth.iter().flat_map(|auth| &auth.token_urls).map(TokenUrl::host);
         let hosts: Vec<String> = provider.hosts.iter().chain(issuers).map(ToString::to_string).collect();
@@ -337,6 +341,15 @@ mod tests {
         let env = Env { vars: Default::default(), globals, schemes: crate::schemes::specs(), output: Output };
         let line = Line::try_parse_from([&["connect"], words].concat()).unwrap();
         Draft::of(&line.connect, &env)
+    }
+
+    #[test]
+    fn refuses_to_draft_another_type_or_another_secret_than_is_made() {
+        for set in ["type=github", "auth.secretRef=other", "auth={\"secretRef\": \"other\"}"] {
+            let failure = drafted(&["openai", "--set", set]).unwrap_err();
+            assert!(failure.exit == Exit::Usage && failure.message.contains("--set"), "{set}: {failure}");
+        }
+        assert!(drafted(&["openai", "--name", "../openai"]).is_err());
     }
 
     #[test]
