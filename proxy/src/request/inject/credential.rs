@@ -117,9 +117,12 @@ pub(crate) async fn credential(
     let mut used = None;
     let mut stream = None;
     let held = if prepared.injects() {
-        let opened = match served.injector.exchanging(&prepared) {
-            None => served.credential(&plan.vault, permit).await?,
-            Some(entry) => renew::token(worker, &plan.vault, served, entry, permit).await?,
+        let (opened, token) = match served.injector.exchanging(&prepared) {
+            None => (served.credential(&plan.vault, permit).await?, None),
+            Some(entry) => {
+                let token = renew::token(worker, &plan.vault, served, entry, permit).await?;
+                (Arc::clone(&token.credential), Some(token))
+            }
         };
         let of = Use {
             agent: permit.agent().shared(),
@@ -133,7 +136,7 @@ pub(crate) async fn credential(
         let placed = served.injector.place_towards(&opened.armed, prepared, &mut head, Some(errand))?;
         stream = placed.stream;
         shape_answer(&mut head, served, &opened, signs);
-        used = Some(Used { version: opened.version, search: search(shared, of, &opened) });
+        used = Some(Used { version: opened.version, search: search(shared, of, &opened), token });
         placed.body
     } else {
         prepared.into_body()
