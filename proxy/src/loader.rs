@@ -205,7 +205,9 @@ impl Loader {
         let injector = Injector::compile(&old.provider, dummies, self.bounds).ok()?;
         self.next_id += 1;
         let made_from = MadeFrom { version, client_cert, ..old.made_from.clone() };
-        Some(Served::new(self.next_id, made_from, Arc::clone(&old.provider), injector, old.tls.anew()))
+        let served =
+            Served::new(self.next_id, made_from, Arc::clone(&old.provider), injector, old.tls.anew());
+        Some(served.after(old))
     }
 
     fn agents(&self) -> Result<Option<Agents>, Vec<String>> {
@@ -300,7 +302,10 @@ impl Loader {
             (before.made_from.own, before.made_from.version) == (made_from.own, made_from.version)
         };
         let tokens = before.filter(holds);
-        let served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        let mut served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        if let Some(before) = before {
+            served = served.after(before);
+        }
         Ok(Arc::new(match tokens {
             Some(before) => served.with_tokens_of(before),
             None => served,

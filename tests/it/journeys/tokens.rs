@@ -280,6 +280,34 @@ async fn a_token_that_the_issuer_revoked_is_renewed_after_the_api_refused_it() {
     watch_all(&mut proxy, &issuer);
 }
 
+#[tokio::test]
+async fn an_earlier_token_that_an_upstream_recorded_is_masked_after_renewals_too() {
+    let issuer = Issuer::start().await;
+    issuer.set(|state| state.life = Duration::from_secs(2));
+    let mut proxy = builder(&issuer, &client_credentials("")).start().await;
+    until("the third token", Duration::from_secs(15), async || {
+        proxy.agent().get(HOST, "/").await.assert_ok();
+        issuer.asked() == 3
+    })
+    .await;
+    let reply = proxy.agent().get(HOST, "/recorded").await;
+    reply.assert_ok();
+    let issued = issuer.get(|state| state.issued.clone());
+    assert!(issued.iter().all(|(token, _)| !reply.text().contains(token)), "{}", reply.text());
+    // Nor does a new version of the secret end what was issued for the old one.
+    let fresh = harness::canary::fresh();
+    issuer.set(|state| state.client_secret.clone_from(&fresh));
+    proxy.rotate("oauth", "client_secret", &fresh);
+    until("tokens of the new secret", Duration::from_secs(20), async || {
+        let reply = proxy.agent().get(HOST, "/").await;
+        reply.status == 200 && issuer.get(|state| state.issued.len()) > issued.len() + 1
+    })
+    .await;
+    let reply = proxy.agent().get(HOST, "/recorded").await;
+    assert!(issued.iter().all(|(token, _)| !reply.text().contains(token)), "{}", reply.text());
+    watch_all(&mut proxy, &issuer);
+}
+
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::limits;
 use crate::plan::{Credential, Served};
 use crate::schemes::shared::issuer::{Ask, Asking, Issued};
-use crate::schemes::shared::token::{Because, Cell, Fresh, Now, Obtaining};
+use crate::schemes::shared::token::{Because, Cell, Fresh, LONGEST, Now, Obtaining, UNSAID};
 use crate::schemes::{CREDENTIAL, Exchange, Failed, Issuer, Values};
 use crate::upstream::exchange::{self, Client};
 use crate::upstream::guard::late;
@@ -93,7 +93,9 @@ impl Renewing {
         let version = self.served.made_from.version.unwrap_or(opened.version);
         let Opened { terms, .. } = opened;
         let token = Opened { version, terms, values: vec![(CREDENTIAL.to_owned(), token)] };
-        let armed = self.served.arm_token(entry, token);
+        // Longer than we use it: what was not said, or is not believed, may still be so.
+        let lives = if life == UNSAID { LONGEST } else { life };
+        let armed = self.served.arm_token(entry, token, lives);
         let credential = armed.map_err(|refusal| Failed { refusal, because: Because::Refused })?;
         tracing::info!(provider = %self.served.provider.name, seconds = life.as_secs(), "token renewed");
         Ok(Fresh { value: Arc::new(credential), since, life })

@@ -47,7 +47,7 @@ impl Now {
 }
 
 /// The longest life that is believed: a token is renewed daily at least.
-const LONGEST: Duration = Duration::from_secs(86_400);
+pub const LONGEST: Duration = Duration::from_secs(86_400);
 /// What an issuer that does not say is taken to mean.
 pub const UNSAID: Duration = Duration::from_secs(300);
 /// Younger than this (or a tenth of its life) a token is not doubted: an agent that provokes refusals cannot have the
