@@ -5,7 +5,7 @@
 //! the time of the exchange alone.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use control::audit::{Entry, Kind, Place, Verdict};
 use control::policy::{Permit, Renewal};
@@ -21,6 +21,9 @@ use crate::schemes::{CREDENTIAL, Exchange, Failed, Issuer, Values};
 use crate::upstream::exchange::{self, Client};
 use crate::upstream::guard::late;
 use crate::worker::{Exchanging, Worker};
+
+/// However soon its secret is to be opened anew, a token is used for so long: each one is an exchange.
+const SHORTEST_USE: Duration = Duration::from_secs(30);
 
 /// The token of an injection, ready to be put on.
 pub(super) async fn token(
@@ -92,13 +95,14 @@ impl Renewing {
         // Of the version that is served: one that our own renewals made is no rotation, also not for what echoes of it did.
         let version = self.served.made_from.version.unwrap_or(opened.version);
         let Opened { terms, .. } = opened;
+        let used = until_stale(life, terms.stale_at, Instant::now());
         let token = Opened { version, terms, values: vec![(CREDENTIAL.to_owned(), token)] };
         // Longer than we use it: what was not said, or is not believed, may still be so.
         let lives = if life == UNSAID { LONGEST } else { life };
         let armed = self.served.arm_token(entry, token, lives);
         let credential = armed.map_err(|refusal| Failed { refusal, because: Because::Refused })?;
-        tracing::info!(provider = %self.served.provider.name, seconds = life.as_secs(), "token renewed");
-        Ok(Fresh { value: Arc::new(credential), since, life })
+        tracing::info!(provider = %self.served.provider.name, seconds = used.as_secs(), "token renewed");
+        Ok(Fresh { value: Arc::new(credential), since, life: used })
     }
 
     async fn issued(&self, exchange: &dyn Exchange, opened: &Opened) -> Result<Issued, Failed> {
@@ -210,10 +214,32 @@ impl Drop for Line {
     }
 }
 
+/// A secret that has to be opened anew at some time (a command's TTL) binds its tokens to that: it may be gone by then.
+fn until_stale(life: Duration, stale_at: Option<Instant>, now: Instant) -> Duration {
+    let left = stale_at.map(|at| at.saturating_duration_since(now).max(SHORTEST_USE));
+    left.map_or(life, |left| life.min(left))
+}
+
 fn unavailable(refusal: Refusal) -> Failed {
     Failed { refusal, because: Because::Unavailable(None) }
 }
 
 fn no_exchange() -> Refusal {
     Refusal::new(Code::Dw1005, "the scheme exchanges nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_used_for_longer_than_its_secret_may_be_kept() {
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        for (left, used) in [(Some(60), 60), (Some(7200), 3600), (Some(3), 30), (Some(0), 30), (None, 3600)] {
+            let stale_at = left.map(|left| now + Duration::from_secs(left));
+            assert_eq!(until_stale(hour, stale_at, now), Duration::from_secs(used), "{left:?}");
+        }
+        let past = now.checked_sub(Duration::from_secs(1));
+        assert_eq!(until_stale(Duration::from_secs(10), past, now), Duration::from_secs(10));
+    }
 }
