@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use crate::request::inject::ArmedCredential;
 use crate::request::inject::Injector;
 use crate::request::local::Locals;
+use crate::request::scrub::Incidents;
 use crate::schemes::Echo;
 use crate::schemes::shared::token::Cell;
 use crate::sought::{Sought, Tokens};
@@ -315,6 +316,15 @@ impl Plan {
         }
     }
 
+    /// Forgets the events of versions that this plan does not serve with any more: what is blocked takes room for ever.
+    pub(crate) fn forget_older(&self, incidents: &Incidents) {
+        for served in self.served.iter().flatten() {
+            if let (Some(auth), Some(version)) = (&served.provider.auth, served.made_from.version) {
+                incidents.rotated(&auth.secret.to_string(), version);
+            }
+        }
+    }
+
     /// The provider that serves this target for this agent.
     pub(crate) fn route(&self, target: &Target, agent: &AgentName) -> Option<&Arc<Served>> {
         self.served.get(self.routes.index(target, agent)?)?.as_ref()
@@ -367,6 +377,7 @@ mod tests {
 
     use super::*;
     use crate::request::inject::dummies::Dummies;
+    use crate::request::scrub::Use;
     use crate::schemes::{Bounds, specs};
 
     /// A source that takes a while to fail, as a command past its deadline does.
@@ -432,6 +443,28 @@ mod tests {
         // The next one is answered by it too, until the back-off is over.
         assert!(served.credential(&vault, &permit).await.is_err());
         assert_eq!(source.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_plan_of_another_version_frees_what_was_blocked_of_the_ones_before() {
+        let incidents = Incidents::default();
+        let of = |version| Use { agent: "a".into(), secret: "default/s".into(), version };
+        for version in [1, 2] {
+            (0..3).for_each(|_| drop(incidents.record(&of(version), Instant::now())));
+        }
+        let mut served = served();
+        served.made_from.version = Some(2);
+        let plan = Plan {
+            revision: 1,
+            agents: None,
+            routes: Routes::default(),
+            grants: Vec::new(),
+            served: vec![Some(Arc::new(served))],
+            locals: Locals::default(),
+            vault: Arc::new(Vault::new(Vec::new(), OffsetDateTime::now_utc)),
+        };
+        plan.forget_older(&incidents);
+        assert_eq!(incidents.blocked(), [of(2)]);
     }
 
     #[test]
