@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use control::audit::{Entry, Kind, Place, Verdict};
 use control::policy::{Permit, Renewal};
 use control::refusal::{Code, Refusal};
-use control::vault::{OpenError, Opened, Vault};
+use control::secret::Secret;
+use control::vault::{OpenError, Opened, Shown, Vault};
 use tokio::time::timeout;
 
 use crate::limits;
@@ -86,12 +87,13 @@ impl Renewing {
     async fn obtained(&self, entry: usize, since: Now) -> Result<Fresh<Credential>, Failed> {
         let exchange = self.served.injector.exchange(entry).ok_or_else(|| unavailable(no_exchange()))?;
         let _alone = if exchange.renews() { Some(self.vault.renewing(&self.renewal).await) } else { None };
-        let opened =
+        let shown =
             self.vault.open_for_renewal(&self.renewal).await.map_err(|error| self.unopened(&error))?;
-        let Issued { token, life, renewed } = self.issued(exchange, &opened).await?;
+        let Issued { token, life, renewed } = self.issued(exchange, &shown.opened).await?;
         if let Some((key, value)) = renewed {
-            self.keep(&opened, &key, &value).await?;
+            self.keep(&shown, &key, value).await?;
         }
+        let opened = shown.opened;
         // Of the version that is served: one that our own renewals made is no rotation, also not for what echoes of it did.
         let version = self.served.made_from.version.unwrap_or(opened.version);
         let Opened { terms, .. } = opened;
@@ -115,16 +117,16 @@ impl Renewing {
     }
 
     /// Before the token is used: who used it and then lost the value that the next one takes would be locked out.
-    async fn keep(&self, opened: &Opened, key: &str, value: &control::secret::Secret) -> Result<(), Failed> {
-        if opened.value(key).is_some_and(|known| {
+    async fn keep(&self, shown: &Shown, key: &str, value: Secret) -> Result<(), Failed> {
+        if shown.opened.value(key).is_some_and(|known| {
             // exposed: compared in constant time
             known.matches(value.expose())
         }) {
             return Ok(());
         }
-        let kept = self.vault.renew(&self.renewal, opened.version, key, value).await;
-        let version = kept.map_err(|error| self.unopened(&error))?;
-        tracing::info!(provider = %self.served.provider.name, key, version, "what the issuer renewed is kept");
+        let kept = self.vault.renew(&self.renewal, shown, key, value).await;
+        kept.map_err(|error| self.unopened(&error))?;
+        tracing::info!(provider = %self.served.provider.name, key, "what the issuer renewed is kept");
         Ok(())
     }
 
