@@ -638,6 +638,30 @@ async fn what_an_issuer_renewed_is_kept_only_over_the_version_that_it_was_shown(
     assert_eq!(vault.open_for_renewal(&renewal).await.unwrap().opened.version, 4);
 }
 
+#[tokio::test]
+async fn what_an_issuer_renewed_leaves_the_version_that_a_person_can_roll_back_to() {
+    let place = Place::new();
+    let local = place.local().await;
+    let hosts = &["api.example", "login.example"];
+    local.add("default", vec![bound("oauth", "value-one", hosts)], Vec::new()).await.unwrap();
+    let vault = Vault::new(vec![Arc::clone(&local) as Arc<dyn Source>], noon);
+    let renewal = renewal();
+    let renew = async |value: &str| {
+        let shown = vault.open_for_renewal(&renewal).await.unwrap();
+        vault.renew(&renewal, &shown, "token", Secret::new(value.into())).await.unwrap();
+    };
+    // Nothing that a person entered came before: what the issuer made void is not kept.
+    renew("renewed-one").await;
+    let none = local.roll_back("default", &name("oauth")).await;
+    assert!(matches!(none, Err(WriteError::Store(StoreError::NoEarlier(_)))));
+    local.rotate("default", &name("oauth"), change("value-two")).await.unwrap();
+    renew("renewed-two").await;
+    renew("renewed-three").await;
+    local.roll_back("default", &name("oauth")).await.unwrap();
+    let shown = vault.open_for_renewal(&renewal).await.unwrap();
+    assert!(shown.opened.value("token").unwrap().matches(b"renewed-one"));
+}
+
 /// A vault whose writes fail when they are told to.
 #[derive(Debug)]
 struct Failing {
