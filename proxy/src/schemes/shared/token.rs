@@ -185,7 +185,10 @@ impl<T: Send + Sync + 'static> Cell<T> {
         let Some(mut state) = self.state.try_lock() else { return };
         let due = self.current.load().as_ref().is_some_and(|held| held.is_due(now));
         if due && state.flight.is_none() && state.paused(now).is_none() && !state.revoked {
-            state.flight = Some(self.begin(obtain()));
+            let (flight, task) = self.begin(obtain());
+            state.flight = Some(flight);
+            drop(state);
+            tokio::spawn(task);
         }
     }
 
@@ -212,20 +215,26 @@ impl<T: Send + Sync + 'static> Cell<T> {
         if let Some(refusal) = state.paused(now) {
             return Err(refusal);
         }
-        let flight = self.begin(obtain());
+        let (flight, task) = self.begin(obtain());
         state.flight = Some(flight.clone());
+        drop(state);
+        tokio::spawn(task);
         Ok(flight)
     }
 
-    /// The exchange runs as a task of its own: nobody who waits for it can cancel it for the others.
-    fn begin(self: &Arc<Self>, obtaining: Obtaining<T>) -> watch::Receiver<Outcome<T>> {
+    /// The exchange is a task of its own: nobody who waits for it can cancel it for the others. It is spawned without the
+    /// lock, which it takes: a runtime that ends drops it at once.
+    fn begin(
+        self: &Arc<Self>,
+        obtaining: Obtaining<T>,
+    ) -> (watch::Receiver<Outcome<T>>, impl Future<Output = ()> + Send + use<T>) {
         let (told, flight) = watch::channel(None);
         let flying = Flying { cell: Arc::clone(self), told, landed: false };
-        tokio::spawn(async move {
+        let task = async move {
             let outcome = obtaining.await;
             flying.land(outcome);
-        });
-        flight
+        };
+        (flight, task)
     }
 
     fn keep(&self, fresh: Fresh<T>) -> Result<Arc<T>, Failed> {

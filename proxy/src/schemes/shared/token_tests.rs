@@ -304,3 +304,19 @@ async fn settle_real(cell: &Arc<Cell<usize>>) {
         tokio::task::yield_now().await;
     }
 }
+
+#[test]
+fn an_exchange_that_begins_on_a_runtime_that_has_ended_blocks_nobody() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ended = runtime.handle().clone();
+    drop(runtime);
+    let (told, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _inside = ended.enter();
+        let cell: Arc<Cell<usize>> = Arc::default();
+        let flight = cell.join(Now::read(), || -> Obtaining<usize> { Box::pin(std::future::pending()) });
+        told.send(flight.unwrap().borrow().clone()).unwrap();
+    });
+    let outcome = outcome.recv_timeout(Duration::from_secs(30)).expect("it waits for its own lock");
+    assert!(outcome.unwrap().unwrap_err().detail.contains("interrupted"));
+}
