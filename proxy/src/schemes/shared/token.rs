@@ -56,6 +56,14 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// How long before its end a token is not used any more: it has to travel and the issuer's clock may be ahead.
 const MARGIN: Duration = Duration::from_secs(30);
 
+/// Tokens that live shorter than this are counted.
+const SHORT: Duration = Duration::from_secs(60);
+/// So many of them in a row are exchanged for as they come; from then on exchanges keep a distance. Each may have a vault
+/// written and a plan made anew, and nothing says that the issuer means well.
+const BURST: u32 = 8;
+/// The distance.
+const DISTANCE: Duration = Duration::from_secs(5);
+
 /// A value as an exchange gave it.
 #[derive(Debug)]
 pub struct Fresh<T> {
@@ -120,6 +128,8 @@ type Outcome<T> = Option<Result<Arc<T>, Refusal>>;
 struct State<T> {
     flight: Option<watch::Receiver<Outcome<T>>>,
     failures: u32,
+    /// How many tokens in a row lived short.
+    short: u32,
     /// No exchange begins before this, and what is said meanwhile.
     pause: Option<(Instant, Refusal)>,
     revoked: bool,
@@ -127,7 +137,7 @@ struct State<T> {
 
 impl<T> Default for Cell<T> {
     fn default() -> Self {
-        let state = State { flight: None, failures: 0, pause: None, revoked: false };
+        let state = State { flight: None, failures: 0, short: 0, pause: None, revoked: false };
         Self { current: ArcSwapOption::empty(), state: Mutex::new(state) }
     }
 }
@@ -168,7 +178,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
         }
     }
 
-    /// Why the last exchange failed, if it did.
+    /// Why no exchange begins at present, if none does.
     pub fn failure(&self) -> Option<Refusal> {
         self.state.lock().pause.as_ref().map(|(_, refusal)| refusal.clone())
     }
@@ -259,7 +269,8 @@ impl<T: Send + Sync + 'static> Cell<T> {
             });
         }
         state.failures = 0;
-        state.pause = None;
+        state.short = if life < SHORT { state.short.saturating_add(1) } else { 0 };
+        state.pause = (state.short > BURST).then(|| (Instant::now() + DISTANCE, too_often()));
         self.current.store(Some(held));
         Ok(value)
     }
@@ -329,6 +340,10 @@ fn jitter(most: Duration) -> Duration {
 
 fn interrupted() -> Refusal {
     Refusal::new(Code::Dw1005, "the token exchange was interrupted").retry_after(Duration::from_secs(1))
+}
+
+fn too_often() -> Refusal {
+    Refusal::new(Code::Dw1005, "the issuer's tokens live too short to be renewed without a pause")
 }
 
 fn revoked() -> Refusal {

@@ -320,3 +320,23 @@ fn an_exchange_that_begins_on_a_runtime_that_has_ended_blocks_nobody() {
     let outcome = outcome.recv_timeout(Duration::from_secs(30)).expect("it waits for its own lock");
     assert!(outcome.unwrap().unwrap_err().detail.contains("interrupted"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_whose_tokens_end_at_once_is_not_asked_without_a_pause() {
+    let (cell, asked) = (Arc::<Cell<usize>>::default(), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..100 {
+        let asked = Arc::clone(&asked);
+        let obtain = || -> Obtaining<usize> {
+            Box::pin(async move {
+                let value = Arc::new(asked.fetch_add(1, Ordering::Relaxed));
+                Ok(Fresh { value, since: Now::read(), life: Duration::from_secs(1) })
+            })
+        };
+        if let Err(refusal) = cell.value(Now::read(), obtain).await {
+            assert!(refusal.retry_after.is_some_and(|after| after <= DISTANCE), "{refusal}");
+        }
+        advance(Duration::from_secs(1)).await;
+    }
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((20..30).contains(&asked), "{asked}");
+}
