@@ -186,14 +186,8 @@ impl Served {
     }
 
     /// Makes a token ready for use. It may open something for this long.
-    pub(crate) fn arm_token(
-        &self,
-        at: usize,
-        opened: Opened,
-        life: Duration,
-    ) -> Result<Credential, Refusal> {
-        let (armed, echoes) =
-            self.injector.arm_token(at, &opened).map_err(|error| self.unusable(&error))?;
+    pub(crate) fn arm_token(&self, at: usize, opened: Opened, life: Duration) -> Result<Credential, Refusal> {
+        let (armed, echoes) = self.injector.arm_token(at, &opened).map_err(|error| self.unusable(&error))?;
         let redact = self.provider.response.redact;
         let sought = if redact { self.tokens.add(at, echoes, life) } else { Sought::of(&[]) };
         let sought = sought.map_err(|error| self.unusable(&error))?;
@@ -377,7 +371,7 @@ mod tests {
 
     use super::*;
     use crate::request::inject::dummies::Dummies;
-    use crate::request::scrub::Use;
+    use crate::request::scrub::{Standing, Use};
     use crate::schemes::{Bounds, specs};
 
     /// A source that takes a while to fail, as a command past its deadline does.
@@ -450,7 +444,8 @@ mod tests {
         let incidents = Incidents::default();
         let of = |version| Use { agent: "a".into(), secret: "default/s".into(), version };
         for version in [1, 2] {
-            (0..3).for_each(|_| drop(incidents.record(&of(version), Instant::now())));
+            let noted = [(); 3].map(|()| incidents.record(&of(version), Instant::now()));
+            assert_eq!(noted, [Standing::Open, Standing::Open, Standing::Blocked]);
         }
         let mut served = served();
         served.made_from.version = Some(2);

@@ -20,7 +20,9 @@ use self::statements::{
     begin, commit, delete, make_current, next, number, put_version, rows, signed, stored_lock, taken,
 };
 use super::master::Lock;
-use super::store::{Keeps, NewSecret, NewVersion, Pending, SealedValue, SecretRow, Store, StoreError, Variable};
+use super::store::{
+    Keeps, NewSecret, NewVersion, Pending, SealedValue, SecretRow, Store, StoreError, Variable,
+};
 use crate::private::{self, PrivateError};
 use crate::secret::SecretName;
 

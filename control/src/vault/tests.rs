@@ -597,7 +597,16 @@ async fn a_secret_is_opened_for_a_renewal_only_if_it_is_bound_to_the_token_host(
     let hosts = BoundHosts::parse(&["api.example", "login.example"]).unwrap();
     let both = Change { hosts: Some(hosts), ..change("value-one") };
     local.rotate("default", &name("oauth"), both).await.unwrap();
-    assert!(vault.open_for_renewal(&renewal()).await.unwrap().opened.value("token").unwrap().matches(b"value-one"));
+    assert!(
+        vault
+            .open_for_renewal(&renewal())
+            .await
+            .unwrap()
+            .opened
+            .value("token")
+            .unwrap()
+            .matches(b"value-one")
+    );
     let (renewal, elsewhere) = (renewal(), Target::parse_authority("login.example:8443").unwrap());
     assert!(
         !renewal.covers(&elsewhere) && !renewal.covers(&Target::parse_authority("api.example:443").unwrap())

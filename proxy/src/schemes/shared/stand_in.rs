@@ -87,14 +87,27 @@ impl StandIn for TokenEndpoint {
     }
 }
 
-/// Whether a server could take the path for this one: case, trailing slashes, parameters and codes are not told apart.
+/// Whether a server could take the path for this one: case, parameters, codes, and slashes, dots, blanks or one `.json` at
+/// the end are not told apart.
 pub fn looks_like(path: &Path, wanted: &str) -> bool {
-    let wanted = wanted.trim_end_matches('/').as_bytes();
+    let wanted = without_end(wanted.as_bytes());
     let is_it = |form: &[u8]| {
-        let end = form.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
-        form.get(..end).is_some_and(|form| form.eq_ignore_ascii_case(wanted))
+        let form = without_end(form);
+        let before = form.len().checked_sub(JSON.len()).and_then(|at| form.split_at_checked(at));
+        let bare =
+            before.filter(|(_, end)| end.eq_ignore_ascii_case(JSON)).map(|(bare, _)| without_end(bare));
+        form.eq_ignore_ascii_case(wanted) || bare.is_some_and(|bare| bare.eq_ignore_ascii_case(wanted))
     };
     is_it(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_it)
+}
+
+/// What frameworks take for a format and not for a part of the name.
+const JSON: &[u8] = b".json";
+
+/// Without what many servers drop at the end of a path.
+fn without_end(path: &[u8]) -> &[u8] {
+    let last = path.iter().rposition(|&b| !matches!(b, b'/' | b'.' | b' ' | b'\t'));
+    path.get(..last.map_or(0, |last| last + 1)).unwrap_or_default()
 }
 
 /// The dummy as RFC 6749, section 5.1, has it, if the call is a POST for one of these grants.
@@ -224,10 +237,23 @@ mod tests {
             "/oauth/token;x",
             "//oauth//token",
             "/x/../oauth/token",
+            "/oauth/token.json",
+            "/oauth/token.JSON/",
+            "/oauth/token%20",
+            "/oauth/token.",
+            "/oauth/token/%2e%20/",
         ] {
             assert!(endpoint.covers(&Path::parse(path).unwrap()), "{path}");
         }
-        for path in ["/", "/oauth", "/oauth/tokens", "/oauth/token/info", "/v1/oauth/token"] {
+        for path in [
+            "/",
+            "/oauth",
+            "/oauth/tokens",
+            "/oauth/token.jsonl",
+            "/oauth/.json",
+            "/oauth/token/info",
+            "/v1/oauth/token",
+        ] {
             assert!(!endpoint.covers(&Path::parse(path).unwrap()), "{path}");
         }
     }
