@@ -13,6 +13,7 @@ pub mod types;
 pub mod aws;
 pub mod catalog;
 pub mod policy;
+pub mod model;
 pub mod refusal;
 pub mod secret;
 pub mod vault;

@@ -29,6 +29,7 @@ use crate::limits::{self, Limits};
 use crate::listen::Listener;
 use crate::metrics::{Metrics, Raised};
 use crate::plan::Plan;
+use crate::request::model::budget::Budgets;
 use crate::request::scrub::Incidents;
 use crate::request::scrub::coded::Windows;
 use crate::upstream::Upstream;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) incidents: Incidents,
     pub(crate) rates: Rates,
+    pub(crate) budgets: Arc<Budgets>,
     /// The memory of the decoders of coded answers.
     pub(crate) windows: Arc<Windows>,
     pub(crate) trusts: Trusts,
@@ -176,6 +178,7 @@ impl Shared {
         limits: Arc<Limits>,
         audit: Sink,
         authority: &Arc<Authority>,
+        budgets: Arc<Budgets>,
     ) -> Result<Self, certs::Error> {
         Ok(Self {
             plan: ArcSwap::from_pointee(plan),
@@ -186,6 +189,7 @@ impl Shared {
             metrics: Metrics::default(),
             incidents: Incidents::default(),
             rates: Rates::default(),
+            budgets,
             windows: Windows::new(limits.decoder_windows),
             limits,
             trusts: Trusts::default(),

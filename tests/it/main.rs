@@ -16,6 +16,7 @@ mod clients;
 
 mod refusals {
     mod addresses;
+    mod base_url;
     mod codes;
     mod disk;
     mod framing;
@@ -26,6 +27,7 @@ mod refusals {
     mod in_use;
     mod later;
     mod methods;
+    pub(crate) mod model;
     mod paths;
     mod placeholders;
     mod rules;
@@ -42,6 +44,7 @@ mod journeys {
     mod audit;
     mod audit_durability;
     mod audit_long;
+    mod base_url;
     mod bodies;
     mod connections;
     mod credentials;
@@ -50,6 +53,7 @@ mod journeys {
     mod inject_types;
     mod aws;
     mod limits;
+    mod model;
     mod listeners;
     mod live;
     mod live_beside_mistakes;

@@ -9,6 +9,7 @@ mod schema;
 mod report;
 mod build;
 mod auth;
+mod model;
 mod verify;
 mod fields;
 mod policy;
@@ -32,6 +33,7 @@ use ipnet::IpNet;
 
 use crate::agent::AgentName;
 use crate::catalog::Fields;
+use crate::model::ModelRules;
 use crate::policy::Policy;
 use crate::rule::HostPattern;
 use crate::secret::SecretRef;
@@ -79,6 +81,8 @@ pub struct Provider {
     pub agent_env: Vec<(String, String)>,
     /// The call that tells whether the credential works.
     pub verify: Option<Verify>,
+    /// What a ModelProvider says beside; `None`: it is a Provider.
+    pub model: Option<Arc<ModelRules>>,
 }
 
 /// The call that tells whether a credential works.

@@ -89,7 +89,7 @@ pub(super) static KINDS: &[Kind] = &[
         name: "ModelProvider",
         api_versions: &[API_VERSION, "pai.io/v1"],
         fields: MODEL_PROVIDER,
-        doc: "A model vendor with budgets; comes with a later release.",
+        doc: "A model vendor: the models that may be asked, and budgets of tokens. Works intercepted, and as a base URL.",
     },
 ];
 
@@ -114,7 +114,7 @@ const METADATA: &[Field] = &[
 
 const AGENT_SPEC: &[Field] = &[
     required("providers", TEXTS, "The names of the providers that the agent may use, of its own project."),
-    later("modelProviders", TEXTS, "Model providers that the agent may use."),
+    optional("modelProviders", TEXTS, "The names of the model providers that the agent may use."),
     later(
         "env",
         Shape::List(&Shape::Named(&Shape::Text)),
@@ -126,18 +126,67 @@ const MODEL_PROVIDER_SPEC: &[Field] = &[
     required("provider", Shape::Text, "The vendor."),
     optional(
         "apiKeySecretRef",
-        Shape::Map(&[required("name", Shape::Text, "The secret."), optional("key", Shape::Text, "Its key.")]),
-        "The credential.",
+        Shape::Map(&[
+            required("name", Shape::Text, "The secret's name. Never its value."),
+            optional("key", Shape::Text, "Its key; `api-key`, then `token`, where it is left out."),
+        ]),
+        "The credential. Without it nothing is injected.",
     ),
-    optional("endpoint", Shape::Text, "The base URL of a vendor without its own."),
-    optional("apiVersion", Shape::Text, "The vendor's API version."),
-    optional("allowedModels", TEXTS, "Models that may be used."),
-    optional("deniedModels", TEXTS, "Models that may not."),
-    optional("maxTokensPerDay", Shape::Count, "A budget."),
-    optional("maxTokensPerRequest", Shape::Count, "A budget."),
-    optional("retry", Shape::Named(&Shape::Count), "Attempts and waits."),
-    optional("fallbacks", TEXTS, "Model providers to try next."),
+    optional(
+        "endpoint",
+        Shape::Text,
+        "The base URL, for a vendor without its own or in place of it; requests beside its path are refused. `http://` is spoken where it says so.",
+    ),
+    optional(
+        "apiVersion",
+        Shape::Text,
+        "azure-openai, anthropic: the API version for requests that name none.",
+    ),
+    optional("allowedModels", TEXTS, "The models that may be asked, with `*`; any where it is left out."),
+    optional("deniedModels", TEXTS, "The models that may not be asked, with `*`; beats `allowedModels`."),
+    optional(
+        "maxTokensPerDay",
+        Shape::Count,
+        "Tokens in and out from 00:00 to 24:00 UTC, of all agents together, as the vendor counts them.",
+    ),
+    optional(
+        "maxTokensPerRequest",
+        Shape::Count,
+        "The most that a request may ask to be generated; one that sets no limit itself is refused.",
+    ),
+    optional(
+        "retry",
+        Shape::Map(RETRY),
+        "Asks again after 429, 5xx and failed connections, where nothing was answered yet.",
+    ),
+    optional(
+        "fallbacks",
+        TEXTS,
+        "Model providers of the same project and API that are asked next, in base-URL mode.",
+    ),
+    optional("tls", Shape::Map(MODEL_TLS), "How the endpoint is verified."),
+    optional(
+        "network",
+        Shape::Map(NETWORK),
+        "Addresses that are refused by default and that the endpoint needs.",
+    ),
 ];
+
+const RETRY: &[Field] = &[
+    optional("maxAttempts", Shape::Count, "Attempts in all; 3 where it is left out, 10 at most."),
+    optional(
+        "initialBackoffMs",
+        Shape::Count,
+        "The wait before the second one, doubled for each after it; 200 where it is left out.",
+    ),
+    optional("maxBackoffMs", Shape::Count, "The longest wait; 5000 where it is left out."),
+];
+
+const MODEL_TLS: &[Field] = &[optional(
+    "upstreamCA",
+    Shape::Text,
+    "A file of extra roots (PEM) for this endpoint, relative to this file.",
+)];
 
 const SPEC: &[Field] = &[
     required("type", Shape::Text, "A built-in type, or `http-token` for anything else."),

@@ -161,6 +161,15 @@ impl RequestBody {
         Some(Self { kind, gate: None, progress: Arc::clone(&self.progress) })
     }
 
+    /// The same body again, counted anew; `None` where it is not held whole.
+    pub(crate) fn anew(&self, progress: &Arc<Progress>) -> Option<Self> {
+        match &self.kind {
+            Kind::Empty => Some(Self::whole(Bytes::new(), Arc::clone(progress))),
+            Kind::Whole(bytes) => Some(Self::whole(bytes.clone(), Arc::clone(progress))),
+            Kind::Stream(_) | Kind::Payload(_) => None,
+        }
+    }
+
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(sleep) = &mut self.gate else { return Poll::Ready(()) };
         *self.progress.waiting.lock() = Some(cx.waker().clone());

@@ -46,8 +46,9 @@ pub(crate) async fn form(
     if is_coded(&parsed.head.headers) {
         return Err(malformed("the form that says what the request does has a content coding"));
     }
+    let Some(body) = parsed.body.take() else { return Ok(()) };
     let most = limits::count(limits.form_body);
-    let reading = inject::hold(&mut parsed.body, most, limits::time(limits.stream_idle));
+    let reading = inject::hold(body, most, limits::time(limits.stream_idle));
     let form = Box::pin(record.while_lasting(reading)).await?;
     text(&form)?;
     parsed.form = Some(form);
@@ -73,7 +74,7 @@ fn is_form(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(is_form)
 }
 
-fn is_coded(headers: &HeaderMap) -> bool {
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(CONTENT_ENCODING);
     codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
@@ -99,7 +100,7 @@ fn judged(
     policy::decide(&facts(served, agent, target, head, path, form))
 }
 
-fn facts<'a>(
+pub(super) fn facts<'a>(
     served: &'a Served,
     agent: &'a AgentName,
     target: &'a Target,

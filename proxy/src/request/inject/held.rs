@@ -79,7 +79,7 @@ fn at(body: &[u8], pointer: &Pointer, own: &[String], has_to_be_there: bool) -> 
 }
 
 /// `application/json` or `…+json`, in UTF-8, said once.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let Ok(text) = value.to_str() else { return false };
