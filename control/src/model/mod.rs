@@ -82,6 +82,7 @@ pub struct Retry {
 /// A pattern of model names.
 #[derive(Debug)]
 pub(crate) struct ModelGlob {
+    text: Box<str>,
     wildcard: Wildcard,
     folded: Wildcard,
     is_star: bool,
@@ -90,7 +91,12 @@ pub(crate) struct ModelGlob {
 impl ModelGlob {
     pub(crate) fn new(text: &str) -> Self {
         let folded = text.to_lowercase();
-        Self { wildcard: Wildcard::new(text), folded: Wildcard::new(&folded), is_star: text == "*" }
+        Self {
+            text: text.into(),
+            wildcard: Wildcard::new(text),
+            folded: Wildcard::new(&folded),
+            is_star: text == "*",
+        }
     }
 
     /// Allow reads narrowly.
@@ -146,6 +152,16 @@ impl ModelRules {
         self.limits_models() || self.tokens_per_day.is_some() || self.tokens_per_request.is_some()
     }
 
+    /// `allowedModels` as written.
+    pub fn allowed_models(&self) -> Option<Vec<&str>> {
+        self.allowed.as_ref().map(|globs| globs.iter().map(|glob| &*glob.text).collect())
+    }
+
+    /// `deniedModels` as written.
+    pub fn denied_models(&self) -> Vec<&str> {
+        self.denied.iter().map(|glob| &*glob.text).collect()
+    }
+
     fn limits_models(&self) -> bool {
         self.allowed.is_some() || !self.denied.is_empty()
     }
@@ -155,9 +171,7 @@ impl ModelRules {
     /// # Errors
     /// DW1002 with the rule that denies.
     pub fn judge(&self, api: Api, asked: &Asked) -> Result<(), Refusal> {
-        if self.limits_models() {
-            self.judge_models(asked)?;
-        }
+        self.judge_models(asked)?;
         if asked.in_background && self.tokens_per_day.is_some() {
             return Err(self.refuse(
                 "a request in the background (`background: true`) is answered without its tokens, which maxTokensPerDay has to count",
@@ -170,7 +184,11 @@ impl ModelRules {
         }
     }
 
-    fn judge_models(&self, asked: &Asked) -> Result<(), Refusal> {
+    /// Judges the models alone.
+    pub(crate) fn judge_models(&self, asked: &Asked) -> Result<(), Refusal> {
+        if !self.limits_models() {
+            return Ok(());
+        }
         if asked.models.is_empty() {
             return Err(self
                 .refuse("the request names no model, and this provider limits them", &self.places.allowed));
@@ -182,6 +200,10 @@ impl ModelRules {
             ));
         }
         for model in &asked.models {
+            // No vendor has such a name; one that trims or folds it would take it for another.
+            if !model.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(self.refuse("the request names a model in an odd spelling", &self.places.allowed));
+            }
             if self.denied.iter().any(|glob| glob.denies(model)) {
                 return Err(self.refuse("the model that the request names is denied", &self.places.denied));
             }

@@ -36,8 +36,8 @@ fn what_cannot_be_told_is_unreadable() {
         ("  provider: openai\n", Method::POST, "/v1/fine_tuning/jobs"),
         ("  provider: openai\n", Method::GET, "/v1/realtime"),
         ("  provider: openai\n", Method::POST, "/v1/new-thing"),
-        // A lenient server could take these for chat completions.
-        ("  provider: openai\n", Method::POST, "/v1/files/;/chat"),
+        ("  provider: openai\n", Method::POST, "/v1/chat/completions;x"),
+        ("  provider: openai\n", Method::POST, "/v1/responses/x%2fcancel"),
         ("  provider: openai\n", Method::from_bytes(b"post").unwrap(), "/v1/files"),
         ("  provider: anthropic\n", Method::POST, "/v1/messages/batches"),
         ("  provider: gemini\n", Method::POST, "/v1beta/models/a%2Fb:generateContent"),
@@ -105,6 +105,8 @@ fn judges_models_narrowly_for_allow_and_widely_for_deny() {
     assert_eq!(judge(&provider, &["@preset/x"]), not_allowed);
     assert_eq!(judge(&provider, &["openrouter/auto"]), Ok(()));
     assert_eq!(judge(&provider, &[]), not_allowed);
+    assert_eq!(judge(&provider, &["a "]), not_allowed);
+    assert_eq!(judge(&provider, &["\u{43e}1"]), not_allowed);
     let narrow = self::provider("  provider: openai\n  allowedModels: [gpt-4o]\n");
     assert_eq!(judge(&narrow, &["GPT-4o"]), not_allowed);
     assert_eq!(judge(&narrow, &["gpt-4o-mini"]), not_allowed);

@@ -134,6 +134,7 @@ const FREE: &[&str] = &[
     "chat:update",
     "chat:delete",
     "files:write",
+    "conversations:write",
     "batches:delete",
     "videos:delete",
 ];

@@ -10,6 +10,7 @@ mod report;
 mod build;
 mod auth;
 mod model;
+mod model_schema;
 mod verify;
 mod fields;
 mod policy;

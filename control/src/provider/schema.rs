@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::model_schema;
 use super::report::{Report, shown_key, suggestion};
 use super::tree::{Node, Value};
 use crate::catalog::SchemeSpec;
@@ -45,11 +46,11 @@ pub(super) struct Field {
     pub(super) doc: &'static str,
 }
 
-const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Field {
+pub(super) const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { name, shape, need: Need::Required, doc }
 }
 
-const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> Field {
+pub(super) const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { name, shape, need: Need::Optional, doc }
 }
 
@@ -57,7 +58,7 @@ const fn later(name: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { name, shape, need: Need::Later, doc }
 }
 
-const TEXTS: Shape = Shape::List(&Shape::Text);
+pub(super) const TEXTS: Shape = Shape::List(&Shape::Text);
 
 /// A kind of document.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ const PROVIDER: &[Field] = &[HEAD[0], HEAD[1], HEAD[2], required("spec", Shape::
 const AGENT: &[Field] =
     &[HEAD[0], HEAD[1], HEAD[2], required("spec", Shape::Map(AGENT_SPEC), "What it may use.")];
 const MODEL_PROVIDER: &[Field] =
-    &[HEAD[0], HEAD[1], HEAD[2], required("spec", Shape::Map(MODEL_PROVIDER_SPEC), "What it is.")];
+    &[HEAD[0], HEAD[1], HEAD[2], required("spec", Shape::Map(model_schema::SPEC), "What it is.")];
 
 const METADATA: &[Field] = &[
     required("name", Shape::Text, "A DNS label style name, unique in its project."),
@@ -121,72 +122,6 @@ const AGENT_SPEC: &[Field] = &[
         "Environment entries; `secretRef` needs a vault and an attachment.",
     ),
 ];
-
-const MODEL_PROVIDER_SPEC: &[Field] = &[
-    required("provider", Shape::Text, "The vendor."),
-    optional(
-        "apiKeySecretRef",
-        Shape::Map(&[
-            required("name", Shape::Text, "The secret's name. Never its value."),
-            optional("key", Shape::Text, "Its key; `api-key`, then `token`, where it is left out."),
-        ]),
-        "The credential. Without it nothing is injected.",
-    ),
-    optional(
-        "endpoint",
-        Shape::Text,
-        "The base URL, for a vendor without its own or in place of it; requests beside its path are refused. `http://` is spoken where it says so.",
-    ),
-    optional(
-        "apiVersion",
-        Shape::Text,
-        "azure-openai, anthropic: the API version for requests that name none.",
-    ),
-    optional("allowedModels", TEXTS, "The models that may be asked, with `*`; any where it is left out."),
-    optional("deniedModels", TEXTS, "The models that may not be asked, with `*`; beats `allowedModels`."),
-    optional(
-        "maxTokensPerDay",
-        Shape::Count,
-        "Tokens in and out from 00:00 to 24:00 UTC, of all agents together, as the vendor counts them.",
-    ),
-    optional(
-        "maxTokensPerRequest",
-        Shape::Count,
-        "The most that a request may ask to be generated; one that sets no limit itself is refused.",
-    ),
-    optional(
-        "retry",
-        Shape::Map(RETRY),
-        "Asks again after 429, 5xx and failed connections, where nothing was answered yet.",
-    ),
-    optional(
-        "fallbacks",
-        TEXTS,
-        "Model providers of the same project and API that are asked next, in base-URL mode.",
-    ),
-    optional("tls", Shape::Map(MODEL_TLS), "How the endpoint is verified."),
-    optional(
-        "network",
-        Shape::Map(NETWORK),
-        "Addresses that are refused by default and that the endpoint needs.",
-    ),
-];
-
-const RETRY: &[Field] = &[
-    optional("maxAttempts", Shape::Count, "Attempts in all; 3 where it is left out, 10 at most."),
-    optional(
-        "initialBackoffMs",
-        Shape::Count,
-        "The wait before the second one, doubled for each after it; 200 where it is left out.",
-    ),
-    optional("maxBackoffMs", Shape::Count, "The longest wait; 5000 where it is left out."),
-];
-
-const MODEL_TLS: &[Field] = &[optional(
-    "upstreamCA",
-    Shape::Text,
-    "A file of extra roots (PEM) for this endpoint, relative to this file.",
-)];
 
 const SPEC: &[Field] = &[
     required("type", Shape::Text, "A built-in type, or `http-token` for anything else."),
@@ -378,7 +313,7 @@ const TLS: &[Field] = &[
     ),
 ];
 
-const NETWORK: &[Field] = &[optional(
+pub(super) const NETWORK: &[Field] = &[optional(
     "allowCIDRs",
     TEXTS,
     "Ranges that are refused by default and that this provider needs; never cloud metadata.",

@@ -123,17 +123,24 @@ pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record)
 
 /// As [`upstream`]; a model provider's `retry` asks again where nothing was answered: after 429 and 5xx, and where no
 /// byte of the body had gone out. Only bodies that are held whole are sent again.
-pub(crate) async fn patiently(
+pub(crate) async fn patiently(way: &Way<'_>, signed: Signed, record: &mut Record) -> Result<Answer, Refused> {
+    match way.peer.provider.model.as_ref().and_then(|rules| rules.retry) {
+        None => upstream(way, signed, record).await,
+        // Boxed: few requests are sent more than once.
+        Some(retry) => Box::pin(repeatedly(way, signed, retry, record)).await,
+    }
+}
+
+async fn repeatedly(
     way: &Way<'_>,
     mut signed: Signed,
+    retry: Retry,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
-    let retry = way.peer.provider.model.as_ref().and_then(|rules| rules.retry);
-    let Some(retry) = retry else { return upstream(way, signed, record).await };
     for attempt in 1..retry.attempts {
         let Some(again) = signed.again() else { break };
         let progress = Arc::clone(&signed.progress);
-        let outcome = Box::pin(upstream(way, signed, record)).await;
+        let outcome = upstream(way, signed, record).await;
         let Some(wait) = wait_after(&outcome, &progress, retry, attempt) else { return outcome };
         drop(outcome);
         tracing::debug!(attempt, ?wait, "nothing was answered, asking again");

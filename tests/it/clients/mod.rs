@@ -18,6 +18,7 @@ mod curl;
 mod git;
 mod grpc;
 mod java;
+mod models;
 mod node;
 mod python;
 mod websocket;

@@ -36,7 +36,11 @@ async fn the_key_may_be_the_agents_token_and_goes_no_further() {
     for more in [
         format!("Authorization: Bearer {}\r\n", proxy.token()),
         format!("x-api-key: {}\r\n", proxy.token()),
-        format!("Proxy-Authorization: Bearer {}\r\nAuthorization: Bearer {}\r\n", proxy.token(), proxy.dummy("OPENAI_API_KEY")),
+        format!(
+            "Proxy-Authorization: Bearer {}\r\nAuthorization: Bearer {}\r\n",
+            proxy.token(),
+            proxy.dummy("OPENAI_API_KEY")
+        ),
     ] {
         let path = "/model/m/v1/chat/completions?x=1";
         let reply = proxy.agent().without_authorization().raw(&post(path, &more)).await;
@@ -48,7 +52,10 @@ async fn the_key_may_be_the_agents_token_and_goes_no_further() {
         assert!(reply.text().contains("***"), "the echo is masked");
     }
     let line = proxy.audit().request("/v1/chat/completions").await;
-    assert_eq!((&line["provider"], &line["host"], &line["scheme"]), (&"m".into(), &OPENAI.into(), &"header".into()));
+    assert_eq!(
+        (&line["provider"], &line["host"], &line["scheme"]),
+        (&"m".into(), &OPENAI.into(), &"header".into())
+    );
     // Where a token is asked for, clients are not led here.
     assert!(!proxy.agent_env().iter().any(|(name, _)| name == "OPENAI_BASE_URL"));
 }
@@ -56,7 +63,8 @@ async fn the_key_may_be_the_agents_token_and_goes_no_further() {
 #[tokio::test]
 async fn a_listener_that_asks_for_nothing_is_published_as_base_url() {
     let origin = Origin::start(OPENAI).await;
-    let proxy = Proxy::builder().file("m", &model_file("provider: openai")).origin(&origin).no_token().start().await;
+    let proxy =
+        Proxy::builder().file("m", &model_file("provider: openai")).origin(&origin).no_token().start().await;
     let env = proxy.agent_env();
     let url = &env.iter().find(|(name, _)| name == "OPENAI_BASE_URL").expect("it is exported").1;
     assert_eq!(*url, format!("http://{}/model/m/v1", proxy.address()));
@@ -69,25 +77,36 @@ async fn a_retry_asks_again_until_it_is_answered() {
     let origin = Origin::builder(&[OPENAI]).answer(statuses(&[429, 503], &[])).start().await;
     let file = model_file("provider: openai, retry: {maxAttempts: 3, initialBackoffMs: 1, maxBackoffMs: 5}");
     let proxy = Proxy::builder().file("m", &file).origin(&origin).start().await;
-    let reply = proxy.agent().post(OPENAI, "/v1/responses", "Content-Type: application/json", ASK.as_bytes()).await;
+    let reply =
+        proxy.agent().post(OPENAI, "/v1/responses", "Content-Type: application/json", ASK.as_bytes()).await;
     assert_eq!(reply.status, 200);
     assert!(origin.requests().iter().all(|seen| seen.body == ASK.as_bytes()) && origin.requests().len() == 3);
     let line = proxy.audit().request("/v1/responses").await;
-    assert_eq!((&line["tokens_in"], &line["tokens_out"], &line["bytes_in"]), (&2.into(), &3.into(), &ASK.len().into()));
+    assert_eq!(
+        (&line["tokens_in"], &line["tokens_out"], &line["bytes_in"]),
+        (&2.into(), &3.into(), &ASK.len().into())
+    );
 }
 
 #[tokio::test]
 async fn a_retry_ends_with_its_attempts_and_where_the_vendor_asks_for_more_patience() {
     for (headers, attempts) in [(&[][..], 2), (&[("retry-after", "60")][..], 1)] {
         let origin = Origin::builder(&[OPENAI]).answer(statuses(&[500, 500, 500], headers)).start().await;
-        let file = model_file("provider: openai, retry: {maxAttempts: 2, initialBackoffMs: 1, maxBackoffMs: 5}");
+        let file =
+            model_file("provider: openai, retry: {maxAttempts: 2, initialBackoffMs: 1, maxBackoffMs: 5}");
         let proxy = Proxy::builder().file("m", &file).origin(&origin).start().await;
-        let reply = proxy.agent().post(OPENAI, "/v1/responses", "Content-Type: application/json", ASK.as_bytes()).await;
+        let reply = proxy
+            .agent()
+            .post(OPENAI, "/v1/responses", "Content-Type: application/json", ASK.as_bytes())
+            .await;
         assert_eq!((reply.status, origin.requests().len()), (500, attempts));
         // What answers 400 is an answer.
         let origin = Origin::builder(&[OPENAI]).answer(statuses(&[400], &[])).start().await;
         let proxy = Proxy::builder().file("m", &file).origin(&origin).start().await;
-        let reply = proxy.agent().post(OPENAI, "/v1/responses", "Content-Type: application/json", ASK.as_bytes()).await;
+        let reply = proxy
+            .agent()
+            .post(OPENAI, "/v1/responses", "Content-Type: application/json", ASK.as_bytes())
+            .await;
         assert_eq!((reply.status, origin.requests().len()), (400, 1));
     }
 }
@@ -109,7 +128,9 @@ async fn a_fallback_answers_where_the_first_one_cannot_with_its_own_credential_a
         .no_token()
         .start()
         .await;
-    let ask = || async { proxy.agent().raw(&post("/model/m/v1/chat/completions", "Authorization: Bearer x\r\n")).await };
+    let ask = || async {
+        proxy.agent().raw(&post("/model/m/v1/chat/completions", "Authorization: Bearer x\r\n")).await
+    };
     ask().await.assert_ok();
     let seen = other.only();
     assert_eq!((seen.target.as_str(), seen.body.as_slice()), ("/api/v1/chat/completions", ASK.as_bytes()));
@@ -122,6 +143,9 @@ async fn a_fallback_answers_where_the_first_one_cannot_with_its_own_credential_a
     ask().await.assert_ok();
     assert_eq!((first.requests().len(), other.requests().len()), (2, 2));
     // Intercepted, a vendor is never replaced by another.
-    let reply = proxy.agent().post(OPENAI, "/v1/chat/completions", "Content-Type: application/json", ASK.as_bytes()).await;
+    let reply = proxy
+        .agent()
+        .post(OPENAI, "/v1/chat/completions", "Content-Type: application/json", ASK.as_bytes())
+        .await;
     reply.assert_refused(429, "DW1009");
 }

@@ -33,6 +33,11 @@ use usage::{BYTES_PER_TOKEN, Counter, Tokens};
 
 /// What an answer without figures is taken to have generated where its request sets no limit.
 const UNBOUNDED: u64 = 4_096;
+/// And at most: no model generates more, whatever a request asks for.
+const BOUNDED: u64 = 262_144;
+
+/// A server that obeys one of these takes the request for another than was judged.
+const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// Judges a request to a model provider; `None`: it asks no model, or is no such request.
 ///
@@ -73,6 +78,8 @@ async fn judged(
     let mut asked = Asked::default();
     if rules.limits() {
         refuse_other_bodies(&parsed.head.headers)?;
+        // Where a credential goes on they are gone already.
+        OVERRIDES.iter().for_each(|name| drop(parsed.head.headers.remove(*name)));
     }
     if rules.limits() || rules.retry.is_some() {
         hold(parsed, shared, record).await?;
@@ -90,7 +97,9 @@ async fn judged(
     // Its figures have to be read, and what is coded is only searched.
     parsed.head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let mut meter = Meter::new(api, &asked, parsed.form.as_ref().map_or(0, |body| body.len() as u64));
-    meter.reservation = Some(shared.budgets.reserve(&served.provider, rules, meter.most())?);
+    if rules.tokens_per_day.is_some() {
+        meter.reservation = Some(shared.budgets.reserve(&served.provider, rules, meter.most())?);
+    }
     Ok(Some(meter))
 }
 
@@ -178,7 +187,7 @@ impl Meter {
     }
 
     fn generated_most(&self) -> u64 {
-        if self.api.generates() { self.bound.unwrap_or(UNBOUNDED) } else { 0 }
+        if self.api.generates() { self.bound.unwrap_or(UNBOUNDED).min(BOUNDED) } else { 0 }
     }
 
     /// As records show it before the answer.

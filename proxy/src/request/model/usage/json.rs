@@ -1,170 +1,8 @@
-//! Counts tokens in a model's answer as it passes: a stream of events or one JSON text, in the vendors' own usage fields.
-//!
-//! Reads only the places where vendors put them (`usage`, `message.usage`, `response.usage`, `usageMetadata`), so that
-//! nothing that a model wrote can be taken for them. Constant memory, nothing is allocated, and nothing is held back. What
-//! is no JSON is passed over: whoever asks gets no usage then, and charges by [`Counter::estimate`].
+//! One JSON text, byte by byte, as far as a vendor's figures are concerned.
 
 use memchr::memchr2;
 
-/// Tokens as the vendor counted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tokens {
-    /// What the model was given.
-    pub input: u64,
-    /// What it generated, what it thought included.
-    pub output: u64,
-    /// What it cost, in millionths of a dollar, where the vendor says so.
-    pub cost_micros: Option<u64>,
-}
-
-impl Tokens {
-    /// In and out together.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.input.saturating_add(self.output)
-    }
-}
-
-/// The state of one answer.
-#[derive(Debug)]
-pub struct Counter {
-    /// `None`: one JSON text.
-    lines: Option<Lines>,
-    json: Json,
-    bytes: u64,
-}
-
-impl Counter {
-    /// For `text/event-stream`.
-    #[must_use]
-    pub fn of_events() -> Self {
-        Self { lines: Some(Lines::default()), json: Json::default(), bytes: 0 }
-    }
-
-    /// For one JSON text, or several in one array (Gemini).
-    #[must_use]
-    pub fn of_json() -> Self {
-        Self { lines: None, json: Json::default(), bytes: 0 }
-    }
-
-    /// Takes the next bytes of the body.
-    pub fn push(&mut self, chunk: &[u8]) {
-        self.bytes = self.bytes.saturating_add(chunk.len() as u64);
-        match &mut self.lines {
-            Some(lines) => lines.push(chunk, &mut self.json),
-            None => self.json.push(chunk),
-        }
-    }
-
-    /// What the vendor said so far; each figure is the largest that was said, since vendors count up.
-    #[must_use]
-    pub fn tokens(&self) -> Option<Tokens> {
-        self.json.found.is_there.then(|| self.json.found.tokens())
-    }
-
-    /// Whether figures came that stand for the whole answer, so that it may be cut after them.
-    #[must_use]
-    pub fn is_final(&self) -> bool {
-        self.json.found.is_final
-    }
-
-    /// About how many tokens the body holds, rather too many: for an answer without figures. Of events, what the smallest
-    /// one has too is its envelope.
-    #[must_use]
-    pub fn estimate(&self) -> u64 {
-        match &self.lines {
-            Some(lines) if lines.events > 0 => {
-                let envelopes = lines.events.saturating_mul(lines.smallest);
-                lines.events + lines.event_bytes.saturating_sub(envelopes) / BYTES_PER_TOKEN
-            }
-            Some(_) | None => self.bytes / BYTES_PER_TOKEN,
-        }
-    }
-}
-
-/// English has some four bytes for each token, other languages and code fewer.
-pub const BYTES_PER_TOKEN: u64 = 3;
-
-/// The lines of an event stream (WHATWG): which of their bytes are JSON, and where an event ends.
-#[derive(Debug, Default)]
-struct Lines {
-    line: Line,
-    /// A CR was seen last: an LF behind it belongs to it.
-    after_cr: bool,
-    /// Data bytes of the event at hand.
-    event: u64,
-    events: u64,
-    event_bytes: u64,
-    smallest: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
-    /// So many bytes of `data:` were seen.
-    Name(usize),
-    Data,
-    Other,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self::Name(0)
-    }
-}
-
-const DATA: &[u8] = b"data:";
-
-impl Lines {
-    fn push(&mut self, mut chunk: &[u8], json: &mut Json) {
-        if std::mem::take(&mut self.after_cr) && chunk.first() == Some(&b'\n') {
-            chunk = chunk.get(1..).unwrap_or_default();
-        }
-        while !chunk.is_empty() {
-            let end = memchr2(b'\n', b'\r', chunk);
-            let (line, rest) = chunk.split_at(end.unwrap_or(chunk.len()));
-            self.part(line, json);
-            let Some((ending, rest)) = rest.split_first() else { return };
-            self.end(json);
-            chunk = match (ending, rest.split_first()) {
-                (b'\r', Some((b'\n', rest))) => rest,
-                (b'\r', None) => {
-                    self.after_cr = true;
-                    rest
-                }
-                _ => rest,
-            };
-        }
-    }
-
-    fn part(&mut self, mut part: &[u8], json: &mut Json) {
-        while let (Line::Name(seen), Some((byte, rest))) = (self.line, part.split_first()) {
-            self.line = match DATA.get(seen) {
-                Some(wanted) if wanted == byte && seen + 1 == DATA.len() => Line::Data,
-                Some(wanted) if wanted == byte => Line::Name(seen + 1),
-                Some(_) | None => Line::Other,
-            };
-            part = rest;
-        }
-        if self.line == Line::Data {
-            self.event = self.event.saturating_add(part.len() as u64);
-            json.push(part);
-        }
-    }
-
-    fn end(&mut self, json: &mut Json) {
-        let is_empty = std::mem::take(&mut self.line) == Line::Name(0);
-        if !is_empty {
-            json.push(b"\n");
-            return;
-        }
-        if self.event > 0 {
-            self.smallest = if self.events == 0 { self.event } else { self.smallest.min(self.event) };
-            self.events += 1;
-            self.event_bytes = self.event_bytes.saturating_add(std::mem::take(&mut self.event));
-        }
-        json.restart();
-    }
-}
+use super::Tokens;
 
 /// What a container is, by its way from the top.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,7 +26,7 @@ const DEEP: usize = 4;
 
 /// A JSON text, as far as it matters.
 #[derive(Debug, Default)]
-struct Json {
+pub(super) struct Json {
     depth: usize,
     marks: [Mark; DEEP],
     token: Token,
@@ -196,7 +34,7 @@ struct Json {
     word: Word,
     /// The key whose value comes.
     key: Key,
-    found: Found,
+    pub(super) found: Found,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -294,7 +132,7 @@ impl Key {
 
 impl Json {
     /// The next text begins; what was found is kept.
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.depth = 0;
         self.token = Token::Between;
         self.key = Key::Other;
@@ -306,7 +144,7 @@ impl Json {
         at.copied().unwrap_or_default()
     }
 
-    fn push(&mut self, mut chunk: &[u8]) {
+    pub(super) fn push(&mut self, mut chunk: &[u8]) {
         while !chunk.is_empty() {
             chunk = match self.token {
                 Token::Text => self.text(chunk),
@@ -400,9 +238,9 @@ impl Json {
 
 /// The figures, each the largest that was said.
 #[derive(Debug, Default)]
-struct Found {
-    is_there: bool,
-    is_final: bool,
+pub(super) struct Found {
+    pub(super) is_there: bool,
+    pub(super) is_final: bool,
     prompt: u64,
     input: u64,
     cache_creation: u64,
@@ -415,7 +253,7 @@ struct Found {
 }
 
 /// More than any answer has: a figure beyond it is taken as this.
-const FIGURE_MOST: u64 = 1 << 40;
+pub(super) const FIGURE_MOST: u64 = 1 << 40;
 
 impl Found {
     fn take(&mut self, figure: Figure, number: &[u8], is_final: bool) {
@@ -449,7 +287,7 @@ impl Found {
         *place = count.max(*place);
     }
 
-    fn tokens(&self) -> Tokens {
+    pub(super) fn tokens(&self) -> Tokens {
         // Anthropic's `input_tokens` leave out what was cached; `prompt_tokens` hold it.
         let input = self.prompt.saturating_add(self.tool_prompt);
         let input = input.max(self.input.saturating_add(self.cache_creation).saturating_add(self.cache_read));
@@ -466,7 +304,3 @@ fn count(text: &str) -> Option<u64> {
     }
     Some(text.parse().unwrap_or(FIGURE_MOST).min(FIGURE_MOST))
 }
-
-#[cfg(test)]
-#[path = "usage_tests.rs"]
-mod tests;

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::json::FIGURE_MOST;
 use super::*;
 
 fn json(body: &str) -> Counter {
