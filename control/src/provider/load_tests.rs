@@ -362,8 +362,8 @@ fn refuses_documents_that_are_no_provider() {
             "`apiVersion` of a Provider is",
         ),
         (
-            "apiVersion: pai.io/v1\nkind: ModelProvider\nmetadata: {name: a}\nspec: {provider: openai}\n",
-            "2:7: kind `ModelProvider` comes with a later release",
+            "apiVersion: pai.io/v1\nkind: ModelProvider\nmetadata: {name: a}\nspec: {provider: opnai}\n",
+            "did you mean \"openai\"?",
         ),
         (
             "apiVersion: pai.io/v1\nkind: Agent\nmetadata: {name: a}\nspec: {providers: []}\n",
