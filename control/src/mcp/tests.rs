@@ -300,9 +300,9 @@ proptest! {
 
     #[test]
     fn no_bytes_make_either_reader_panic(text in "[\\[\\]{}\":,a-z0-9\\\\\r\n ]{0,80}", cut in 0_usize..80) {
-        let _ = read(&text).is_ok();
-        let _ = shown(&text).is_ok();
+        drop(read(&text));
+        drop(shown(&text));
         let (a, b) = text.as_bytes().split_at(cut.min(text.len()));
-        let _ = stream(&[a, b], 60).is_ok();
+        drop(stream(&[a, b], 60));
     }
 }
