@@ -23,6 +23,7 @@ use crate::request::local::Locals;
 use crate::request::scrub::{Needle, Scanner};
 use crate::schemes::Echo;
 use crate::schemes::shared::token::Cell;
+use crate::upstream::identity::Identities;
 use crate::upstream::tls::UpstreamTls;
 
 /// One immutable snapshot.
@@ -54,6 +55,8 @@ pub(crate) struct Served {
     pub(crate) provider: Arc<Provider>,
     pub(crate) injector: Injector,
     pub(crate) tls: UpstreamTls,
+    /// The client certificate, where the provider has one.
+    pub(crate) identities: Identities,
     credential: ArcSwapOption<Credential>,
     /// The tokens that the secret is exchanged for, by injection.
     cells: Vec<Arc<Cell<Credential>>>,
@@ -85,6 +88,8 @@ pub(crate) struct MadeFrom {
     pub(crate) definition: [u8; 32],
     /// The secret's version; `None`: it has none, or it is missing.
     pub(crate) version: Option<u64>,
+    /// The version of the client certificate's secret.
+    pub(crate) client_cert: Option<u64>,
 }
 
 /// A secret's version, ready for use: values rendered and locked, the scanner compiled.
@@ -122,6 +127,7 @@ impl Served {
             provider,
             injector,
             tls,
+            identities: Identities::default(),
             cells,
             credential: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
@@ -381,7 +387,13 @@ mod tests {
         let provider = Arc::clone(&loaded.providers[0]);
         let injector = Injector::compile(&provider, &Arc::new(Dummies::of([])), Bounds::default()).unwrap();
         let tls = UpstreamTls::new(Arc::new(rustls::RootCertStore::empty())).unwrap();
-        Served::new(1, MadeFrom { own: [0; 32], definition: [0; 32], version: None }, provider, injector, tls)
+        Served::new(
+            1,
+            MadeFrom { own: [0; 32], definition: [0; 32], version: None, client_cert: None },
+            provider,
+            injector,
+            tls,
+        )
     }
 
     fn permit(served: &Served) -> Permit {

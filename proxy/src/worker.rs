@@ -24,6 +24,7 @@ use crate::conn::identify::Caller;
 use crate::conn::lane::Lanes;
 use crate::conn::life::{Closing, Registry, SWEEP, Ticks};
 use crate::conn::{self, SlotKey};
+use crate::limits::held::{Holding, Room};
 use crate::limits::rate::{Bucket, Rates};
 use crate::limits::{self, Limits};
 use crate::listen::Listener;
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     /// The memory of the decoders of coded answers.
     pub(crate) windows: Arc<Windows>,
+    held: Arc<Room>,
     pub(crate) trusts: Trusts,
     pub(crate) leaves: Leaves,
     pub(crate) denied_leaves: Leaves,
@@ -61,6 +63,7 @@ pub(crate) struct Shared {
 pub(crate) struct Counts {
     tunnels: AtomicUsize,
     requests: AtomicUsize,
+    held: Arc<Room>,
 }
 
 /// Whose a registered connection is.
@@ -83,6 +86,8 @@ pub(crate) struct Worker {
     pub(crate) registry: Arc<Registry<Owner>>,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) ticks: Ticks,
+    /// Exchanges for tokens that run here: what an issuer changed has to be kept before the worker ends.
+    exchanges: AtomicUsize,
     pool: Mutex<HashMap<(SlotKey, AgentName), Arc<Slot>>>,
 }
 
@@ -94,6 +99,7 @@ impl Worker {
             registry: Arc::default(),
             lanes: Arc::default(),
             ticks: Ticks::default(),
+            exchanges: AtomicUsize::new(0),
             pool: Mutex::default(),
         })
     }
@@ -105,6 +111,17 @@ impl Worker {
         Seat::take(counts, |counts| &counts.tunnels, self.shared.limits.unidentified)
     }
 
+    /// Counts an exchange for a token until it ends.
+    pub(crate) fn exchanging(self: &Arc<Self>) -> Exchanging {
+        self.exchanges.fetch_add(1, Ordering::Relaxed);
+        Exchanging(Arc::clone(self))
+    }
+
+    /// Whether something here has to end before the worker does.
+    fn is_busy(&self) -> bool {
+        self.registry.len() > 0 || self.exchanges.load(Ordering::Relaxed) > 0
+    }
+
     /// A place among the agent's connections.
     pub(crate) fn seat(&self, agent: &AgentName) -> Result<Seat, Refusal> {
         let counts = self.shared.counts(agent);
@@ -112,7 +129,7 @@ impl Worker {
             .ok_or_else(|| Refusal::new(Code::Dw1009, "the agent has too many connections").with_status(429))
     }
 
-    /// The pool slot of one identity: agent, provider as served, secret version, target.
+    /// The pool slot of one identity: agent, provider as served, versions of its secrets, target.
     pub(crate) fn slot(&self, key: &SlotKey, agent: &AgentName) -> Arc<Slot> {
         let mut pool = self.pool.lock();
         Arc::clone(pool.entry((key.clone(), agent.clone())).or_default())
@@ -146,6 +163,16 @@ impl Worker {
         self.ticks.tick();
         // A slot that a connection still holds is kept, so that two connections never pool apart.
         self.pool.lock().retain(|_, slot| !slot.sweep(&self.shared.limits) || Arc::strong_count(slot) > 1);
+    }
+}
+
+/// An exchange for a token, counted.
+#[derive(Debug)]
+pub(crate) struct Exchanging(Arc<Worker>);
+
+impl Drop for Exchanging {
+    fn drop(&mut self) {
+        self.0.exchanges.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -187,6 +214,7 @@ impl Shared {
             incidents: Incidents::default(),
             rates: Rates::default(),
             windows: Windows::new(limits.decoder_windows),
+            held: Arc::default(),
             limits,
             trusts: Trusts::default(),
             counts: Mutex::default(),
@@ -249,6 +277,17 @@ impl Shared {
                     .retry_after(Duration::from_secs(1))
             },
         )
+    }
+
+    /// The room for a body of the agent's that is read whole.
+    pub(crate) fn holding(&self, agent: &AgentName) -> Holding {
+        let own = Arc::clone(&self.counts(agent).held);
+        Holding {
+            all: (Arc::clone(&self.held), limits::count(self.limits.held_bodies)),
+            own: (own, limits::count(self.limits.agent_held_bodies)),
+            idle: limits::time(self.limits.stream_idle),
+            whole: limits::time(self.limits.held_body_time),
+        }
     }
 
     /// The TLS configuration for a host; denied hosts have a cache of their own.
@@ -392,7 +431,7 @@ const CUT: Duration = Duration::from_millis(500);
 async fn drain(worker: &Worker, mut orders: watch::Receiver<Order>, mut deadline: Instant) {
     let mut swept = Instant::now();
     worker.recheck();
-    while worker.registry.len() > 0 && Instant::now() < deadline {
+    while worker.is_busy() && Instant::now() < deadline {
         // A connection may begin its last exchange between two looks: it is told again.
         worker.registry.close_if(Closing::WhenIdle, |_| true);
         tokio::select! {

@@ -52,6 +52,9 @@ mod journeys {
     mod inject_types;
     mod aws;
     mod cloud;
+    mod mtls;
+    mod hmac;
+    mod digest;
     mod limits;
     mod mcp;
     mod listeners;

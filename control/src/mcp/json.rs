@@ -104,7 +104,7 @@ impl<'de> Visitor<'de> for Check {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Checked, A::Error> {
-        while items.next_element_seed(Check)?.is_some() {}
+        while items.next_element_seed(Self)?.is_some() {}
         Ok(Checked)
     }
 
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for Check {
             if !seen.insert(key) {
                 return Err(A::Error::custom(DUPLICATE));
             }
-            map.next_value_seed(Check)?;
+            map.next_value_seed(Self)?;
         }
         Ok(Checked)
     }

@@ -6,16 +6,16 @@
 use http::HeaderName;
 
 use super::build::{Ground, Ids, headers};
+use super::client_cert::{self, MTLS};
 use super::dummy;
 use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
 use super::schema::{auth_names, no_duplicates};
 use super::tree::{Entry, Node, Value};
-use super::{Auth, Injection, Mode, OnAgentCredential, Verify, settings, verify};
+use super::{Auth, Injection, Mode, OnAgentCredential, Verify, settings, tokens, verify};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
-use crate::token_url::TokenUrl;
 use crate::types::{self, AuthSpec, InjectionSpec, TypeSpec};
 
 /// What an `auth` block gives.
@@ -27,13 +27,13 @@ pub(super) struct Built {
 
 /// An auth type: of a built-in type, or of the scheme table.
 #[derive(Clone, Copy)]
-enum Chosen<'a> {
+pub(super) enum Chosen<'a> {
     Own(&'static AuthSpec),
     Scheme(&'static str, &'a SchemeSpec),
 }
 
 /// Auth types that a later release brings.
-const LATER: &[&str] = &["oauth", "hmac", "mtls", "workload-identity", "token-service"];
+const LATER: &[&str] = &["oauth", "workload-identity", "token-service"];
 
 const TOKEN_SERVICE: &str = ": it is for registries that give out tokens of their own for each repository, as Docker Hub and ghcr.io do; `basic` and `bearer` serve those that take the credential itself";
 
@@ -55,12 +55,17 @@ pub(super) fn build(
     let injections = match node.field("inject") {
         Some(list) => {
             refuse_type_fields(node, ground, report);
-            refuse_exchange(chosen, list, ground, report);
+            tokens::refuse_exchange(chosen, list, ground, report);
             list.items().iter().filter_map(|entry| entry_injection(entry, hosts, ground, report)).collect()
         }
         None => type_injections(node, chosen, hosts, kind, ground, report),
     };
-    let (dummies, mut agent_env) = dummies(node, chosen, ids, report)?;
+    let (dummies, mut agent_env) = if chosen.name() == MTLS {
+        client_cert::refuse_unread(node, report);
+        Dummies::default()
+    } else {
+        dummies(node, chosen, ids, report)?
+    };
     settings::add_settings(&injections, &mut agent_env);
     let verify = verify::build(
         node,
@@ -85,7 +90,7 @@ pub(super) fn build(
     remove_headers.extend(
         chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),
     );
-    let token_urls = token_urls(&injections, ground);
+    let token_urls = tokens::token_urls(&injections, ground);
     let auth = Auth {
         token_urls,
         auth_type: chosen.name().into(),
@@ -101,24 +106,8 @@ pub(super) fn build(
     Some(Built { auth, agent_env, verify })
 }
 
-/// The token endpoints that the injections name, each once.
-fn token_urls(injections: &[Injection], ground: Ground<'_>) -> Vec<TokenUrl> {
-    let mut urls = Vec::new();
-    for one in injections {
-        let specs = ground.schemes.iter().filter(|spec| spec.name == one.scheme);
-        let fields = specs.flat_map(|spec| spec.auth_fields.iter().chain(spec.inject_fields));
-        let named = fields.filter(|field| field.kind == FieldKind::TokenUrl);
-        for url in named.filter_map(|field| TokenUrl::parse(one.fields.text(field.name)?).ok()) {
-            if !urls.contains(&url) {
-                urls.push(url);
-            }
-        }
-    }
-    urls
-}
-
 impl<'a> Chosen<'a> {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Own(own) => own.name,
             Self::Scheme(auth_type, _) => auth_type,
@@ -137,7 +126,7 @@ impl<'a> Chosen<'a> {
     }
 }
 
-fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
+pub(super) fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
     let node = node.field("secretRef")?;
     let text = node.text()?;
     let name = text.parse::<SecretName>().ok().filter(|_| !looks_like_a_value(text));
@@ -200,20 +189,6 @@ fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) ->
     };
     let hint = suggestion(name.unwrap_or_default(), known.iter().copied());
     format!("type `{}` has no such auth type, it has {}{hint}", kind.name, known.join(", "))
-}
-
-/// With `inject` the stored value itself would be put on, and not the token that it is for.
-fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
-    let does = match chosen {
-        Chosen::Scheme(_, scheme) => settings::has_token_url(scheme),
-        Chosen::Own(own) => own.injections.iter().any(|one| settings::exchanges(one.key, ground)),
-    };
-    if does {
-        report.mistake(
-            list.at,
-            format!("auth type `{}` exchanges its secret for a token, which `inject` would bypass: it would put on the secret itself", chosen.name()),
-        );
-    }
 }
 
 /// With `inject` the auth type's own fields would do nothing.
@@ -286,7 +261,7 @@ fn own_injections(
     let patterns = |hosts: &[&str]| -> Vec<HostPattern> {
         hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect()
     };
-    let exchanges = auth.injections.iter().any(|one| settings::exchanges(one.key, ground));
+    let exchanges = auth.injections.iter().any(|one| tokens::exchanges(one.key, ground));
     let mut known = patterns(kind.hosts);
     if exchanges {
         // A token is for the vendor's own hosts; another host that got one could use it there.

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::auth;
 use super::cases::{self, CaseText};
+use super::client_cert;
 use super::mcp;
 use super::policy;
 use super::report::{Report, shown_key, suggestion};
@@ -27,10 +28,10 @@ pub(super) struct Ground<'a> {
     pub(super) schemes: &'a [&'a SchemeSpec],
     /// The document's `config`.
     pub(super) config: Option<&'a Node>,
-    /// The path of its MCP server.
-    pub(super) path: Option<&'a str>,
     /// The document's `scope`.
     pub(super) scope: Option<&'a Node>,
+    /// The path of its MCP server.
+    pub(super) path: Option<&'a str>,
     /// The file's folder; `None` where the text comes from no file.
     pub(super) folder: Option<&'a FilePath>,
 }
@@ -90,7 +91,7 @@ pub(super) fn provider(
         None => (None, hosts(spec, kind, mode, report)),
     };
     let path = mcp.as_ref().map(|server| server.path.as_str());
-    let ground = Ground { config: spec.field("config"), path, scope: spec.field("scope"), ..ground };
+    let ground = Ground { config: spec.field("config"), scope: spec.field("scope"), path, ..ground };
     refuse_config(spec, kind, ground, report);
     let auth = spec.field("auth").map(|node| auth::build(node, kind, &ids, &hosts, mode, ground, report));
     let policy = policy::build(spec, kind, report);
@@ -98,16 +99,24 @@ pub(super) fn provider(
     let limits = limits(spec, report);
     let response = response(spec, report);
     let keep_headers = keep_headers(spec, report);
-    let upstream = upstream(spec, ground, report);
+    let mut upstream = upstream(spec, ground, report);
+    upstream.client_cert = client_cert::read(spec, &ids, mode, report);
     refuse_unread(spec, mode, auth.is_some(), report);
     let tests = cases::read(spec, &hosts, mode, report);
-    let (auth, agent_env, verify) = match auth {
+    let (mut auth, agent_env, verify) = match auth {
         Some(built) => {
             let built = built?;
             (Some(built.auth), built.agent_env, built.verify)
         }
         None => (None, Vec::new(), None),
     };
+    match (&mut auth, &mut upstream.client_cert) {
+        (auth @ None, Some(secret)) => *auth = client_cert::alone(secret, ground.schemes),
+        (Some(auth), none @ None) if *auth.auth_type == *client_cert::MTLS => {
+            *none = Some(auth.secret.clone())
+        }
+        (Some(_), Some(_) | None) | (None, None) => {}
+    }
     let audit = spec.field("audit");
     let enforcement = match audit.and_then(|audit| audit.text_of("enforcement")) {
         Some("audit") => Enforcement::Audit,
@@ -222,13 +231,8 @@ fn kind(spec: &Node, report: &mut Report<'_>) -> Option<&'static TypeSpec> {
     if let Some(kind) = types::by_name(name) {
         return Some(kind);
     }
-    let message = match types::LATER.iter().find(|later| **later == name) {
-        Some(later) => format!("type `{later}` comes with a later release"),
-        None => {
-            let hint = suggestion(name, types::ALL.iter().map(|kind| kind.name));
-            format!("unknown type{hint}; for a service without a type of its own write `http-token`")
-        }
-    };
+    let hint = suggestion(name, types::ALL.iter().map(|kind| kind.name));
+    let message = format!("unknown type{hint}; for a service without a type of its own write `http-token`");
     report.mistake(node.at, message);
     None
 }
@@ -268,7 +272,8 @@ fn hosts(spec: &Node, kind: &'static TypeSpec, mode: Mode, report: &mut Report<'
     if nodes.is_empty() {
         report.mistake(spec.at, "`hosts` is empty, so the provider would cover nothing");
     }
-    let has_secret = spec.field("auth").is_some();
+    let has_secret = spec.field("auth").is_some()
+        || spec.field("tls").is_some_and(|tls| tls.field("clientCert").is_some());
     let parsed = nodes.iter().filter_map(|node| host(node, kind, port, has_secret, report));
     parsed.collect()
 }
@@ -395,7 +400,7 @@ fn upstream(spec: &Node, ground: Ground<'_>, report: &mut Report<'_>) -> Upstrea
     let list = spec.field("network").and_then(|network| network.field("allowCIDRs"));
     let allow_cidrs =
         list.map_or(&[][..], Node::items).iter().filter_map(|node| cidr(node, report)).collect();
-    UpstreamRules { extra_roots, allow_cidrs }
+    UpstreamRules { extra_roots, allow_cidrs, client_cert: None }
 }
 
 fn cidr(node: &Node, report: &mut Report<'_>) -> Option<IpNet> {

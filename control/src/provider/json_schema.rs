@@ -84,7 +84,8 @@ fn map(fields: &[Field], extra: &[(&str, Value)], schemes: &[&SchemeSpec]) -> Va
 
 fn scheme_field(field: &FieldSpec) -> Value {
     let mut property = match field.kind {
-        FieldKind::Spots | FieldKind::Labels | FieldKind::Scopes => {
+        FieldKind::Headers => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+        FieldKind::Spots | FieldKind::Labels | FieldKind::Keys | FieldKind::Scopes => {
             json!({"type": ["array", "string"], "items": {"type": "string"}})
         }
         FieldKind::TokenUrl => json!({"type": "string", "pattern": "^https://"}),
@@ -93,6 +94,7 @@ fn scheme_field(field: &FieldSpec) -> Value {
         FieldKind::Text
         | FieldKind::HeaderName
         | FieldKind::Template
+        | FieldKind::Message
         | FieldKind::ParamName
         | FieldKind::CookieName => {
             json!({"type": "string"})
@@ -191,7 +193,7 @@ mod tests {
                 false,
             ),
             (json!({"type": "github", "limits": {"requestsPerMinute": "9"}}), false),
-            (json!({"type": "github", "tls": {"clientCert": {"secretRef": "s"}}}), false),
+            (json!({"type": "github", "tls": {"clientCert": {}}}), false),
             (json!({"type": "github"}), true),
             (
                 json!({"type": "http-token", "host": "a.example", "auth": {"secretRef": "s", "param": "k"}}),

@@ -35,6 +35,16 @@ const WRONG: &[(&str, &str)] = &[
         "  type: gcp\n  auth: {type: workload-identity, secretRef: s}\n",
         "auth type `workload-identity` comes with a later release",
     ),
+    (
+        "  type: aws\n  policy:\n    deny: [\"s3:Delete?ucket\"]\n",
+        "7:12: `?` is no wildcard here: write `*`, or each action",
+    ),
+    ("  type: slack\n  policy: {allow: [\"chat.?\"]}\n", "`?` is no wildcard here"),
+    (
+        "  type: aws\n  scope: {resources: [\"arn:aws:s3:::log-?/*\"]}\n",
+        "6:23: not an ARN pattern such as `arn:aws:s3:::bucket/*`; `*` is the only wildcard",
+    ),
+    ("  type: aws\n  scope: {resources: [\"arn:aws:s3:::${aws:username}/*\"]}\n", "`*` is the only wildcard"),
     ("  type: 5\n  host: a.com\n", "`type` has to be text, here is a number; put it in quotes"),
     ("  type: http-token\n", "has no hosts of its own"),
     ("  type: github\n  host: a.com\n  hosts: [b.com]\n", "6:9: `host` cannot stand beside `hosts`"),
@@ -67,10 +77,6 @@ const WRONG: &[(&str, &str)] = &[
     (
         "  type: http-token\n  host: a.com\n  auth: {type: oauth2-refresh, secretRef: s, tokenUrl: x}\n",
         "`tokenUrl` has to begin with `https://`",
-    ),
-    (
-        "  type: http-token\n  host: a.com\n  auth: {type: hmac, secretRef: s}\n",
-        "auth type `hmac` comes with a later release",
     ),
     ("  type: http-token\n  host: a.com\n  auth: {type: beerer, secretRef: s}\n", "did you mean \"bearer\"?"),
     ("  type: github\n  auth: {secretRef: s, header: X}\n", "auth type `pat` has no field `header`"),
@@ -190,7 +196,37 @@ const WRONG: &[(&str, &str)] = &[
     ("  type: github\n  response: {redact: no}\n", "`redact` has to be true or false"),
     ("  type: github\n  response: {smallRanges: deny}\n", "`smallRanges` has to be `allow`"),
     ("  type: github\n  request: {keepHeaders: [Connection]}\n", "may never be kept"),
-    ("  type: github\n  tls: {clientCert: {secretRef: s}}\n", "`clientCert` comes with a later release"),
+    ("  type: github\n  tls: {clientCert: {}}\n", "`secretRef` is missing"),
+    ("  type: github\n  tls: {clientCert: {secretRef: s, key: k}}\n", "unknown field \"key\""),
+    (
+        "  type: github\n  tls: {clientCert: {secretRef: s}, mode: passthrough}\n",
+        "the TLS is the agent's own",
+    ),
+    ("  type: github\n  tls: {clientCert: {secretRef: s}, mode: plain}\n", "there is no TLS"),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {type: mtls, secretRef: s}\n  tls: {mode: plain}\n",
+        "there is no TLS",
+    ),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {type: mtls, secretRef: s}\n  tls: {clientCert: {secretRef: s}}\n",
+        "beside `auth.type: mtls`",
+    ),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {secretRef: s, onAgentCredential: placeholder-only}\n  tls: {clientCert: {secretRef: s}}\n",
+        "shown whatever the agent sends",
+    ),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {type: mtls, secretRef: s, placeholder: dummy-dummy}\n",
+        "`placeholder` does nothing with `type: mtls`",
+    ),
+    (
+        "  type: http-token\n  host: a.b.c\n  auth: {type: mtls, secretRef: s, header: X-A}\n",
+        "has no field `header`",
+    ),
+    (
+        "  type: http-token\n  host: \"*.com\"\n  tls: {clientCert: {secretRef: s}}\n",
+        "under this public suffix",
+    ),
     ("  type: github\n  tls: {mode: off}\n", "`mode` has to be"),
     ("  type: github\n  tls: {mode: passthrough}\n  auth: {secretRef: s}\n", "cannot inject anything"),
     ("  type: github\n  tls: {mode: passthrough}\n  policy: {allow: [\"*\"]}\n", "requests are not read"),

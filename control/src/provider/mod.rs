@@ -9,7 +9,9 @@ mod schema;
 mod report;
 mod build;
 mod auth;
+mod tokens;
 mod settings;
+mod client_cert;
 mod verify;
 mod fields;
 mod policy;
@@ -127,6 +129,12 @@ impl AgentRules {
 }
 
 impl Provider {
+    /// The secrets that it uses, each once: what is put on requests, and the client certificate.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let own = self.auth.as_ref().map(|auth| &auth.secret);
+        own.into_iter().chain(self.upstream.client_cert.as_ref().filter(move |cert| own != Some(cert)))
+    }
+
     /// The hosts of this provider that go beyond those that its secret is bound to; none if it may be used.
     pub fn hosts_beyond<'a>(&'a self, bound: &'a [HostPattern]) -> impl Iterator<Item = &'a HostPattern> {
         self.hosts.iter().filter(|host| !bound.iter().any(|other| host.is_within(other)))
@@ -266,6 +274,8 @@ pub struct UpstreamRules {
     pub extra_roots: Option<PathBuf>,
     /// Ranges that SECURITY.md refuses by default and that this provider needs.
     pub allow_cidrs: Vec<IpNet>,
+    /// The secret with the client certificate that it is shown; a provider with one has an `auth` as well.
+    pub client_cert: Option<SecretRef>,
 }
 
 impl UpstreamRules {

@@ -204,7 +204,7 @@ const CONFIG: &[Field] = &[
     optional(
         "services",
         TEXTS,
-        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`).",
+        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`), or by the label of an endpoint where code of anybody's answers (`lambda-url`).",
     ),
     later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
     optional("project", Shape::Text, "gcp: the project that the agent's libraries are told."),
@@ -327,7 +327,7 @@ const SCOPE: &[Field] = &[
     optional(
         "resources",
         TEXTS,
-        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one.",
+        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one. On a host that is not AWS' own the path's first segment is the bucket.",
     ),
 ];
 
@@ -359,10 +359,10 @@ const TLS: &[Field] = &[
         Shape::Text,
         "A file of extra roots (PEM) for this provider, relative to this file.",
     ),
-    later(
+    optional(
         "clientCert",
-        Shape::Map(&[optional("secretRef", Shape::Text, "The secret with `tls.crt` and `tls.key`.")]),
-        "A client certificate.",
+        Shape::Map(&[required("secretRef", Shape::Text, "The secret with `tls.crt` and `tls.key` (PEM).")]),
+        "The client certificate that the upstream is shown, beside whatever `auth` puts on requests.",
     ),
 ];
 
@@ -390,7 +390,7 @@ const TEST: &[Field] = &[
 const ASSUME_ROLE: &str = ": until then put the role's temporary credentials into the secret (access_key_id, secret_access_key, session_token)";
 
 /// Names of fields of auth types that a later release brings.
-const LATER_AUTH_FIELDS: &[&str] = &["clientId", "appId", "installationId", "algorithm"];
+const LATER_AUTH_FIELDS: &[&str] = &["clientId", "appId", "installationId"];
 
 /// Checks a value against its shape and reports every mistake below it.
 pub(super) fn check(node: &Node, shape: Shape, name: &str, schemes: &[&SchemeSpec], report: &mut Report<'_>) {

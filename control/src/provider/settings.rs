@@ -7,17 +7,7 @@ use super::build::Ground;
 use super::fields;
 use super::report::Report;
 use super::tree::Node;
-use crate::catalog::{FieldKind, FieldValue, Fields, SchemeSpec};
-
-/// Whether a scheme exchanges its secret for a token.
-pub(super) fn has_token_url(scheme: &SchemeSpec) -> bool {
-    scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
-}
-
-/// Whether the scheme that this key chooses does.
-pub(super) fn exchanges(key: &str, ground: Ground<'_>) -> bool {
-    ground.schemes.iter().any(|scheme| scheme.inject_key == Some(key) && has_token_url(scheme))
-}
+use crate::catalog::{FieldValue, Fields, SchemeSpec};
 
 /// What `config` says of the scheme's fields.
 pub(super) fn configure(

@@ -130,6 +130,7 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         ],
         &["password", "token"],
     ),
+    &scheme("mtls", &["mtls"], None, &[], &[], &["tls.crt"]),
     &scheme("path", &["path"], Some("path"), PATH, PATH, &["token"]),
     &scheme(
         "cookie",

@@ -84,9 +84,6 @@ pub static ALL: &[&TypeSpec] = &[
     &mcp::SPEC,
 ];
 
-/// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &[];
-
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
     ALL.iter().find(|kind| kind.name == name).copied()
@@ -342,6 +339,11 @@ impl TypeSpec {
         }
         (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
     }
+
+    /// Whether the vendor compares actions without regard to case, so that what is denied is denied in any (IAM).
+    pub(crate) fn denies_in_any_case(&self) -> bool {
+        std::ptr::eq(self, &raw const aws::SPEC)
+    }
 }
 
 impl TypeSpec {
@@ -367,7 +369,11 @@ impl TypeSpec {
                 text.starts_with("/subscriptions/") || text.starts_with("https://"),
                 "not a resource id such as `/subscriptions/ID/resourceGroups/NAME/*`, nor a URL such as `https://acme.blob.core.windows.net/logs/*`",
             ),
-            _ => (text.starts_with("arn:"), "not an ARN pattern such as `arn:aws:s3:::bucket/*`"),
+            // IAM's own patterns have more, which would be taken literally here.
+            _ => (
+                text.starts_with("arn:") && !text.contains('?') && !text.contains("${"),
+                "not an ARN pattern such as `arn:aws:s3:::bucket/*`; `*` is the only wildcard",
+            ),
         };
         let fits = (text == "*" || is_pattern) && text.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii());
         if !fits {

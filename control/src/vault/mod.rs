@@ -5,6 +5,7 @@
 //! ends the search: only a secret that is not there at all is looked for in the next one.
 
 pub mod bound;
+pub mod certificate;
 pub mod command;
 pub mod directory;
 pub mod local;
@@ -223,20 +224,35 @@ impl Vault {
     /// Opens the secret of the permit's provider. The only door to a value.
     pub async fn open(&self, permit: &Permit) -> Result<Opened, OpenError> {
         let auth = permit.provider().auth.as_ref().ok_or(OpenError::NoCredential)?;
+        let opened = self.open_secret(permit, &auth.secret).await?;
+        match auth.keys.first() {
+            Some(first) if !auth.keys.iter().any(|key| opened.value(key).is_some()) => {
+                Err(OpenError::MissingKey(auth.secret.clone(), first.clone()))
+            }
+            _ => Ok(opened),
+        }
+    }
+
+    /// Opens the secret of the client certificate that the permit's provider shows to its upstream.
+    pub async fn open_client_cert(&self, permit: &Permit) -> Result<Opened, OpenError> {
+        let secret = permit.provider().upstream.client_cert.as_ref().ok_or(OpenError::NoCredential)?;
+        let opened = self.open_secret(permit, secret).await?;
+        match certificate::KEYS.into_iter().find(|key| opened.value(key).is_none()) {
+            Some(missing) => Err(OpenError::MissingKey(secret.clone(), missing.to_owned())),
+            None => Ok(opened),
+        }
+    }
+
+    async fn open_secret(&self, permit: &Permit, secret: &SecretRef) -> Result<Opened, OpenError> {
         for source in &self.sources {
-            let opened = match source.open(permit, &auth.secret).await {
+            let opened = match source.open(permit, secret).await {
                 Err(OpenError::Missing(_)) => continue,
                 found => found?,
             };
             opened.terms.admit(permit, self.clock)?;
-            return match auth.keys.first() {
-                Some(first) if !auth.keys.iter().any(|key| opened.value(key).is_some()) => {
-                    Err(OpenError::MissingKey(auth.secret.clone(), first.clone()))
-                }
-                _ => Ok(opened),
-            };
+            return Ok(opened);
         }
-        Err(OpenError::Missing(auth.secret.clone()))
+        Err(OpenError::Missing(secret.clone()))
     }
 
     /// Opens the secret of a renewal: it has to be bound to the token endpoints too.

@@ -580,7 +580,7 @@ fn renewal() -> Renewal {
         method: &http::Method::GET,
         path: &Path::parse("/").unwrap(),
         query: None,
-        form: None,
+        body: None,
         headers: &http::HeaderMap::new(),
     };
     policy::decide(&facts).unwrap().renewal()

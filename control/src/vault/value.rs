@@ -4,6 +4,7 @@
 //! scrubbing them would mask ordinary text, and keys that are no plain names. Key files and PEM texts have to be what
 //! their key says: a mistake is told when they are stored, not when they are first used.
 
+use super::certificate;
 use crate::keyfile::{KeyFileFault, ServiceAccount};
 use crate::pem::{self, PemFault, PrivateKey};
 use crate::secret::Secret;
@@ -20,8 +21,16 @@ const KEY_MAX: usize = 253;
 /// Keys whose values are files: line breaks and any bytes are theirs.
 const FILE_KEYS: &[&str] = &["key.json", "private_key", "certificate", "tls.crt", "tls.key"];
 /// Keys whose values say who, not prove it: they may be short.
-const IDENTIFIER_KEYS: &[&str] =
-    &["username", "app_id", "installation_id", "client_id", "tenant_id", "access_key_id", "account_id"];
+const IDENTIFIER_KEYS: &[&str] = &[
+    "username",
+    "app_id",
+    "installation_id",
+    "client_id",
+    "tenant_id",
+    "access_key_id",
+    "account_id",
+    "key_id",
+];
 
 /// Why a value or key was refused. Says nothing of the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +53,14 @@ pub enum ValueError {
     /// A blank at the beginning or end.
     #[error("the value of key `{0}` begins or ends with a blank")]
     Blank(String),
+    /// A file of another kind than the key is for.
+    #[error("the value of key `{0}` is {1}")]
+    Unfit(String, &'static str),
+    /// A private key and somebody else's certificate.
+    #[error(
+        "the private key in `tls.key` does not belong to the first certificate in `tls.crt`: expected a pair"
+    )]
+    OtherKey,
     /// It is no key file of a service account.
     #[error("the value of key `{key}` {fault}")]
     KeyFile {
@@ -128,7 +145,7 @@ fn check_file(key: &str, value: &Secret) -> Result<(), ValueError> {
         "private_key" => pem(PrivateKey::read(text).map(drop)),
         // Azure's: the certificate with its key.
         "certificate" => pem(pem::first_certificate(text).and(PrivateKey::read_rsa(text)).map(drop)),
-        _ => Ok(()),
+        _ => certificate::check(key, value),
     }
 }
 
@@ -144,7 +161,12 @@ pub fn check_all(values: &[(String, Secret)]) -> Result<(), ValueError> {
             return Err(ValueError::Twice(key.clone()));
         }
     }
-    Ok(())
+    check_together(values)
+}
+
+/// Checks the values that have to fit each other.
+pub(super) fn check_together(values: &[(String, Secret)]) -> Result<(), ValueError> {
+    certificate::check_pair(values)
 }
 
 /// Drops the one line break that editors, `echo` and most programs put at the end.
@@ -189,7 +211,7 @@ mod tests {
         assert!(check("username", &secret(b"a\nb")).is_err());
         check("token", &secret(b"12345678")).unwrap();
         check("password", &secret(b"correct horse")).unwrap();
-        check("tls.key", &secret(b"-----BEGIN\n-----END\n")).unwrap();
+        check("private_key", &secret(b"-----BEGIN\n-----END\n")).unwrap();
         check("username", &secret(b"bob")).unwrap();
     }
 

@@ -108,7 +108,13 @@ mod tests {
         Arc::get_mut(&mut provider).unwrap().kind = &READS_HEADERS;
         let injector = Injector::compile(&provider, &Arc::new(Dummies::of([])), Bounds::default()).unwrap();
         let tls = UpstreamTls::new(Arc::new(rustls::RootCertStore::empty())).unwrap();
-        Served::new(1, MadeFrom { own: [0; 32], definition: [0; 32], version: None }, provider, injector, tls)
+        Served::new(
+            1,
+            MadeFrom { own: [0; 32], definition: [0; 32], version: None, client_cert: None },
+            provider,
+            injector,
+            tls,
+        )
     }
 
     #[test]

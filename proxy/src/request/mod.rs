@@ -12,6 +12,7 @@ pub(crate) mod told;
 pub(crate) mod decide;
 pub mod inject;
 pub(crate) mod send;
+pub(crate) mod challenge;
 pub mod scrub;
 pub(crate) mod listing;
 pub(crate) mod answer;
@@ -80,18 +81,19 @@ async fn journey(
     told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
     decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
-    let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
+    let ready = inject::prepare(&served.injector, &named.target, parsed, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
     let mut signed = inject::credential(&plan, &served, &permit, ready, &conn.worker).await?;
     record.signed(&signed);
-    let slot = conn.slot(&served, signed.used.as_ref().map(|used| used.version), &named.target);
-    let way = Way::of(conn, &served, &named, &slot);
-    let search = signed.used.as_mut().map(|used| used.search.take());
+    let slot = conn.slot(&served, signed.versions(), &named.target);
+    let identity = signed.identity.take();
+    let way = Way::of(conn, &served, identity.as_deref(), &named, &slot);
+    let mut search = signed.used.as_mut().map(|used| used.search.take());
     if let Some(agent) = signed.upgrade.take() {
         // Boxed, so that the other requests do not carry the room for it.
         return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
-    let answer = send::upstream(&way, signed, record).await?;
+    let answer = challenge::upstream(&way, signed, &mut search, record).await?;
     let answer = listing::of(answer, &served, &shared.limits, record).await?;
     let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
     answer::begin(&mut response).await?;

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use control::agent::AgentName;
 pub(crate) use control::audit::Verdict;
 use control::audit::{Entry, Kind, Place, RequestId};
 use control::policy::Permit;
@@ -20,6 +21,7 @@ use http::{Method, StatusCode};
 use super::body::Progress;
 use super::send::Signed;
 use crate::conn::identify::Caller;
+use crate::limits::held::Holding;
 use crate::metrics::Raised;
 use crate::plan::Served;
 use crate::worker::Shared;
@@ -30,6 +32,7 @@ pub(crate) struct Record {
     shared: Arc<Shared>,
     place: Option<Place>,
     entry: Entry,
+    agent: AgentName,
     start: Instant,
     progress: Option<Arc<Progress>>,
     logged: bool,
@@ -47,6 +50,7 @@ impl Record {
             place: shared.audit.reserve().ok(),
             shared: Arc::clone(shared),
             entry,
+            agent: caller.name.clone(),
             start: Instant::now(),
             progress: None,
             logged: true,
@@ -95,6 +99,12 @@ impl Record {
         self.entry.revision = signed.used.as_ref().map(|used| used.version);
     }
 
+    /// The request goes out once more; the bytes of both are counted.
+    pub(crate) fn replayed(&mut self, progress: &Arc<Progress>) {
+        let before = self.progress.replace(Arc::clone(progress));
+        self.entry.bytes_in += before.map_or(0, |progress| progress.sent());
+    }
+
     /// What policy said; with `write` and `sync` durability the `open` line is down before this returns.
     pub(crate) async fn permitted(
         &mut self,
@@ -113,6 +123,10 @@ impl Record {
         if let (Some(scheme), Some(auth)) = (scheme, &permit.provider().auth) {
             self.entry.scheme = Some(scheme);
             self.entry.secret = Some(auth.secret.name.clone());
+        } else if let Some(certificate) = &permit.provider().upstream.client_cert {
+            // Nothing is put on this request, but its connection is authenticated.
+            self.entry.scheme = Some("mtls");
+            self.entry.secret = Some(certificate.name.clone());
         }
         match &mut self.place {
             Some(place) => place.write_open(&self.entry).await.map_err(|_| unrecorded()),
@@ -191,6 +205,11 @@ impl Record {
     /// From when on the exchange is one that lasts.
     pub(crate) fn lasts_from(&self) -> Instant {
         self.start + crate::limits::time(self.shared.limits.audit_open_after)
+    }
+
+    /// The room for this exchange's body, if it has to be read whole.
+    pub(crate) fn holding(&self) -> Holding {
+        self.shared.holding(&self.agent)
     }
 
     /// Does a part of the exchange; if the exchange lasts meanwhile, its `open` line is written.

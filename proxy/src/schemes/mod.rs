@@ -26,6 +26,9 @@ mod path;
 mod cookie;
 mod body;
 mod placeholder;
+mod mtls;
+mod hmac;
+mod digest;
 pub mod aws_sigv4;
 mod oauth2_client_credentials;
 mod oauth2_refresh;
@@ -56,6 +59,9 @@ pub static SCHEMES: &[SchemeEntry] = &[
     SchemeEntry { spec: &body::SPEC, build: body::build },
     SchemeEntry { spec: &placeholder::SPEC, build: placeholder::build },
     SchemeEntry { spec: &aws_sigv4::scheme::SPEC, build: aws_sigv4::scheme::build },
+    SchemeEntry { spec: &mtls::SPEC, build: mtls::build },
+    SchemeEntry { spec: &hmac::SPEC, build: hmac::build },
+    SchemeEntry { spec: &digest::SPEC, build: digest::build },
     SchemeEntry { spec: &oauth2_client_credentials::SPEC, build: oauth2_client_credentials::build },
     SchemeEntry { spec: &oauth2_refresh::SPEC, build: oauth2_refresh::build },
     SchemeEntry { spec: &jwt_bearer::SPEC, build: jwt_bearer::build },
@@ -145,6 +151,26 @@ pub enum BodyNeed {
 pub trait Armed: Send + Sync + fmt::Debug {
     /// Puts the credential on the request. Pure.
     fn place(&self, out: &mut Outgoing<'_>) -> Result<(), Refusal>;
+}
+
+/// Answers a challenge of the upstream, for schemes that cannot know before what it asks for.
+pub trait Responder: Send + Sync + fmt::Debug {
+    /// The answer to the challenges of a 401, for the same request once more; `None`: they are not for this scheme.
+    fn respond(
+        &self,
+        headers: &http::HeaderMap,
+        target: &Target,
+        head: &Head,
+    ) -> Result<Option<Challenged>, Refusal>;
+}
+
+/// The answer to a challenge.
+#[derive(Debug)]
+pub struct Challenged {
+    /// The value of `Authorization`.
+    pub value: http::HeaderValue,
+    /// What the upstream's answer is searched for.
+    pub echoes: Vec<Echo>,
 }
 
 /// What arming a scheme gives.
@@ -262,6 +288,12 @@ pub enum ArmFault {
         key: String,
         /// What is wrong with it; nothing of the value.
         why: String,
+    },
+    /// A key that signs would be sent.
+    #[error("its key `{key}` is what signs, which is never sent")]
+    Signs {
+        /// The key.
+        key: String,
     },
     /// The rendered value exceeds what a request head can hold.
     #[error("its value is too long to be sent here")]

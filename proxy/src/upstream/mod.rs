@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod corporate;
 pub(crate) mod guard;
+pub(crate) mod identity;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod tls;

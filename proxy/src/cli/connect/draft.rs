@@ -72,9 +72,6 @@ impl Draft {
 }
 
 fn unknown(name: &str) -> Failure {
-    if types::LATER.contains(&name) {
-        return usage(format!("type `{name}` comes with a later release"));
-    }
     not_found("type", name, types::ALL.iter().map(|kind| kind.name))
 }
 
@@ -319,18 +316,11 @@ impl Tree {
 /// JSON is YAML; plain words go without quotes, as people write them.
 fn scalar(value: &Value) -> String {
     const WORDS: [&str; 8] = ["true", "false", "null", "yes", "no", "on", "off", "y"];
-    match value {
-        Value::String(text)
-            if text.starts_with(|c: char| c.is_ascii_alphabetic())
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'/'))
-                && !WORDS.contains(&text.to_ascii_lowercase().as_str()) =>
-        {
-            text.clone()
-        }
-        other => other.to_string(),
-    }
+    let Value::String(text) = value else { return value.to_string() };
+    let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'/'))
+        && !WORDS.contains(&text.to_ascii_lowercase().as_str());
+    if is_plain { text.clone() } else { value.to_string() }
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod files;
 pub use agent::{Sent, agent_credential};
 pub(crate) use credential::{credential, hold, prepare};
 pub use dummies::Dummies;
+pub(crate) use held::sole_type;
 
 /// What one provider puts on requests; compiled once for each plan.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Injector {
     keep_headers: Vec<HeaderName>,
     dummies: Arc<Dummies>,
     bounds: Bounds,
+    /// The upstream is shown a client certificate: a credential on every host.
+    certified: bool,
     auth: Option<Auth>,
 }
 
@@ -173,6 +176,7 @@ impl Injector {
             keep_headers: provider.keep_headers.clone(),
             dummies: Arc::clone(dummies),
             bounds,
+            certified: provider.upstream.client_cert.is_some(),
             auth: provider.auth.as_ref().map(Auth::new).transpose()?,
         })
     }
@@ -194,7 +198,8 @@ impl Injector {
     /// Removes what does not go upstream, before anything reads the headers: a rule must not be decided by a header that
     /// the upstream never sees.
     pub fn clean(&self, target: &Target, headers: &mut HeaderMap) {
-        let injects = self.auth.as_ref().is_some_and(|auth| auth.entry_for(target).is_some());
+        let covered = self.auth.as_ref().is_some_and(|auth| auth.entry_for(target).is_some());
+        let injects = self.certified || covered;
         let overrides = if injects {
             clean::Overrides::Remove { except: &self.keep_headers }
         } else {
@@ -323,6 +328,14 @@ impl Injector {
         entry.is_some_and(|entry| matches!(entry.scheme.surface(), Surface::Signature))
     }
 
+    /// Whether what it puts on holds for a time only, so that the upstream compares clocks.
+    pub(crate) fn is_timed(&self) -> bool {
+        let entries = self.auth.iter().flat_map(|auth| &auth.entries);
+        entries
+            .into_iter()
+            .any(|entry| matches!(entry.scheme.surface(), Surface::Signature | Surface::Signed { .. }))
+    }
+
     /// Puts the credential on. Gives the body back where it was read, changed where the credential lies in it. Schemes that
     /// sign need [`Self::place_towards`].
     pub fn place(
@@ -343,7 +356,7 @@ impl Injector {
         errand: Option<Errand<'_>>,
     ) -> Result<Placed, Refusal> {
         let Prepared { entry, step, body, sent: _ } = prepared;
-        let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(Placed { body, stream: None }) };
+        let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(Placed::unchanged(body)) };
         let own = armed.entries.get(entry).and_then(Option::as_ref).ok_or_else(|| {
             Refusal::new(Code::Dw1004, "the credential was made for another provider")
                 .of_provider(&self.provider)
@@ -401,7 +414,9 @@ impl Auth {
             | Surface::Query(_)
             | Surface::Cookie(_)
             | Surface::Body(_)
-            | Surface::Signature => {
+            | Surface::Signature
+            | Surface::Signed { .. }
+            | Surface::Connection => {
                 sent.dummy || self.on_agent_credential != OnAgentCredential::PlaceholderOnly
             }
         };

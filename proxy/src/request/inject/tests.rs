@@ -55,6 +55,7 @@ fn injector(on_agent_credential: OnAgentCredential, injections: Vec<Injection>) 
         provider: "gh".into(),
         keep_headers: Vec::new(),
         dummies: Arc::new(Dummies::compile([DUMMY.to_owned(), THEIRS.to_owned()])),
+        certified: false,
         bounds: Bounds::default(),
         auth: Some(Auth::new(&auth).unwrap()),
     }
