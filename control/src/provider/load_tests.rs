@@ -602,3 +602,13 @@ proptest! {
         drop(parse_text("f", &spec(&format!("  type: github\n  {key}: {value}\n")), SCHEMES));
     }
 }
+
+#[test]
+fn warns_of_a_denied_action_that_no_request_shows() {
+    let warned = |deny: &str| {
+        let loaded = loaded(&spec(&format!("  type: aws\n  policy: {{deny: [\"{deny}\"]}}\n")));
+        loaded.warnings.iter().any(|warning| warning.message.contains("a role is passed by what a body says"))
+    };
+    assert!(warned("iam:PassRole") && warned("IAM:passrole"));
+    assert!(!warned("iam:*") && !warned("iam:CreateUser"));
+}

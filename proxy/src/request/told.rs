@@ -60,9 +60,7 @@ pub(crate) async fn read(
 }
 
 fn wanted(served: &Served, caller: &Caller, target: &Target, parsed: &mut Parsed) -> Option<Reading> {
-    if served.provider.auth.is_none() {
-        return None;
-    }
+    served.provider.auth.as_ref()?;
     // As policy will see them.
     served.injector.clean(target, &mut parsed.head.headers);
     let facts = facts(served, &caller.name, target, &parsed.head, &parsed.path, None);
