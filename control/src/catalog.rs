@@ -61,8 +61,27 @@ pub enum FieldKind {
     /// A list of names of lower-case letters, digits and hyphens, kept as text with commas. For a built-in type it comes from
     /// the provider's `config`.
     Labels,
+    /// A list of keys of the secret, which may be empty; kept as text with commas.
+    Keys,
+    /// A template that is signed, not sent: line breaks are its own.
+    Message,
+    /// A map from header names to what stands in them, with `{{name}}`.
+    Headers,
+    /// The URL of a token endpoint, see [`crate::token_url::TokenUrl`]. The secret has to be bound to its host.
+    TokenUrl,
+    /// A list of OAuth scopes (RFC 6749 section 3.3), kept as text with blanks.
+    Scopes,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// A list of placeholder spots: `header:NAME`, `query:NAME`, `path`, `basic`, `body:/pointer`.
     Spots,
+}
+
+impl FieldKind {
+    /// Whether a built-in type's provider gives such a field in its `config`.
+    pub fn is_setting(self) -> bool {
+        matches!(self, Self::Labels | Self::Scopes | Self::Choice(_))
+    }
 }
 
 /// A field's value after validation.
@@ -74,6 +93,8 @@ pub enum FieldValue {
     Template(Template),
     /// Placeholder spots.
     Spots(Vec<Spot>),
+    /// Header names, in lower case, with what stands in them.
+    Headers(Vec<(String, Template)>),
 }
 
 /// The validated fields of one use of a scheme, by field name; defaults are filled in.
@@ -85,7 +106,7 @@ impl Fields {
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(FieldValue::Text(text)) => Some(text),
-            Some(FieldValue::Template(_) | FieldValue::Spots(_)) | None => None,
+            Some(FieldValue::Template(_) | FieldValue::Spots(_) | FieldValue::Headers(_)) | None => None,
         }
     }
 
@@ -93,7 +114,7 @@ impl Fields {
     pub fn template(&self, name: &str) -> Option<&Template> {
         match self.0.get(name) {
             Some(FieldValue::Template(template)) => Some(template),
-            Some(FieldValue::Text(_) | FieldValue::Spots(_)) | None => None,
+            Some(FieldValue::Text(_) | FieldValue::Spots(_) | FieldValue::Headers(_)) | None => None,
         }
     }
 
@@ -101,7 +122,15 @@ impl Fields {
     pub fn spots(&self, name: &str) -> &[Spot] {
         match self.0.get(name) {
             Some(FieldValue::Spots(spots)) => spots,
-            Some(FieldValue::Text(_) | FieldValue::Template(_)) | None => &[],
+            Some(FieldValue::Text(_) | FieldValue::Template(_) | FieldValue::Headers(_)) | None => &[],
+        }
+    }
+
+    /// The headers of a field; none if it is not there.
+    pub fn headers(&self, name: &str) -> &[(String, Template)] {
+        match self.0.get(name) {
+            Some(FieldValue::Headers(headers)) => headers,
+            Some(FieldValue::Text(_) | FieldValue::Template(_) | FieldValue::Spots(_)) | None => &[],
         }
     }
 }

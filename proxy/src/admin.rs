@@ -101,6 +101,9 @@ impl Health {
         for provider in &*self.degraded.lock() {
             line(false, format_args!("degraded {provider}"));
         }
+        for provider in self.shared.plan.load().without_token() {
+            line(false, format_args!("degraded {provider}"));
+        }
         for mistake in &*self.reload.lock() {
             line(false, format_args!("reload {}: {mistake}", Code::Dw6001));
         }

@@ -186,7 +186,7 @@ impl Proxy {
                 if let Some(plan) = self.loader.refresh(&current).await {
                     tracing::info!(revision = plan.revision, "tokens and secrets reloaded");
                     self.shared.audit.lifecycle("reloaded", plan.revision);
-                    self.shared.plan.store(Arc::new(plan));
+                    self.swap(&current, plan);
                     self.health.swapped();
                     self.tell();
                 }
@@ -194,7 +194,7 @@ impl Proxy {
             Ok(loaded) if loaded.plan.is_same(&current) => self.health.reloaded(loaded.degraded),
             Ok(loaded) => {
                 let revision = loaded.plan.revision;
-                self.shared.plan.store(Arc::new(loaded.plan));
+                self.swap(&current, loaded.plan);
                 self.health.reloaded(loaded.degraded);
                 self.shared.metrics.reloads.inc();
                 self.shared.audit.lifecycle("reloaded", revision);
@@ -205,6 +205,12 @@ impl Proxy {
                 tracing::info!(revision, "plan reloaded");
             }
         }
+    }
+
+    fn swap(&self, current: &Plan, plan: Plan) {
+        let plan = Arc::new(plan);
+        self.shared.plan.store(Arc::clone(&plan));
+        current.drop_tokens(&plan);
     }
 
     /// Has every worker look at its connections again.
@@ -318,10 +324,16 @@ impl Published {
             };
             let dummies =
                 plan.routes.providers_of(name).flat_map(|provider| provider.agent_env.iter().cloned());
+            let mut dummies: Vec<_> = dummies.collect();
+            for file in plan.routes.providers_of(name).filter_map(|provider| provider.agent_file()) {
+                let path = dir.join(&file.name);
+                put(&path, file.text.as_bytes(), Readers::All)?;
+                dummies.push((file.variable.to_owned(), path.display().to_string()));
+            }
             let own = Own {
                 token: tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token),
                 asks_nothing,
-                dummies: dummies.collect(),
+                dummies,
             };
             let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(doorway, &own)));
             put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;

@@ -12,14 +12,16 @@ use control::agent::{AgentName, Agents, read_token_file};
 use control::policy::load_check;
 use control::project::ProjectFolders;
 use control::provider::{self, Provider};
-use control::secret::Secret;
-use control::vault::{OpenError, SecretFacts, Vault};
+use control::rule::HostPattern;
+use control::secret::{Secret, SecretRef};
+use control::vault::{OpenError, Vault, certificate};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{self, Limits};
 use crate::plan::{MadeFrom, Plan, Served, chain};
 use crate::request::inject::Injector;
 use crate::request::inject::dummies::Dummies;
+use crate::request::local::Locals;
 use crate::schemes::{self, Bounds};
 use crate::upstream::tls::UpstreamTls;
 use crate::watch::Watched;
@@ -119,8 +121,16 @@ impl Loader {
         let mut served = Vec::with_capacity(routed.len());
         let mut degraded = Vec::new();
         for provider in routed {
-            let facts = self.facts(provider, &mut degraded, &mut mistakes).await;
-            match self.serve(provider, facts.as_ref(), &roots, &dummies, previous) {
+            let mut told = (&mut degraded, &mut mistakes);
+            let version = match &provider.auth {
+                Some(auth) => self.facts(provider, &auth.secret, Keys::Any(&auth.keys), &mut told).await,
+                None => None,
+            };
+            let client_cert = match &provider.upstream.client_cert {
+                Some(secret) => self.facts(provider, secret, Keys::All(&certificate::KEYS), &mut told).await,
+                None => None,
+            };
+            match self.serve(provider, (version, client_cert), &roots, &dummies, previous) {
                 Ok(one) => served.push(Some(one)),
                 Err(mistake) => mistakes.push(format!("{}: {mistake}", provider.source)),
             }
@@ -130,7 +140,9 @@ impl Loader {
         }
         let revision = previous.map_or(1, |plan| plan.revision + 1);
         let vault = Arc::clone(&self.sources.vault);
-        let plan = Plan { revision, agents, routes: files.routes, grants: files.agents, served, vault };
+        let locals = Locals::of(&served);
+        let plan =
+            Plan { revision, agents, routes: files.routes, grants: files.agents, served, locals, vault };
         Ok(Loaded { plan, degraded })
     }
 
@@ -146,33 +158,53 @@ impl Loader {
                 served.push(None);
                 continue;
             };
-            let version = self.version(&old.provider).await;
-            let kept = if version == old.made_from.version {
+            let versions = self.versions(&old.provider).await;
+            let same = self.is_version_of(old, versions.0) && versions.1 == old.made_from.client_cert;
+            let kept = if same {
                 Some(Arc::clone(old))
             } else {
-                self.renewed(old, version, &dummies).map(Arc::new)
+                self.renewed(old, versions, &dummies).map(Arc::new)
             };
             // Without one its hosts are refused: the secret that was there must not be used.
             served.push(kept);
         }
         let (revision, routes, grants) =
             (previous.revision + 1, previous.routes.clone(), previous.grants.clone());
-        let plan = Plan { revision, agents, routes, grants, served, vault: Arc::clone(&previous.vault) };
+        let locals = Locals::of(&served);
+        let plan =
+            Plan { revision, agents, routes, grants, served, locals, vault: Arc::clone(&previous.vault) };
         (!plan.is_same(previous)).then_some(plan)
     }
 
-    /// The version that there is of the provider's secret.
-    async fn version(&self, provider: &Provider) -> Option<u64> {
-        let auth = provider.auth.as_ref()?;
-        let facts = self.sources.vault.facts(&load_check(), &auth.secret).await;
+    /// The versions that there are of the provider's secret and of its client certificate.
+    async fn versions(&self, provider: &Provider) -> (Option<u64>, Option<u64>) {
+        let own = self.version(provider.auth.as_ref().map(|auth| &auth.secret)).await;
+        (own, self.version(provider.upstream.client_cert.as_ref()).await)
+    }
+
+    async fn version(&self, secret: Option<&SecretRef>) -> Option<u64> {
+        let facts = self.sources.vault.facts(&load_check(), secret?).await;
         facts.ok().map(|facts| facts.version)
     }
 
+    /// Whether what was made from its secret holds for this version too: it is the same, or our own renewals led to it.
+    fn is_version_of(&self, old: &Served, version: Option<u64>) -> bool {
+        match (&old.provider.auth, old.made_from.version, version) {
+            (Some(auth), Some(from), Some(to)) => self.sources.vault.is_renewal(from, to, &auth.secret),
+            (_, from, to) => from == to,
+        }
+    }
+
     /// The same provider, which opens another version of its secret at its next use, or finds that it is gone.
-    fn renewed(&mut self, old: &Served, version: Option<u64>, dummies: &Arc<Dummies>) -> Option<Served> {
+    fn renewed(
+        &mut self,
+        old: &Served,
+        (version, client_cert): (Option<u64>, Option<u64>),
+        dummies: &Arc<Dummies>,
+    ) -> Option<Served> {
         let injector = Injector::compile(&old.provider, dummies, self.bounds).ok()?;
         self.next_id += 1;
-        let made_from = MadeFrom { version, ..old.made_from.clone() };
+        let made_from = MadeFrom { version, client_cert, ..old.made_from.clone() };
         Some(Served::new(self.next_id, made_from, Arc::clone(&old.provider), injector, old.tls.anew()))
     }
 
@@ -199,44 +231,43 @@ impl Loader {
         self.system_roots.with_extra(&self.sources.upstream_ca).map_err(|error| vec![error.to_string()])
     }
 
-    /// What is known of the provider's secret. Missing: the provider is degraded, not wrong; bound elsewhere: wrong.
+    /// Looks at a secret of the provider and gives its version. Missing: the provider is degraded, not wrong; bound
+    /// elsewhere: wrong.
     async fn facts(
         &self,
         provider: &Provider,
-        degraded: &mut Vec<String>,
-        mistakes: &mut Vec<String>,
-    ) -> Option<SecretFacts> {
-        let auth = provider.auth.as_ref()?;
-        let facts = match self.sources.vault.facts(&load_check(), &auth.secret).await {
+        secret: &SecretRef,
+        keys: Keys<'_>,
+        (degraded, mistakes): &mut (&mut Vec<String>, &mut Vec<String>),
+    ) -> Option<u64> {
+        let who = format!("{}/{}", provider.project, provider.name);
+        let facts = match self.sources.vault.facts(&load_check(), secret).await {
             Ok(facts) => facts,
             Err(error) => {
-                degraded.push(format!(
-                    "{}/{}: {}: {}",
-                    provider.project,
-                    provider.name,
-                    error.code(),
-                    chain(&error)
-                ));
+                degraded.push(format!("{who}: {}: {}", error.code(), chain(&error)));
                 return None;
             }
         };
-        if !auth.keys.is_empty() && !auth.keys.iter().any(|key| facts.keys.contains(key)) {
-            let error = OpenError::MissingKey(auth.secret.clone(), auth.keys.join("` or `"));
-            degraded.push(format!("{}/{}: {}: {error}", provider.project, provider.name, error.code()));
+        if let Some(missing) = keys.missing(&facts.keys) {
+            let error = OpenError::MissingKey(secret.clone(), missing);
+            degraded.push(format!("{who}: {}: {error}", error.code()));
         }
-        for beyond in facts.beyond(provider) {
+        // A client certificate is for the provider's own hosts; what else there is, token endpoints, is never shown it.
+        let is_own = |host: &&HostPattern| provider.hosts.iter().any(|own| std::ptr::eq(own, *host));
+        let is_certificate = matches!(keys, Keys::All(_));
+        for beyond in facts.beyond(provider).into_iter().filter(|host| !is_certificate || is_own(host)) {
             mistakes.push(format!(
                 "{}: secret `{}` is not bound to `{beyond}`; enter it again with --hosts, or narrow the provider",
-                provider.source, auth.secret.name
+                provider.source, secret.name
             ));
         }
-        Some(facts)
+        Some(facts.version)
     }
 
     fn serve(
         &mut self,
         provider: &Arc<Provider>,
-        facts: Option<&SecretFacts>,
+        (version, client_cert): (Option<u64>, Option<u64>),
         roots: &Roots,
         dummies: &Arc<Dummies>,
         previous: Option<&Plan>,
@@ -249,19 +280,52 @@ impl Loader {
         for file in self.sources.upstream_ca.iter().chain(&provider.upstream.extra_roots) {
             pem.extend(std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?);
         }
-        let made_from = MadeFrom {
-            definition: digest(provider, &pem, dummies),
-            version: facts.map(|facts| facts.version),
-        };
-        let kept = previous.and_then(|plan| plan.same(provider, &made_from));
-        if let Some(kept) = kept {
-            return Ok(kept);
+        let own = digest(provider, &pem);
+        let definition = with_dummies(own, dummies);
+        let mut made_from = MadeFrom { own, definition, version, client_cert };
+        let before = previous.and_then(|plan| plan.before(provider));
+        if let Some(before) = before {
+            if self.is_version_of(before, made_from.version) {
+                made_from.version = before.made_from.version;
+            }
+            if before.made_from == made_from {
+                return Ok(Arc::clone(before));
+            }
         }
         let injector =
             Injector::compile(provider, dummies, self.bounds).map_err(|error| error.to_string())?;
         let tls = UpstreamTls::new(roots).map_err(|error| error.to_string())?;
         self.next_id += 1;
-        Ok(Arc::new(Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls)))
+        let holds = |before: &&Arc<Served>| {
+            (before.made_from.own, before.made_from.version) == (made_from.own, made_from.version)
+        };
+        let tokens = before.filter(holds);
+        let served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        Ok(Arc::new(match tokens {
+            Some(before) => served.with_tokens_of(before),
+            None => served,
+        }))
+    }
+}
+
+/// The keys that a provider needs of a secret.
+#[derive(Clone, Copy)]
+enum Keys<'a> {
+    /// One of these; none at all if the list is empty.
+    Any(&'a [String]),
+    All(&'a [&'a str]),
+}
+
+impl Keys<'_> {
+    fn missing(self, there: &[String]) -> Option<String> {
+        match self {
+            Self::Any(keys) if keys.is_empty() || keys.iter().any(|key| there.contains(key)) => None,
+            Self::Any(keys) => Some(keys.join("` or `")),
+            Self::All(keys) => {
+                let missing = keys.iter().find(|key| !there.iter().any(|known| known == *key));
+                missing.map(|key| (*key).to_owned())
+            }
+        }
     }
 }
 
@@ -270,10 +334,17 @@ fn take<T>(outcome: Result<T, Vec<String>>, mistakes: &mut Vec<String>) -> Optio
 }
 
 /// A provider's definition shows everything that it was made of in its Debug form, and nothing secret.
-fn digest(provider: &Provider, roots: &[u8], dummies: &Dummies) -> [u8; 32] {
+fn digest(provider: &Provider, roots: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(format!("{provider:?}"));
     hash.update(Sha256::digest(roots));
+    hash.finalize().into()
+}
+
+/// The same with the dummies of all providers, which it has to know.
+fn with_dummies(own: [u8; 32], dummies: &Dummies) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(own);
     hash.update(format!("{dummies:?}"));
     hash.finalize().into()
 }

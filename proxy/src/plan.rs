@@ -19,8 +19,11 @@ use time::OffsetDateTime;
 
 use crate::request::inject::ArmedCredential;
 use crate::request::inject::Injector;
+use crate::request::local::Locals;
 use crate::request::scrub::{Needle, Scanner};
 use crate::schemes::Echo;
+use crate::schemes::shared::token::Cell;
+use crate::upstream::identity::Identities;
 use crate::upstream::tls::UpstreamTls;
 
 /// One immutable snapshot.
@@ -36,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) grants: Vec<AgentRules>,
     /// The providers as served, in the order of the routes' own list; `None`: its secret is gone.
     pub(crate) served: Vec<Option<Arc<Served>>>,
+    /// What is answered without any upstream.
+    pub(crate) locals: Locals,
     /// Where values come from.
     pub(crate) vault: Arc<Vault>,
 }
@@ -50,7 +55,11 @@ pub(crate) struct Served {
     pub(crate) provider: Arc<Provider>,
     pub(crate) injector: Injector,
     pub(crate) tls: UpstreamTls,
+    /// The client certificate, where the provider has one.
+    pub(crate) identities: Identities,
     credential: ArcSwapOption<Credential>,
+    /// The tokens that the secret is exchanged for, by injection.
+    cells: Vec<Arc<Cell<Credential>>>,
     /// Held by the one request that opens the secret for all that wait.
     opening: tokio::sync::Mutex<()>,
     /// How the last attempt to open it failed.
@@ -73,10 +82,14 @@ const BACK_OFF: Duration = Duration::from_millis(250);
 /// What a [`Served`] was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MadeFrom {
+    /// Digest of the definition and of its roots alone: tokens hang on nothing else.
+    pub(crate) own: [u8; 32],
     /// Digest of the definition and of its roots.
     pub(crate) definition: [u8; 32],
     /// The secret's version; `None`: it has none, or it is missing.
     pub(crate) version: Option<u64>,
+    /// The version of the client certificate's secret.
+    pub(crate) client_cert: Option<u64>,
 }
 
 /// A secret's version, ready for use: values rendered and locked, the scanner compiled.
@@ -107,12 +120,15 @@ impl Served {
         injector: Injector,
         tls: UpstreamTls,
     ) -> Self {
+        let cells = (0..injector.entries()).map(|_| Arc::default()).collect();
         Self {
             id,
             made_from,
             provider,
             injector,
             tls,
+            identities: Identities::default(),
+            cells,
             credential: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
@@ -130,9 +146,33 @@ impl Served {
             Some(credential) => credential,
             None => self.open_once(vault, permit).await?,
         };
-        let admitted = credential.terms.admit(permit, OffsetDateTime::now_utc);
-        admitted.map_err(|error| self.refuse(&error))?;
+        self.admit(&credential, permit)?;
         Ok(credential)
+    }
+
+    /// Whether the credential may be used for this permit now.
+    pub(crate) fn admit(&self, credential: &Credential, permit: &Permit) -> Result<(), Refusal> {
+        let admitted = credential.terms.admit(permit, OffsetDateTime::now_utc);
+        admitted.map_err(|error| self.refuse(&error))
+    }
+
+    /// The token of an injection.
+    pub(crate) fn cell(&self, at: usize) -> Option<&Arc<Cell<Credential>>> {
+        self.cells.get(at)
+    }
+
+    /// Takes over the tokens of one that was made of the same secret in the same way.
+    pub(crate) fn with_tokens_of(mut self, other: &Self) -> Self {
+        if self.cells.len() == other.cells.len() {
+            self.cells.clone_from(&other.cells);
+        }
+        self
+    }
+
+    /// Makes a token ready for use.
+    pub(crate) fn arm_token(&self, at: usize, opened: Opened) -> Result<Credential, Refusal> {
+        let armed = self.injector.arm_token(at, &opened).map_err(|error| self.unusable(&error))?;
+        self.ready_made(opened, armed)
     }
 
     fn ready(&self) -> Option<Arc<Credential>> {
@@ -179,7 +219,15 @@ impl Served {
     }
 
     fn arm(&self, opened: Opened) -> Result<Credential, Refusal> {
-        let (armed, echoes) = self.injector.arm(&opened).map_err(|error| self.unusable(&error))?;
+        let armed = self.injector.arm(&opened).map_err(|error| self.unusable(&error))?;
+        self.ready_made(opened, armed)
+    }
+
+    fn ready_made(
+        &self,
+        opened: Opened,
+        (armed, echoes): (ArmedCredential, Vec<Echo>),
+    ) -> Result<Credential, Refusal> {
         let redact = self.provider.response.redact;
         let echoes: Vec<&Echo> = echoes.iter().filter(|_| redact).collect();
         let users: Vec<Vec<&[u8]>> = echoes.iter().map(|echo| users(echo)).collect();
@@ -204,7 +252,7 @@ impl Served {
             .of_provider(&self.provider.name)
     }
 
-    fn refuse(&self, error: &OpenError) -> Refusal {
+    pub(crate) fn refuse(&self, error: &OpenError) -> Refusal {
         tracing::error!(provider = %self.provider.name, error = %chain(error), "secret not opened");
         Refusal::new(error.code(), error.to_string()).of_provider(&self.provider.name)
     }
@@ -223,14 +271,33 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl Plan {
-    /// What was served by the provider of the same name before, if it was made from the same.
-    pub(crate) fn same(&self, provider: &Provider, made_from: &MadeFrom) -> Option<Arc<Served>> {
+    /// What was served by the provider of the same name before.
+    pub(crate) fn before(&self, provider: &Provider) -> Option<&Arc<Served>> {
         let same = |served: &&Arc<Served>| {
-            served.provider.project == provider.project
-                && served.provider.name == provider.name
-                && served.made_from == *made_from
+            served.provider.project == provider.project && served.provider.name == provider.name
         };
-        self.served.iter().flatten().find(same).cloned()
+        self.served.iter().flatten().find(same)
+    }
+
+    /// The providers whose last exchange for a token failed: `project/name: code: why`.
+    pub(crate) fn without_token(&self) -> Vec<String> {
+        let failures = self.served.iter().flatten().flat_map(|served| {
+            served.cells.iter().filter_map(|cell| cell.failure()).map(|refusal| (&served.provider, refusal))
+        });
+        let shown = |(provider, refusal): (&Arc<Provider>, Refusal)| {
+            format!("{}/{}: {}: {}", provider.project, provider.name, refusal.code, refusal.detail)
+        };
+        failures.map(shown).collect()
+    }
+
+    /// Drops the tokens that this plan does not serve with any more, now that `next` is in its place.
+    pub(crate) fn drop_tokens(&self, next: &Self) {
+        let kept: Vec<_> = next.served.iter().flatten().flat_map(|served| &served.cells).collect();
+        for cell in self.served.iter().flatten().flat_map(|served| &served.cells) {
+            if !kept.iter().any(|other| Arc::ptr_eq(other, cell)) {
+                cell.revoke();
+            }
+        }
     }
 
     /// The provider that serves this target for this agent.
@@ -320,7 +387,13 @@ mod tests {
         let provider = Arc::clone(&loaded.providers[0]);
         let injector = Injector::compile(&provider, &Arc::new(Dummies::of([])), Bounds::default()).unwrap();
         let tls = UpstreamTls::new(Arc::new(rustls::RootCertStore::empty())).unwrap();
-        Served::new(1, MadeFrom { definition: [0; 32], version: None }, provider, injector, tls)
+        Served::new(
+            1,
+            MadeFrom { own: [0; 32], definition: [0; 32], version: None, client_cert: None },
+            provider,
+            injector,
+            tls,
+        )
     }
 
     fn permit(served: &Served) -> Permit {

@@ -58,8 +58,64 @@ impl TestCa {
     }
 }
 
+/// Whom an origin lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    Anyone,
+    /// Who shows a certificate of the world's authority.
+    Certified,
+}
+
+impl Clients {
+    fn verifier(self) -> Arc<dyn rustls::server::danger::ClientCertVerifier> {
+        use rustls::server::WebPkiClientVerifier;
+        if self == Self::Anyone {
+            return WebPkiClientVerifier::no_client_auth();
+        }
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(TestCa::world().der().clone()).unwrap();
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap()
+    }
+}
+
+/// A client's certificate (as PEM and DER) and its key.
+pub struct Client {
+    pub certificate: String,
+    pub key: String,
+    pub der: Vec<u8>,
+}
+
+impl Client {
+    /// Of the world's authority, or with what is wrong with it.
+    pub fn new(name: &str, flaw: Flaw) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        (params.not_before, params.not_after) = window(flaw);
+        let issuer = if flaw == Flaw::UnknownCa { TestCa::stranger() } else { TestCa::world() };
+        let certificate = params.signed_by(&key, &issuer.issuer).unwrap();
+        Self { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
+    }
+
+    /// A part of the key that no other text holds.
+    pub fn telling(&self) -> String {
+        self.key.lines().nth(2).unwrap()[..40].to_owned()
+    }
+}
+
 /// A server configuration for `hosts` with the flaw asked for.
 pub fn server_config(hosts: &[String], alpn: &[&str], flaw: Flaw) -> Arc<rustls::ServerConfig> {
+    server_config_for(hosts, alpn, flaw, Clients::Anyone)
+}
+
+/// The same, for these clients.
+pub fn server_config_for(
+    hosts: &[String],
+    alpn: &[&str],
+    flaw: Flaw,
+    clients: Clients,
+) -> Arc<rustls::ServerConfig> {
     let names = match flaw {
         Flaw::OtherHost => vec!["other.example.net".to_owned()],
         _ => hosts.to_vec(),
@@ -74,10 +130,11 @@ pub fn server_config(hosts: &[String], alpn: &[&str], flaw: Flaw) -> Arc<rustls:
         _ => params.signed_by(&key, &TestCa::world().issuer).unwrap(),
     };
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+    let builder = rustls::ServerConfig::builder_with_provider(provider());
+    let mut config = builder
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients.verifier())
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();

@@ -3,12 +3,14 @@
 //! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
 
 mod codes_named;
+mod connect;
 mod demo;
 mod doctor;
 mod exposed;
 mod generated;
 mod harness_itself;
 mod home;
+mod issuer;
 mod run;
 mod world;
 
@@ -49,7 +51,12 @@ mod journeys {
     mod inject_catalogue;
     mod inject_types;
     mod aws;
+    mod cloud;
+    mod mtls;
+    mod hmac;
+    mod digest;
     mod limits;
+    mod mcp;
     mod listeners;
     mod live;
     mod live_beside_mistakes;
@@ -59,6 +66,8 @@ mod journeys {
     mod scrub_coded;
     mod scrub_partial;
     mod streams;
+    mod tokens;
+    mod tokens_refresh;
     mod upstream_proxy;
     mod vault;
     mod websocket;

@@ -49,6 +49,8 @@ pub enum Kind {
     Open,
     /// A tunnel that ended, or was refused.
     Connect,
+    /// A stored secret that was exchanged for a token, for whichever requests wait for it.
+    Exchange,
     /// Start, stop, reload.
     Lifecycle,
     /// Closes a torn line.
@@ -62,6 +64,7 @@ impl Kind {
             Self::Request => "request",
             Self::Open => "open",
             Self::Connect => "connect",
+            Self::Exchange => "exchange",
             Self::Lifecycle => "lifecycle",
             Self::Recovered => "recovered",
         }

@@ -67,16 +67,7 @@ pub struct TermArgs {
 impl TermArgs {
     /// The end, in unix seconds.
     pub(crate) fn end(&self) -> Result<Option<i64>, Failure> {
-        let Some(text) = &self.expires else { return Ok(None) };
-        let now = OffsetDateTime::now_utc();
-        match when::parse(text, now) {
-            None => Err(Failure::new(
-                Exit::Usage,
-                "--expires: write 2027-01-31, 2027-01-31T12:00:00Z, 90d, 12h or 30m",
-            )),
-            Some(end) if end <= now => Err(Failure::new(Exit::Usage, "--expires: that is over already")),
-            Some(end) => Ok(Some(end.unix_timestamp())),
-        }
+        end(self.expires.as_deref())
     }
 
     /// The hosts given, with those of the type.
@@ -93,13 +84,27 @@ impl TermArgs {
     }
 }
 
-fn hosts_of_type(name: &str) -> Result<&'static [&'static str], Failure> {
+/// What `--expires` says, in unix seconds.
+pub fn end(expires: Option<&str>) -> Result<Option<i64>, Failure> {
+    let Some(text) = expires else { return Ok(None) };
+    let now = OffsetDateTime::now_utc();
+    match when::parse(text, now) {
+        None => Err(Failure::new(
+            Exit::Usage,
+            "--expires: write 2027-01-31, 2027-01-31T12:00:00Z, 90d, 12h or 30m",
+        )),
+        Some(end) if end <= now => Err(Failure::new(Exit::Usage, "--expires: that is over already")),
+        Some(end) => Ok(Some(end.unix_timestamp())),
+    }
+}
+
+fn hosts_of_type(name: &str) -> Result<Vec<&'static str>, Failure> {
     match types::by_name(name) {
         Some(kind) if kind.hosts.is_empty() => Err(Failure::new(
             Exit::Usage,
             format!("--for: type `{name}` has no hosts of its own; give --hosts"),
         )),
-        Some(kind) => Ok(kind.hosts),
+        Some(kind) => Ok(kind.bound_hosts()),
         None => {
             let unknown = not_found("type", name, types::ALL.iter().map(|kind| kind.name));
             Err(Failure::new(Exit::Usage, format!("--for: {}", unknown.message)))

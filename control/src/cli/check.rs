@@ -14,6 +14,7 @@ use crate::policy::{Facts, Outcome, Step, decide, explain};
 use crate::provider::{Loaded, Mode, Provider, load};
 use crate::refusal::{Code, Refusal};
 use crate::rule::Path;
+use crate::secret::SecretRef;
 use crate::target::Target;
 
 /// Check requests and provider files without running anything.
@@ -214,11 +215,19 @@ impl Answer<'_> {
         {
             lines.push(format!("injects      {scheme}, secret {}", auth.secret));
         }
+        if let Some(secret) = self.client_cert() {
+            lines.push(format!("client cert  secret {secret}"));
+        }
         lines.push(match &self.verdict {
             Ok(()) => format!("verdict      {}", self.word()),
             Err(refusal) => format!("verdict      deny, {refusal}"),
         });
         lines
+    }
+
+    /// The client certificate that the upstream would be shown.
+    fn client_cert(&self) -> Option<&SecretRef> {
+        self.provider.filter(|_| self.verdict.is_ok())?.upstream.client_cert.as_ref()
     }
 
     fn object(&self) -> Value {
@@ -234,6 +243,7 @@ impl Answer<'_> {
             "steps": steps,
             "scheme": self.injected,
             "secret": self.provider.and_then(|provider| provider.auth.as_ref()).map(|auth| auth.secret.to_string()),
+            "clientCert": self.client_cert().map(ToString::to_string),
             "code": refusal.map(|refusal| refusal.code.to_string()),
             "reason": refusal.map(|refusal| &*refusal.detail),
             "rule": refusal.and_then(|refusal| refusal.rule.as_deref()),

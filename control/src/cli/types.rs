@@ -99,7 +99,7 @@ fn listed(words: &[&str]) -> String {
 }
 
 fn hosts(kind: &TypeSpec) -> String {
-    if kind.hosts.is_empty() { "from spec.host".to_owned() } else { listed(kind.hosts) }
+    if kind.hosts.is_empty() { format!("from {}", kind.hosts_from()) } else { listed(kind.hosts) }
 }
 
 fn actions(kind: &TypeSpec) -> String {
@@ -171,7 +171,7 @@ mod tests {
         let failure = listing(&["github", "gitlub"]).unwrap_err();
         assert_eq!(failure.exit, Exit::NotFound);
         assert_eq!(failure.message, "type `gitlub` does not exist; did you mean `github`?");
-        assert_eq!(listing(&["gcp"]).unwrap_err().exit, Exit::NotFound);
+        assert_eq!(listing(&["cloud"]).unwrap_err().exit, Exit::NotFound);
     }
 
     #[test]

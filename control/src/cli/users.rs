@@ -51,9 +51,9 @@ impl ProviderArgs {
 
 impl Users {
     fn note(&mut self, project: &str, provider: &Provider) {
-        if let Some(auth) = provider.auth.as_ref().filter(|auth| *auth.secret.project == *project) {
+        for secret in provider.secrets().filter(|secret| *secret.project == *project) {
             let user = (provider.name.to_string(), provider.source.to_string());
-            self.0.entry(auth.secret.name.clone()).or_default().push(user);
+            self.0.entry(secret.name.clone()).or_default().push(user);
         }
     }
 

@@ -13,12 +13,13 @@
 //! let permit = control::policy::Permit::default();
 //! ```
 //!
-//! The order is: httpRules, action, deny, allow, default, scope. Limits are counted by the caller, who holds the counters.
+//! The order is: httpRules, action, deny, allow, default, scope, an MCP server's endpoint and tools. Limits are counted by the caller, who holds the counters.
 
 mod judge;
 #[cfg(test)]
 mod tests;
 mod rules;
+mod tools;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -29,11 +30,14 @@ use crate::agent::AgentName;
 use crate::provider::{Enforcement, Provider};
 use crate::refusal::Refusal;
 use crate::target::Target;
+use crate::token_url::TokenUrl;
 use crate::types::{Ask, Told};
 
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
 pub(crate) use rules::{ActionGlob, Case, Effect, HttpRule, Scope};
+pub(crate) use tools::ToolGlob;
+pub use tools::Tools;
 
 /// Everything that a decision may look at. Nothing of it is secret.
 #[derive(Debug)]
@@ -94,9 +98,56 @@ impl Permit {
         &self.provider
     }
 
+    /// The permit to ask for a token that this request needs; it outlives the request, since others wait for that token.
+    pub fn renewal(&self) -> Renewal {
+        let Self { agent, target, provider, trace } = self;
+        let (agent, target, provider) = (agent.clone(), target.clone(), Arc::clone(provider));
+        Renewal { permit: Self { agent, target, provider, trace: trace.clone() } }
+    }
+
     /// How it was decided.
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+}
+
+/// Proof that a token may be asked for: made from the permit of the request that needs it, and good for the token endpoints
+/// of its provider and nothing else.
+///
+/// ```compile_fail,E0451
+/// fn forge(permit: control::policy::Permit) -> control::policy::Renewal {
+///     control::policy::Renewal { permit }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Renewal {
+    permit: Permit,
+}
+
+impl Renewal {
+    /// Where tokens may be asked for.
+    pub fn token_urls(&self) -> &[TokenUrl] {
+        self.permit.provider.auth.as_ref().map_or(&[], |auth| &auth.token_urls)
+    }
+
+    /// Whether a token may be asked for at this target.
+    pub fn covers(&self, target: &Target) -> bool {
+        self.token_urls().iter().any(|url| url.target() == target)
+    }
+
+    /// For which agent.
+    pub fn agent(&self) -> &AgentName {
+        &self.permit.agent
+    }
+
+    /// For which provider.
+    pub fn provider(&self) -> &Arc<Provider> {
+        &self.permit.provider
+    }
+
+    /// What the vault is asked with.
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.permit
     }
 }
 

@@ -6,12 +6,13 @@
 use http::HeaderName;
 
 use super::build::{Ground, Ids, headers};
+use super::client_cert::{self, MTLS};
 use super::dummy;
 use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
 use super::schema::{auth_names, no_duplicates};
 use super::tree::{Entry, Node, Value};
-use super::{Auth, Injection, Mode, OnAgentCredential, Verify, verify};
+use super::{Auth, Injection, Mode, OnAgentCredential, Verify, settings, tokens, verify};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
@@ -26,24 +27,13 @@ pub(super) struct Built {
 
 /// An auth type: of a built-in type, or of the scheme table.
 #[derive(Clone, Copy)]
-enum Chosen<'a> {
+pub(super) enum Chosen<'a> {
     Own(&'static AuthSpec),
     Scheme(&'static str, &'a SchemeSpec),
 }
 
 /// Auth types that a later release brings.
-const LATER: &[&str] = &[
-    "gcp-service-account",
-    "azure-client-credentials",
-    "github-app",
-    "oauth",
-    "oauth2-client-credentials",
-    "oauth2-refresh",
-    "hmac",
-    "mtls",
-    "workload-identity",
-    "token-service",
-];
+const LATER: &[&str] = &["oauth", "workload-identity", "token-service"];
 
 const TOKEN_SERVICE: &str = ": it is for registries that give out tokens of their own for each repository, as Docker Hub and ghcr.io do; `basic` and `bearer` serve those that take the credential itself";
 
@@ -65,12 +55,33 @@ pub(super) fn build(
     let injections = match node.field("inject") {
         Some(list) => {
             refuse_type_fields(node, ground, report);
+            tokens::refuse_exchange(chosen, list, ground, report);
             list.items().iter().filter_map(|entry| entry_injection(entry, hosts, ground, report)).collect()
         }
         None => type_injections(node, chosen, hosts, kind, ground, report),
     };
-    let (dummies, agent_env) = dummies(node, chosen, ids, report)?;
-    let verify = verify::build(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), report);
+    let (dummies, mut agent_env) = if chosen.name() == MTLS {
+        client_cert::refuse_unread(node, report);
+        Dummies::default()
+    } else {
+        dummies(node, chosen, ids, report)?
+    };
+    settings::add_settings(&injections, &mut agent_env);
+    let verify = verify::build(
+        node,
+        kind,
+        hosts,
+        mode,
+        dummies.first().map_or("", String::as_str),
+        ground.path,
+        report,
+    );
+    // An installation is no user.
+    let verify = verify.map(|own| {
+        let of_installation = chosen.name() == "github-app" && node.field("verify").is_none();
+        let path = if of_installation { "/installation/repositories".to_owned() } else { own.path_and_query };
+        Verify { path_and_query: path, ..own }
+    });
     let keys = match node.text_of("secretKey") {
         Some(key) => vec![key.to_owned()],
         None => chosen.keys().iter().map(|key| (*key).to_owned()).collect(),
@@ -79,7 +90,9 @@ pub(super) fn build(
     remove_headers.extend(
         chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),
     );
+    let token_urls = tokens::token_urls(&injections, ground);
     let auth = Auth {
+        token_urls,
         auth_type: chosen.name().into(),
         secret,
         keys,
@@ -94,7 +107,7 @@ pub(super) fn build(
 }
 
 impl<'a> Chosen<'a> {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Own(own) => own.name,
             Self::Scheme(auth_type, _) => auth_type,
@@ -113,7 +126,7 @@ impl<'a> Chosen<'a> {
     }
 }
 
-fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
+pub(super) fn secret(node: &Node, ids: &Ids, report: &mut Report<'_>) -> Option<SecretRef> {
     let node = node.field("secretRef")?;
     let text = node.text()?;
     let name = text.parse::<SecretName>().ok().filter(|_| !looks_like_a_value(text));
@@ -248,13 +261,28 @@ fn own_injections(
     let patterns = |hosts: &[&str]| -> Vec<HostPattern> {
         hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect()
     };
-    let known = patterns(kind.hosts);
+    let exchanges = auth.injections.iter().any(|one| tokens::exchanges(one.key, ground));
+    let mut known = patterns(kind.hosts);
+    if exchanges {
+        // A token is for the vendor's own hosts; another host that got one could use it there.
+        known.extend(auth.injections.iter().flat_map(|one| patterns(one.hosts)));
+    }
     let foreign: Vec<HostPattern> =
         hosts.iter().filter(|host| !known.iter().any(|own| host.is_within(own))).cloned().collect();
+    if exchanges && !foreign.is_empty() {
+        report.mistake(
+            node.at,
+            format!(
+                "auth type `{}` gets tokens for the hosts of its vendor, and a host of this provider is none of them",
+                auth.name
+            ),
+        );
+    }
     let mut injections = Vec::new();
     let mut add = |hosts: Vec<HostPattern>, spec: &'static InjectionSpec| match own_injection(spec, ground) {
         Some((scheme, mut fields)) => {
-            configure(&mut fields, scheme, ground, report);
+            settings::configure(&mut fields, scheme, ground, node, report);
+            settings::narrow(&mut fields, scheme, ground);
             injections.push(Injection { hosts, scheme, fields });
         }
         None => report.mistake(node.at, format!("the data plane has no auth scheme `{}`", spec.key)),
@@ -283,21 +311,6 @@ fn own_injection(spec: &InjectionSpec, ground: Ground<'_>) -> Option<(&'static s
         }
     }
     Some((scheme.name, values))
-}
-
-/// What `config` says of the scheme's fields.
-fn configure(fields: &mut Fields, scheme: &str, ground: Ground<'_>, report: &mut Report<'_>) {
-    let specs = ground.schemes.iter().filter(|spec| spec.name == scheme);
-    let specs = specs.flat_map(|spec| spec.inject_fields).filter(|field| field.kind == FieldKind::Labels);
-    for spec in specs {
-        let Some(node) = ground.config.and_then(|config| config.field(spec.name)) else { continue };
-        // What is no text was reported with the file's shape.
-        let Some(given) = fields::given(node) else { continue };
-        match fields::value(spec.kind, given) {
-            Ok(value) => drop(fields.0.insert(spec.name, value)),
-            Err(message) => report.mistake(node.at, format!("`config.{}` {message}", spec.name)),
-        }
-    }
 }
 
 /// One entry of `auth.inject`.

@@ -11,12 +11,14 @@ use ipnet::IpNet;
 
 use super::auth;
 use super::cases::{self, CaseText};
+use super::client_cert;
+use super::mcp;
 use super::policy;
 use super::report::{Report, shown_key, suggestion};
 use super::tree::Node;
 use super::{AgentRules, Enforcement, Mode, Provider, RequestLimits, ResponseRules, UpstreamRules};
 use crate::agent::AgentName;
-use crate::catalog::{FieldKind, SchemeSpec};
+use crate::catalog::SchemeSpec;
 use crate::rule::HostPattern;
 use crate::types::{self, TypeSpec};
 
@@ -26,6 +28,10 @@ pub(super) struct Ground<'a> {
     pub(super) schemes: &'a [&'a SchemeSpec],
     /// The document's `config`.
     pub(super) config: Option<&'a Node>,
+    /// The document's `scope`.
+    pub(super) scope: Option<&'a Node>,
+    /// The path of its MCP server.
+    pub(super) path: Option<&'a str>,
     /// The file's folder; `None` where the text comes from no file.
     pub(super) folder: Option<&'a FilePath>,
 }
@@ -79,8 +85,13 @@ pub(super) fn provider(
     // Without a name the rest is still looked through, so that all mistakes are told.
     let named = ids.is_some();
     let ids = ids.unwrap_or_else(|| Ids { project: "default".into(), name: "unnamed".into() });
-    let hosts = hosts(spec, kind, mode, report);
-    let ground = Ground { config: spec.field("config"), ..ground };
+    let (mcp, hosts) = match mcp::server(spec, kind, mode, report) {
+        Some((server, host)) => (Some(server), vec![host]),
+        None if mcp::is_mcp(kind) => (None, Vec::new()),
+        None => (None, hosts(spec, kind, mode, report)),
+    };
+    let path = mcp.as_ref().map(|server| server.path.as_str());
+    let ground = Ground { config: spec.field("config"), scope: spec.field("scope"), path, ..ground };
     refuse_config(spec, kind, ground, report);
     let auth = spec.field("auth").map(|node| auth::build(node, kind, &ids, &hosts, mode, ground, report));
     let policy = policy::build(spec, kind, report);
@@ -88,16 +99,24 @@ pub(super) fn provider(
     let limits = limits(spec, report);
     let response = response(spec, report);
     let keep_headers = keep_headers(spec, report);
-    let upstream = upstream(spec, ground, report);
+    let mut upstream = upstream(spec, ground, report);
+    upstream.client_cert = client_cert::read(spec, &ids, mode, report);
     refuse_unread(spec, mode, auth.is_some(), report);
     let tests = cases::read(spec, &hosts, mode, report);
-    let (auth, agent_env, verify) = match auth {
+    let (mut auth, agent_env, verify) = match auth {
         Some(built) => {
             let built = built?;
             (Some(built.auth), built.agent_env, built.verify)
         }
         None => (None, Vec::new(), None),
     };
+    match (&mut auth, &mut upstream.client_cert) {
+        (auth @ None, Some(secret)) => *auth = client_cert::alone(secret, ground.schemes),
+        (Some(auth), none @ None) if *auth.auth_type == *client_cert::MTLS => {
+            *none = Some(auth.secret.clone())
+        }
+        (Some(_), Some(_) | None) | (None, None) => {}
+    }
     let audit = spec.field("audit");
     let enforcement = match audit.and_then(|audit| audit.text_of("enforcement")) {
         Some("audit") => Enforcement::Audit,
@@ -109,6 +128,7 @@ pub(super) fn provider(
         source: report.place(node.at).into(),
         kind,
         hosts,
+        mcp,
         mode,
         auth,
         policy,
@@ -127,13 +147,14 @@ pub(super) fn provider(
 /// Settings that nothing would read.
 fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut Report<'_>) {
     let Some(config) = ground.config else { return };
-    let injections = kind.auth.iter().flat_map(|auth| auth.injections);
+    let chosen = spec.field("auth").and_then(|auth| auth.text_of("type"));
+    let own = kind.auth.iter().find(|own| chosen.is_none_or(|chosen| own.name == chosen));
+    let injections = own.into_iter().flat_map(|auth| auth.injections);
     let keys: Vec<&str> = injections.map(|injection| injection.key).collect();
     let schemes =
         ground.schemes.iter().filter(|scheme| scheme.inject_key.is_some_and(|key| keys.contains(&key)));
     let fields = schemes.flat_map(|scheme| scheme.inject_fields);
-    let read: Vec<&str> =
-        fields.filter(|field| field.kind == FieldKind::Labels).map(|field| field.name).collect();
+    let read: Vec<&str> = fields.filter(|field| field.kind.is_setting()).map(|field| field.name).collect();
     for entry in config.entries().iter().filter(|entry| !read.contains(&entry.key.as_str())) {
         report.mistake(entry.at, format!("type `{}` has no `config.{}`", kind.name, entry.key));
     }
@@ -146,7 +167,7 @@ fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut 
     }
 }
 
-/// On hosts that are not AWS' own the bucket is read from the path; a wildcard would let the host name another one.
+/// On hosts that are not the vendor's own the bucket is read from the path; a wildcard would let the host name another one.
 fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], report: &mut Report<'_>) {
     let Some(list) = spec.field("scope").and_then(|scope| scope.field("resources")) else { return };
     let own: Vec<HostPattern> =
@@ -155,7 +176,7 @@ fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], re
     if kind.scope == Some("resources") && hosts.iter().any(|host| host.exact().is_none() && !is_own(host)) {
         report.mistake(
             list.at,
-            "`scope.resources` cannot be checked on a wildcard that is not AWS' own: its hosts may name buckets; list the endpoint alone",
+            "`scope.resources` cannot be checked on a wildcard that is not the type's own: its hosts may name buckets; list the endpoint alone",
         );
     }
 }
@@ -210,13 +231,8 @@ fn kind(spec: &Node, report: &mut Report<'_>) -> Option<&'static TypeSpec> {
     if let Some(kind) = types::by_name(name) {
         return Some(kind);
     }
-    let message = match types::LATER.iter().find(|later| **later == name) {
-        Some(later) => format!("type `{later}` comes with a later release"),
-        None => {
-            let hint = suggestion(name, types::ALL.iter().map(|kind| kind.name));
-            format!("unknown type{hint}; for a service without a type of its own write `http-token`")
-        }
-    };
+    let hint = suggestion(name, types::ALL.iter().map(|kind| kind.name));
+    let message = format!("unknown type{hint}; for a service without a type of its own write `http-token`");
     report.mistake(node.at, message);
     None
 }
@@ -256,7 +272,8 @@ fn hosts(spec: &Node, kind: &'static TypeSpec, mode: Mode, report: &mut Report<'
     if nodes.is_empty() {
         report.mistake(spec.at, "`hosts` is empty, so the provider would cover nothing");
     }
-    let has_secret = spec.field("auth").is_some();
+    let has_secret = spec.field("auth").is_some()
+        || spec.field("tls").is_some_and(|tls| tls.field("clientCert").is_some());
     let parsed = nodes.iter().filter_map(|node| host(node, kind, port, has_secret, report));
     parsed.collect()
 }
@@ -383,7 +400,7 @@ fn upstream(spec: &Node, ground: Ground<'_>, report: &mut Report<'_>) -> Upstrea
     let list = spec.field("network").and_then(|network| network.field("allowCIDRs"));
     let allow_cidrs =
         list.map_or(&[][..], Node::items).iter().filter_map(|node| cidr(node, report)).collect();
-    UpstreamRules { extra_roots, allow_cidrs }
+    UpstreamRules { extra_roots, allow_cidrs, client_cert: None }
 }
 
 fn cidr(node: &Node, report: &mut Report<'_>) -> Option<IpNet> {
@@ -410,7 +427,7 @@ fn refuse_unread(spec: &Node, mode: Mode, has_auth: bool, report: &mut Report<'_
             .mistake(spec.at, "`tls.mode: passthrough` cannot inject anything: remove `auth`, or intercept");
     }
     for entry in spec.entries() {
-        let needs_reading = ["policy", "scope", "request", "response"].contains(&entry.key.as_str());
+        let needs_reading = ["policy", "scope", "mcp", "request", "response"].contains(&entry.key.as_str());
         if needs_reading {
             report.mistake(
                 entry.at,

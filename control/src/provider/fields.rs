@@ -2,15 +2,18 @@
 
 use http::HeaderName;
 
-use super::report::Report;
+use super::report::{Report, suggestion};
 use super::tree::{Entry, Node, Value};
-use crate::catalog::{FieldKind, FieldSpec, FieldValue, Fields, Spot, Template};
+use crate::catalog::{FieldKind, FieldSpec, FieldValue, Fields, Piece, Spot, Template};
+use crate::token_url::TokenUrl;
+use crate::vault::value::is_key;
 
 /// A field as given.
 #[derive(Clone, Debug)]
 pub(super) enum Given<'a> {
     Text(&'a str),
     List(Vec<&'a str>),
+    Map(Vec<(&'a str, &'a str)>),
 }
 
 /// Reads the fields of a scheme out of a map's entries; other entries are not looked at.
@@ -53,7 +56,11 @@ pub(super) fn given(node: &Node) -> Option<Given<'_>> {
     match &node.value {
         Value::Text(text) => Some(Given::Text(text)),
         Value::List(items) => items.iter().map(Node::text).collect::<Option<_>>().map(Given::List),
-        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float | Value::Map(_) => None,
+        Value::Map(entries) => {
+            let pairs = entries.iter().map(|entry| Some((entry.key.as_str(), entry.node.text()?)));
+            pairs.collect::<Option<_>>().map(Given::Map)
+        }
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float => None,
     }
 }
 
@@ -62,12 +69,21 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
     let text = match given {
         Given::List(items) if kind == FieldKind::Spots => return spots(&items),
         Given::List(items) if kind == FieldKind::Labels => return labels(&items),
+        Given::List(items) if kind == FieldKind::Keys => return keys(&items),
+        Given::List(items) if kind == FieldKind::Scopes => return scopes(&items),
         Given::List(_) => return Err("has to be text, here is a list".to_owned()),
+        Given::Map(entries) if kind == FieldKind::Headers => return template_headers(&entries),
+        Given::Map(_) => return Err("has to be text".to_owned()),
+        Given::Text(_) if kind == FieldKind::Headers => {
+            return Err("has to be a map from header names to what stands in them".to_owned());
+        }
+        Given::Text(text) if kind == FieldKind::Keys => return keys(&[text]),
         Given::Text(text) if kind == FieldKind::Spots => return spots(&[text]),
         Given::Text(text) if kind == FieldKind::Labels => return labels(&[text]),
         Given::Text(text) => text,
     };
-    if !text.chars().all(|c| c == ' ' || (!c.is_control() && !c.is_whitespace())) {
+    let breaks = |c: char| kind == FieldKind::Message && c == '\n';
+    if !text.chars().all(|c| c == ' ' || breaks(c) || (!c.is_control() && !c.is_whitespace())) {
         return Err("holds a character that cannot be sent".to_owned());
     }
     let owned = || Ok(FieldValue::Text(text.to_owned()));
@@ -75,7 +91,13 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         FieldKind::Text => owned(),
         FieldKind::HeaderName => header_name(text).map(FieldValue::Text),
         FieldKind::PathTemplate if !text.starts_with('/') => Err("has to begin with `/`".to_owned()),
-        FieldKind::Template | FieldKind::PathTemplate => Template::parse(text)
+        FieldKind::Choice(words) if !words.contains(&text) => Err(format!(
+            "has to be one of `{}`{}",
+            words.join("`, `"),
+            suggestion(text, words.iter().copied())
+        )),
+        FieldKind::Choice(_) => owned(),
+        FieldKind::Template | FieldKind::PathTemplate | FieldKind::Message => Template::parse(text)
             .map(FieldValue::Template)
             .map_err(|error| format!("is not a template: {error}")),
         FieldKind::ParamName if text.is_empty() => Err("is empty".to_owned()),
@@ -90,7 +112,55 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         FieldKind::JsonPointer => owned(),
         FieldKind::Spots => spots(&[text]),
         FieldKind::Labels => labels(&[text]),
+        FieldKind::TokenUrl => TokenUrl::parse(text)
+            .map(|url| FieldValue::Text(url.to_string()))
+            .map_err(|error| error.to_string()),
+        FieldKind::Scopes => scopes(&text.split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>()),
+        FieldKind::Keys => keys(&[text]),
+        FieldKind::Headers => template_headers(&[]),
     }
+}
+
+/// RFC 6749 section 3.3: visible ASCII without `"` and `\`.
+fn scopes(items: &[&str]) -> Result<FieldValue, String> {
+    let is_scope = |item: &&str| {
+        !item.is_empty() && item.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
+    };
+    if items.is_empty() {
+        return Err("is empty; leave it out for the issuer's default".to_owned());
+    }
+    if !items.iter().all(is_scope) {
+        return Err("is a list of scopes: visible ASCII without blanks, `\"` and `\\`".to_owned());
+    }
+    Ok(FieldValue::Text(items.join(" ")))
+}
+
+fn keys(items: &[&str]) -> Result<FieldValue, String> {
+    match items.iter().all(|item| is_key(item)) {
+        true => Ok(FieldValue::Text(items.join(","))),
+        false => Err("names keys of the secret, made of letters, digits, `.`, `_` and `-`".to_owned()),
+    }
+}
+
+/// What stands in a header may be no template at all.
+fn template_headers(entries: &[(&str, &str)]) -> Result<FieldValue, String> {
+    let mut headers: Vec<(String, Template)> = Vec::with_capacity(entries.len());
+    for (name, text) in entries {
+        let name = header_name(name).map_err(|message| format!("has a key that {message}"))?;
+        let shown = text.chars().all(|c| c == ' ' || (!c.is_control() && !c.is_whitespace()));
+        if !shown || text.is_empty() || text.trim() != *text {
+            return Err(format!("holds in `{name}` what cannot be sent"));
+        }
+        if headers.iter().any(|(known, _)| *known == name) {
+            return Err(format!("names `{name}` twice"));
+        }
+        let template = match text.contains("{{") {
+            true => Template::parse(text).map_err(|error| format!("is no template in `{name}`: {error}"))?,
+            false => Template(vec![Piece::Literal((*text).to_owned())]),
+        };
+        headers.push((name, template));
+    }
+    if headers.is_empty() { Err("names no header".to_owned()) } else { Ok(FieldValue::Headers(headers)) }
 }
 
 fn labels(items: &[&str]) -> Result<FieldValue, String> {

@@ -84,13 +84,17 @@ fn map(fields: &[Field], extra: &[(&str, Value)], schemes: &[&SchemeSpec]) -> Va
 
 fn scheme_field(field: &FieldSpec) -> Value {
     let mut property = match field.kind {
-        FieldKind::Spots | FieldKind::Labels => {
+        FieldKind::Headers => json!({"type": "object", "additionalProperties": {"type": "string"}}),
+        FieldKind::Spots | FieldKind::Labels | FieldKind::Keys | FieldKind::Scopes => {
             json!({"type": ["array", "string"], "items": {"type": "string"}})
         }
+        FieldKind::TokenUrl => json!({"type": "string", "pattern": "^https://"}),
+        FieldKind::Choice(words) => json!({"type": "string", "enum": words}),
         FieldKind::JsonPointer | FieldKind::PathTemplate => json!({"type": "string", "pattern": "^/"}),
         FieldKind::Text
         | FieldKind::HeaderName
         | FieldKind::Template
+        | FieldKind::Message
         | FieldKind::ParamName
         | FieldKind::CookieName => {
             json!({"type": "string"})
@@ -183,13 +187,13 @@ mod tests {
             (json!({"type": "github", "config": {"regoin": "x"}}), false),
             (json!({"type": "github", "auth": {"type": "pat"}}), false),
             (json!({"type": "github", "auth": {"secretRef": {"name": "x"}}}), false),
-            (json!({"type": "github", "auth": {"secretRef": "s", "tokenUrl": "x"}}), false),
+            (json!({"type": "github", "auth": {"secretRef": "s", "appId": "x"}}), false),
             (
                 json!({"type": "github", "auth": {"secretRef": "s", "inject": [{"query": {"nme": "k"}}]}}),
                 false,
             ),
             (json!({"type": "github", "limits": {"requestsPerMinute": "9"}}), false),
-            (json!({"type": "github", "tls": {"clientCert": {"secretRef": "s"}}}), false),
+            (json!({"type": "github", "tls": {"clientCert": {}}}), false),
             (json!({"type": "github"}), true),
             (
                 json!({"type": "http-token", "host": "a.example", "auth": {"secretRef": "s", "param": "k"}}),

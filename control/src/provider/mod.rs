@@ -9,9 +9,13 @@ mod schema;
 mod report;
 mod build;
 mod auth;
+mod tokens;
+mod settings;
+mod client_cert;
 mod verify;
 mod fields;
 mod policy;
+mod mcp;
 mod cases;
 pub mod dummy;
 mod json_schema;
@@ -32,11 +36,13 @@ use ipnet::IpNet;
 
 use crate::agent::AgentName;
 use crate::catalog::Fields;
+use crate::mcp::Server;
 use crate::policy::Policy;
 use crate::rule::HostPattern;
 use crate::secret::SecretRef;
 use crate::target::Target;
-use crate::types::TypeSpec;
+use crate::token_url::TokenUrl;
+use crate::types::{self, TypeSpec};
 
 pub use build::{METADATA_ADDRESSES, REMOVED_HEADERS, REMOVED_PREFIX, covers_only_metadata};
 pub use cases::{Case, Expect, Failed};
@@ -57,6 +63,8 @@ pub struct Provider {
     pub kind: &'static TypeSpec,
     /// The hosts (with ports) that it covers.
     pub hosts: Vec<HostPattern>,
+    /// The MCP server that it is, if it is one.
+    pub mcp: Option<Server>,
     /// What happens inside its tunnels.
     pub mode: Mode,
     /// What is injected; `None`: the hosts are allowed and nothing is injected.
@@ -96,6 +104,8 @@ pub struct Verify {
     pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
+    /// What its answer holds beside; of the type.
+    pub says: Option<&'static str>,
 }
 
 /// An Agent document: which providers an agent of the token file may use.
@@ -119,10 +129,39 @@ impl AgentRules {
 }
 
 impl Provider {
+    /// The secrets that it uses, each once: what is put on requests, and the client certificate.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let own = self.auth.as_ref().map(|auth| &auth.secret);
+        own.into_iter().chain(self.upstream.client_cert.as_ref().filter(move |cert| own != Some(cert)))
+    }
+
     /// The hosts of this provider that go beyond those that its secret is bound to; none if it may be used.
     pub fn hosts_beyond<'a>(&'a self, bound: &'a [HostPattern]) -> impl Iterator<Item = &'a HostPattern> {
         self.hosts.iter().filter(|host| !bound.iter().any(|other| host.is_within(other)))
     }
+
+    /// The file that the agent's libraries read in the place of a variable, with the dummy; Google's read their key so.
+    pub fn agent_file(&self) -> Option<AgentFile> {
+        let auth = self.auth.as_ref()?;
+        let injection = auth.injections.iter().find(|injection| injection.scheme == "gcp-service-account")?;
+        let project = injection.fields.text("project");
+        Some(AgentFile {
+            name: format!("gcp-{}-{}.json", self.project, self.name),
+            variable: "GOOGLE_APPLICATION_CREDENTIALS",
+            text: types::gcp_key_file(auth.dummy(), project),
+        })
+    }
+}
+
+/// A file for the agent. Nothing of it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentFile {
+    /// Its name.
+    pub name: String,
+    /// The variable that gets its path.
+    pub variable: &'static str,
+    /// What is in it.
+    pub text: String,
 }
 
 /// What happens inside a provider's tunnels.
@@ -147,6 +186,8 @@ pub struct Auth {
     pub keys: Vec<String>,
     /// Where it is put, by host; the first entry that covers the target's host is used, and a host that none covers gets nothing.
     pub injections: Vec<Injection>,
+    /// Where tokens are asked for; the secret has to be bound to these hosts too. Empty: the secret itself is put on.
+    pub token_urls: Vec<TokenUrl>,
     /// What happens to a credential of the agent's own.
     pub on_agent_credential: OnAgentCredential,
     /// The dummies that the agent may hold, all of which are this provider's: the main one first, then those of `agentEnv`.
@@ -233,6 +274,8 @@ pub struct UpstreamRules {
     pub extra_roots: Option<PathBuf>,
     /// Ranges that SECURITY.md refuses by default and that this provider needs.
     pub allow_cidrs: Vec<IpNet>,
+    /// The secret with the client certificate that it is shown; a provider with one has an `auth` as well.
+    pub client_cert: Option<SecretRef>,
 }
 
 impl UpstreamRules {

@@ -14,9 +14,10 @@ pub(super) fn build(spec: &Node, kind: &'static TypeSpec, report: &mut Report<'_
     let policy = spec.field("policy");
     let field = |name: &str| policy.and_then(|policy| policy.field(name));
     let rules = http_rules(field("httpRules"), report);
-    let mut allow = globs(field("allow"), "allow", kind, Case::Counts, report);
-    let case = if kind.denies_in_any_case() { Case::Ignored } else { Case::Counts };
-    let deny = globs(field("deny"), "deny", kind, case, report);
+    let case = |ignored| if ignored { Case::Ignored } else { Case::Counts };
+    let mut allow = globs(field("allow"), "allow", kind, case(kind.ignores_case()), report);
+    let denied = case(kind.ignores_case() || kind.denies_in_any_case());
+    let deny = globs(field("deny"), "deny", kind, denied, report);
     let default = field("defaultAction");
     if field("allow").is_none() && field("httpRules").is_none() && default.is_none() {
         allow.push(ActionGlob::new("*", &report.place(policy.unwrap_or(spec).at), Case::Counts));
@@ -29,6 +30,7 @@ pub(super) fn build(spec: &Node, kind: &'static TypeSpec, report: &mut Report<'_
         default: if default.and_then(Node::text) == Some("allow") { Effect::Allow } else { Effect::Deny },
         default_label: Some(format!("defaultAction ({place})").into()),
         scope: scope(spec, kind, report),
+        tools: super::mcp::tools(spec, kind, report),
     }
 }
 
@@ -158,7 +160,7 @@ fn scope(spec: &Node, kind: &TypeSpec, report: &mut Report<'_>) -> Option<Scope>
     for field in SCOPES {
         let Some(list) = block.field(field) else { continue };
         if kind.scope == Some(field) {
-            own = Some(own_scope(field, list, report));
+            own = Some(own_scope(field, list, kind, report));
         } else if !list.items().is_empty() {
             report.mistake(list.at, format!("type `{}` has no `scope.{field}`", kind.name));
         }
@@ -166,7 +168,7 @@ fn scope(spec: &Node, kind: &TypeSpec, report: &mut Report<'_>) -> Option<Scope>
     own
 }
 
-fn own_scope(field: &'static str, list: &Node, report: &mut Report<'_>) -> Scope {
+fn own_scope(field: &'static str, list: &Node, kind: &TypeSpec, report: &mut Report<'_>) -> Scope {
     if list.items().is_empty() {
         report.warn(
             list.at,
@@ -174,20 +176,15 @@ fn own_scope(field: &'static str, list: &Node, report: &mut Report<'_>) -> Scope
         );
     }
     if field == "resources" {
+        let mut patterns = Vec::new();
         for node in list.items() {
-            let fits = node.text().is_none_or(|text| {
-                (text == "*" || text.starts_with("arn:"))
-                    && text.bytes().all(|b| b != b'?' && b.is_ascii_graphic() || !b.is_ascii())
-                    && !text.contains("${")
-            });
-            if !fits {
-                report.mistake(
-                    node.at,
-                    "not an ARN pattern such as `arn:aws:s3:::bucket/*`; `*` is the only wildcard",
-                );
+            match node.text().map(|text| kind.resource_pattern(text)) {
+                Some(Ok(pattern)) => patterns.push(pattern),
+                Some(Err(expected)) => report.mistake(node.at, expected),
+                None => {}
             }
         }
-        return Scope::of_arns(field, &report.place(list.at), list.items().iter().filter_map(Node::text));
+        return Scope::of_arns(field, &report.place(list.at), patterns.iter().map(String::as_str));
     }
     for node in list.items() {
         let Some(text) = node.text() else { continue };

@@ -11,7 +11,6 @@ pub fn markdown(schemes: &[&SchemeSpec]) -> String {
     let mut page = String::from(INTRO);
     page.push_str("\n## Types\n");
     types::ALL.iter().for_each(|kind| own_type(&mut page, kind));
-    line(&mut page, format_args!("\nWith a later release: {}.", listed(types::LATER)));
     page.push_str("\n## Auth types and injections\n\n");
     page.push_str("An `http-token` provider chooses by `auth.type` (default `api-key`); `auth.inject` replaces any type's own way.\n");
     schemes.iter().for_each(|scheme| own_scheme(&mut page, scheme));
@@ -46,7 +45,8 @@ fn listed(words: &[&str]) -> String {
 
 fn own_type(page: &mut String, kind: &TypeSpec) {
     line(page, format_args!("\n### `{}`\n\n{}\n", kind.name, kind.summary));
-    let hosts = if kind.hosts.is_empty() { "from `spec.host`".to_owned() } else { listed(kind.hosts) };
+    let hosts =
+        if kind.hosts.is_empty() { format!("from `{}`", kind.hosts_from()) } else { listed(kind.hosts) };
     line(page, format_args!("- hosts: {hosts}"));
     kind.auth.iter().for_each(|auth| own_auth(page, auth));
     match kind.actions {
@@ -164,7 +164,7 @@ mod tests {
         for field in [
             "`spec.auth.secretRef` (required)",
             "`spec.policy.httpRules[].effect` (required)",
-            "`spec.tls.clientCert` (later release)",
+            "`spec.tls.clientCert.secretRef` (required)",
             "`spec.auth.agentEnv.NAME.placeholder`",
         ] {
             assert!(page.contains(field), "{field}");

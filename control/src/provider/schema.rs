@@ -174,11 +174,24 @@ const SPEC: &[Field] = &[
         Shape::List(&Shape::Map(TEST)),
         "Requests with the expected verdict, run by `doorward check`.",
     ),
-    later("mcp", Shape::Named(&Shape::Text), "An MCP server."),
+    optional("mcp", Shape::Map(MCP), "mcp: where the server is."),
     later(
         "env",
         Shape::List(&Shape::Named(&Shape::Text)),
         "Environment entries; `secretRef` needs a vault and an attachment.",
+    ),
+];
+
+const MCP: &[Field] = &[
+    required(
+        "url",
+        Shape::Text,
+        "The server's URL; its host is the provider's, and only its path is let through.",
+    ),
+    optional(
+        "transport",
+        Shape::Choice(&["streamable-http", "sse"]),
+        "`streamable-http` where it is left out; with `sse` messages may go to any path in the folder of the URL, as the server tells.",
     ),
 ];
 
@@ -194,8 +207,19 @@ const CONFIG: &[Field] = &[
         "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`), or by the label of an endpoint where code of anybody's answers (`lambda-url`).",
     ),
     later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
-    later("project", Shape::Text, "gcp: the project."),
-    later("tenantId", Shape::Text, "azure: the tenant."),
+    optional("project", Shape::Text, "gcp: the project that the agent's libraries are told."),
+    optional("scopes", TEXTS, "gcp: the OAuth scopes that tokens are asked for."),
+    optional(
+        "token",
+        Shape::Text,
+        "gcp: `exchanged` (the default) for a token of Google's token endpoint, `self-signed` for one that the key signs itself.",
+    ),
+    optional("tenantId", Shape::Text, "azure: the directory (tenant) id, a UUID."),
+    optional(
+        "permissions",
+        TEXTS,
+        "github, auth type `github-app`: what its tokens may do, as `contents:read`; all that the installation may where it is left out.",
+    ),
 ];
 
 const AUTH: &[Field] = &[
@@ -269,7 +293,20 @@ const POLICY: &[Field] = &[
         Shape::Choice(&["deny", "allow"]),
         "For actions that neither list names; deny where it is left out.",
     ),
-    later("mcp", Shape::Named(&TEXTS), "Tools of an MCP server."),
+    optional("mcp", Shape::Map(TOOLS), "mcp: the tools that may be called and are shown."),
+];
+
+const TOOLS: &[Field] = &[
+    optional(
+        "allowedTools",
+        TEXTS,
+        "Names of tools, with `*`; an empty list allows none, and without it all are allowed that are not denied.",
+    ),
+    optional(
+        "deniedTools",
+        TEXTS,
+        "Names of tools, with `*`; beats `allowedTools`, and case does not matter.",
+    ),
 ];
 
 const HTTP_RULE: &[Field] = &[
@@ -322,10 +359,10 @@ const TLS: &[Field] = &[
         Shape::Text,
         "A file of extra roots (PEM) for this provider, relative to this file.",
     ),
-    later(
+    optional(
         "clientCert",
-        Shape::Map(&[optional("secretRef", Shape::Text, "The secret with `tls.crt` and `tls.key`.")]),
-        "A client certificate.",
+        Shape::Map(&[required("secretRef", Shape::Text, "The secret with `tls.crt` and `tls.key` (PEM).")]),
+        "The client certificate that the upstream is shown, beside whatever `auth` puts on requests.",
     ),
 ];
 
@@ -353,8 +390,7 @@ const TEST: &[Field] = &[
 const ASSUME_ROLE: &str = ": until then put the role's temporary credentials into the secret (access_key_id, secret_access_key, session_token)";
 
 /// Names of fields of auth types that a later release brings.
-const LATER_AUTH_FIELDS: &[&str] =
-    &["tokenUrl", "scopes", "clientId", "appId", "installationId", "algorithm"];
+const LATER_AUTH_FIELDS: &[&str] = &["clientId", "appId", "installationId"];
 
 /// Checks a value against its shape and reports every mistake below it.
 pub(super) fn check(node: &Node, shape: Shape, name: &str, schemes: &[&SchemeSpec], report: &mut Report<'_>) {

@@ -36,12 +36,57 @@ const fn scheme(
 /// The table.
 pub(crate) static SCHEMES: &[&SchemeSpec] = &[
     &scheme(
+        "oauth2-refresh",
+        &["oauth2-refresh"],
+        None,
+        &[field("tokenUrl", FieldKind::TokenUrl, true, None)],
+        &[],
+        &["refresh_token"],
+    ),
+    &scheme(
         "aws-sigv4",
         &[],
         Some("aws-sigv4"),
         &[],
         &[field("region", FieldKind::Labels, false, None), field("services", FieldKind::Labels, false, None)],
         &["secret_access_key"],
+    ),
+    &scheme(
+        "gcp-service-account",
+        &[],
+        Some("gcp-service-account"),
+        &[],
+        &[
+            field("scopes", FieldKind::Scopes, false, None),
+            field("project", FieldKind::Labels, false, None),
+            field("tokenUrl", FieldKind::TokenUrl, false, Some("https://oauth2.googleapis.com/token")),
+        ],
+        &["key.json"],
+    ),
+    &scheme(
+        "azure-client-credentials",
+        &[],
+        Some("azure-client-credentials"),
+        &[],
+        &[
+            field("audience", FieldKind::Text, true, None),
+            field("tenantId", FieldKind::Labels, false, None),
+            field("tokenUrl", FieldKind::TokenUrl, false, Some("https://login.microsoftonline.com/")),
+        ],
+        &["client_secret"],
+    ),
+    &scheme(
+        "github-app",
+        &[],
+        Some("github-app"),
+        &[],
+        &[
+            field("as", FieldKind::Choice(&["bearer", "basic"]), false, Some("bearer")),
+            field("permissions", FieldKind::Scopes, false, None),
+            field("repositories", FieldKind::Scopes, false, None),
+            field("tokenUrl", FieldKind::TokenUrl, false, Some("https://api.github.com/")),
+        ],
+        &["private_key"],
     ),
     &scheme(
         "header",
@@ -85,6 +130,7 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         ],
         &["password", "token"],
     ),
+    &scheme("mtls", &["mtls"], None, &[], &[], &["tls.crt"]),
     &scheme("path", &["path"], Some("path"), PATH, PATH, &["token"]),
     &scheme(
         "cookie",

@@ -121,6 +121,13 @@ impl Routes {
         exact.or_else(|| suffixes(&target.host).find_map(|suffix| self.under.get(suffix).and_then(choose)))
     }
 
+    /// Whether the agent has the provider at this place in [`Routes::providers`].
+    pub fn has(&self, index: usize, agent: &AgentName) -> bool {
+        self.grants
+            .as_ref()
+            .is_none_or(|grants| grants.get(agent).is_some_and(|all| all.get(index) == Some(&true)))
+    }
+
     /// Whether some provider names this port: there a refusal is answered inside the tunnel.
     pub fn names_port(&self, port: u16) -> bool {
         self.ports.binary_search(&port).is_ok()

@@ -31,6 +31,9 @@ mod serper;
 mod telnyx;
 mod twilio;
 mod aws;
+mod gcp;
+mod azure;
+mod mcp;
 mod compatible;
 mod shapes;
 mod read;
@@ -42,7 +45,10 @@ use std::fmt;
 
 use http::{HeaderMap, Method};
 
+use crate::mcp::Calls;
 use crate::target::Host;
+
+pub(crate) use gcp::agent_key_file as gcp_key_file;
 
 /// Every type, in the order of the docs.
 pub static ALL: &[&TypeSpec] = &[
@@ -73,10 +79,10 @@ pub static ALL: &[&TypeSpec] = &[
     &telnyx::SPEC,
     &twilio::SPEC,
     &aws::SPEC,
+    &gcp::SPEC,
+    &azure::SPEC,
+    &mcp::SPEC,
 ];
-
-/// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &["gcp", "azure", "mcp"];
 
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
@@ -135,7 +141,12 @@ impl AuthSpec {
         });
         let basic =
             self.injections.iter().filter(|one| one.key == "basic" && one.field("username").is_none());
-        named.chain(basic.map(|_| "username"))
+        let signing: &[&'static str] = match self.name {
+            "github-app" => &["app_id", "installation_id"],
+            "azure-client-credentials" => &["client_id"],
+            _ => &[],
+        };
+        named.chain(basic.map(|_| "username")).chain(signing.iter().copied())
     }
 
     /// What of the agent's does not go upstream beside the credential: headers, and parameters with a `?`.
@@ -174,7 +185,15 @@ impl fmt::Display for InjectionSpec {
                 write!(f, "Basic {user}:{}", field("password"))?;
             }
             "placeholder" => write!(f, "in place of the dummy in {}", field("in").replace(' ', ", "))?,
-            other => write!(f, "{other} {}", field("template"))?,
+            other => {
+                f.write_str(other)?;
+                for (name, value) in self.fields {
+                    match *name {
+                        "template" => write!(f, " {value}")?,
+                        name => write!(f, " {name} {value}")?,
+                    }
+                }
+            }
         }
         if self.hosts.is_empty() { Ok(()) } else { write!(f, " (on {})", self.hosts.join(", ")) }
     }
@@ -214,6 +233,8 @@ pub struct VerifySpec {
     pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
+    /// What its answer holds beside, where the vendor answers every call with that status.
+    pub says: Option<&'static str>,
 }
 
 /// What a resolver may look at.
@@ -236,7 +257,10 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// The body, where it is a form.
     pub(crate) fn form(&self) -> Option<&'a str> {
-        self.body.map(|Told::Form(form)| form)
+        match self.body {
+            Some(Told::Form(form)) => Some(form),
+            Some(Told::Calls(_)) | None => None,
+        }
     }
 }
 
@@ -245,6 +269,8 @@ impl<'a> Ask<'a> {
 pub enum Told<'a> {
     /// A form.
     Form(&'a str),
+    /// The messages for an MCP server.
+    Calls(&'a Calls),
 }
 
 /// How a body has to be read before the resolver can judge its request.
@@ -252,6 +278,8 @@ pub enum Told<'a> {
 pub enum Reading {
     /// As a form, if it says that it is one; other bodies pass unread.
     Form,
+    /// As messages of JSON-RPC, whatever it says that it is.
+    Calls,
 }
 
 /// What a request does, in the terms of its type.
@@ -294,14 +322,66 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
+    /// The field that names the hosts of a type without its own.
+    pub fn hosts_from(&self) -> &'static str {
+        if std::ptr::eq(self, &raw const mcp::SPEC) { "spec.mcp.url" } else { "spec.host" }
+    }
+
+    /// Whether some of its requests say what they do in their bodies.
+    pub fn reads_bodies(&self) -> bool {
+        [&raw const aws::SPEC, &raw const mcp::SPEC].contains(&std::ptr::from_ref(self))
+    }
+
     /// How the body has to be read, if what this request does may stand in it: the resolver then wants it.
     pub fn reads(&self, ask: &Ask<'_>) -> Option<Reading> {
+        if std::ptr::eq(self, &raw const mcp::SPEC) {
+            return Some(Reading::Calls);
+        }
         (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
     }
 
     /// Whether the vendor compares actions without regard to case, so that what is denied is denied in any (IAM).
     pub(crate) fn denies_in_any_case(&self) -> bool {
         std::ptr::eq(self, &raw const aws::SPEC)
+    }
+}
+
+impl TypeSpec {
+    /// The hosts that its secret is bound to: its own, and where its tokens are given.
+    pub fn bound_hosts(&self) -> Vec<&'static str> {
+        let login = self.ignores_case().then_some(azure::LOGIN);
+        self.hosts.iter().copied().chain(login).collect()
+    }
+
+    /// Whether the vendor compares the names of its actions without regard to case.
+    pub fn ignores_case(&self) -> bool {
+        std::ptr::eq(self, &raw const azure::SPEC)
+    }
+
+    /// A pattern of `scope.resources` in the form in which the resolver names resources; `Err` is what was expected.
+    pub fn resource_pattern(&self, text: &str) -> Result<String, &'static str> {
+        let (is_pattern, expected) = match self.name {
+            "gcp" => (
+                text.starts_with("projects/"),
+                "not a resource name such as `projects/_/buckets/acme/objects/*` or `projects/acme/topics/*`",
+            ),
+            "azure" => (
+                text.starts_with("/subscriptions/") || text.starts_with("https://"),
+                "not a resource id such as `/subscriptions/ID/resourceGroups/NAME/*`, nor a URL such as `https://acme.blob.core.windows.net/logs/*`",
+            ),
+            // IAM's own patterns have more, which would be taken literally here.
+            _ => (
+                text.starts_with("arn:") && !text.contains('?') && !text.contains("${"),
+                "not an ARN pattern such as `arn:aws:s3:::bucket/*`; `*` is the only wildcard",
+            ),
+        };
+        let fits = (text == "*" || is_pattern) && text.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii());
+        if !fits {
+            return Err(expected);
+        }
+        // Azure minds case in the names of blobs alone.
+        let has_case = !self.ignores_case() || text.contains(".core.windows.net/");
+        Ok(if has_case { text.to_owned() } else { text.to_ascii_lowercase() })
     }
 }
 

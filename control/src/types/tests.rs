@@ -57,6 +57,9 @@ tables! {
     telnyx_requests "telnyx"
     twilio_requests "twilio"
     aws_requests "aws"
+    gcp_requests "gcp"
+    azure_requests "azure"
+    mcp_requests "mcp"
 }
 
 #[test]

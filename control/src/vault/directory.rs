@@ -142,7 +142,10 @@ impl Directory {
             let values = read.collect::<Result<Vec<_>, DirectoryError>>();
             // A failure counts only if nothing changed meanwhile: a file that was just replaced is no failure.
             if self.files(name)?.is_some_and(|after| after.look == files.look) {
-                return Ok(Some((self.version(name, files.look), values?)));
+                let values = values?;
+                let of_pair = |source| DirectoryError::Value { path: self.root.join(name.as_str()), source };
+                value::check_together(&values).map_err(of_pair)?;
+                return Ok(Some((self.version(name, files.look), values)));
             }
         }
         Err(DirectoryError::Unsteady(self.root.join(name.as_str())))

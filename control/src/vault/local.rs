@@ -10,9 +10,9 @@ use super::master::{self, KeySource, MasterError, MasterKey};
 use super::seal::{Place, Record, SealError};
 use super::store::{NewSecret, NewVersion, SealedValue, SecretRow, Store, StoreError, Variable};
 use super::value::{self, ValueError};
-use super::{Clock, OpenError, Opened, Opening, SecretFacts, Source, Terms, Values};
+use super::{Clock, OpenError, Opened, Opening, Renewed, SecretFacts, Source, Terms, Values};
 use crate::policy::Permit;
-use crate::secret::{SecretName, SecretRef};
+use crate::secret::{Secret, SecretName, SecretRef};
 
 /// Why something was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +197,31 @@ impl Source for LocalVault {
                 .map_err(|e| OpenError::source(secret, e))?;
             let (row, sealed) = found.ok_or_else(|| OpenError::Missing(secret.clone()))?;
             self.unseal(secret, &row, sealed).map_err(|_| OpenError::Sealed(secret.clone()))
+        })
+    }
+
+    fn renew<'a>(&'a self, permit: &'a Permit, renewed: Renewed<'a>) -> Opening<'a, u64> {
+        Box::pin(async move {
+            let Renewed { secret, version, key, value } = renewed;
+            let mut opened = self.open(permit, secret).await?;
+            let changed = || OpenError::Changed(secret.clone());
+            if opened.version != version {
+                return Err(changed());
+            }
+            // exposed: copied from the issuer's answer into the version that is sealed
+            let value = Secret::new(value.expose().to_vec());
+            opened.values.retain(|(other, _)| other != key);
+            opened.values.push((key.to_owned(), value));
+            let Terms { expires, hosts, .. } = opened.terms;
+            let change = Change { expires, hosts, values: opened.values };
+            // The next number and no other: the store refuses it if somebody came between.
+            let sealed = self.seal(&secret.project, &secret.name, version + 1, change);
+            let sealed = sealed.map_err(|error| OpenError::source(secret, error))?;
+            match self.store.add_version(&secret.project, &secret.name, sealed).await {
+                Ok(()) => Ok(version + 1),
+                Err(StoreError::Raced(_) | StoreError::NoSecret(_)) => Err(changed()),
+                Err(error) => Err(OpenError::source(secret, error)),
+            }
         })
     }
 

@@ -5,6 +5,7 @@
 //! ends the search: only a secret that is not there at all is looked for in the next one.
 
 pub mod bound;
+pub mod certificate;
 pub mod command;
 pub mod directory;
 pub mod local;
@@ -15,21 +16,24 @@ pub mod sqlite;
 pub mod store;
 pub mod value;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 pub use bound::BoundHosts;
 pub use seal::{Record, SealError};
 
-use crate::policy::{LoadCheck, Permit};
+use crate::policy::{LoadCheck, Permit, Renewal};
 use crate::provider::Provider;
 use crate::refusal::Code;
 use crate::rule::HostPattern;
 use crate::secret::{Secret, SecretRef};
+use crate::token_url::TokenUrl;
 
 /// What tells the time: passed in, so that expiry can be tested.
 pub type Clock = fn() -> OffsetDateTime;
@@ -105,6 +109,14 @@ pub enum OpenError {
     /// The record does not authenticate: edited, moved, or another master key.
     #[error("secret `{0}` does not decrypt: the record was changed or belongs to another master key")]
     Sealed(SecretRef),
+    /// The source takes no values, and one has to be kept.
+    #[error(
+        "the issuer changes the refresh token with each use, and the source of secret `{0}` cannot be written to: keep it in the vault"
+    )]
+    ReadOnly(SecretRef),
+    /// Somebody changed the secret meanwhile.
+    #[error("secret `{0}` was changed meanwhile")]
+    Changed(SecretRef),
     /// The source itself failed (I/O, database, command).
     #[error("the source of secret `{0}` failed")]
     Source(SecretRef, #[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -135,17 +147,31 @@ pub struct SecretFacts {
 }
 
 impl SecretFacts {
-    /// The provider's hosts that go beyond those that the secret is bound to; a list that cannot be read binds to none.
+    /// The provider's hosts, with those of its token endpoints, that go beyond those that the secret is bound to; a list that cannot be read binds to none.
     pub fn beyond<'a>(&self, provider: &'a Provider) -> Vec<&'a HostPattern> {
         let Some(list) = &self.bound_hosts else { return Vec::new() };
         let bound = BoundHosts::of_type(list).ok();
         let is_beyond = |host: &&HostPattern| !bound.as_ref().is_some_and(|bound| bound.covers_pattern(host));
-        provider.hosts.iter().filter(is_beyond).collect()
+        let token_hosts = provider.auth.iter().flat_map(|auth| &auth.token_urls).map(TokenUrl::host);
+        provider.hosts.iter().chain(token_hosts).filter(is_beyond).collect()
     }
 }
 
 /// A boxed future: sources differ, and opening happens once for each version of a secret.
 pub type Opening<'a, T> = Pin<Box<dyn Future<Output = Result<T, OpenError>> + Send + 'a>>;
+
+/// A value that an issuer put in the place of one that it was shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewed<'a> {
+    /// The secret.
+    pub secret: &'a SecretRef,
+    /// The version that the issuer was shown.
+    pub version: u64,
+    /// The key that changes.
+    pub key: &'a str,
+    /// Its new value.
+    pub value: &'a Secret,
+}
 
 /// A source of secret values: the local vault, a directory of files, a command, later the control server.
 pub trait Source: Send + Sync + std::fmt::Debug {
@@ -154,6 +180,14 @@ pub trait Source: Send + Sync + std::fmt::Debug {
 
     /// What is known without opening; `Missing` where the secret is not here.
     fn facts<'a>(&'a self, secret: &'a SecretRef) -> Opening<'a, SecretFacts>;
+
+    /// Keeps another value of one key as the next version, if the current one is still `renewed.version`; gives its number.
+    fn renew<'a>(&'a self, _permit: &'a Permit, renewed: Renewed<'a>) -> Opening<'a, u64> {
+        Box::pin(async move {
+            self.facts(renewed.secret).await?;
+            Err(OpenError::ReadOnly(renewed.secret.clone()))
+        })
+    }
 }
 
 /// A vault whose master key is not there: it refuses everything, so that no later source answers in its place.
@@ -175,31 +209,100 @@ impl Source for Locked {
 pub struct Vault {
     sources: Vec<Arc<dyn Source>>,
     clock: Clock,
+    /// The versions that renewals of this process made one out of the other: first and last.
+    renewed: Mutex<HashMap<SecretRef, (u64, u64)>>,
+    /// One renewal at a time for each secret that issuers change.
+    renewing: Mutex<HashMap<SecretRef, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Vault {
     /// A vault of these sources.
     pub fn new(sources: Vec<Arc<dyn Source>>, clock: Clock) -> Self {
-        Self { sources, clock }
+        Self { sources, clock, renewed: Mutex::default(), renewing: Mutex::default() }
     }
 
     /// Opens the secret of the permit's provider. The only door to a value.
     pub async fn open(&self, permit: &Permit) -> Result<Opened, OpenError> {
         let auth = permit.provider().auth.as_ref().ok_or(OpenError::NoCredential)?;
+        let opened = self.open_secret(permit, &auth.secret).await?;
+        match auth.keys.first() {
+            Some(first) if !auth.keys.iter().any(|key| opened.value(key).is_some()) => {
+                Err(OpenError::MissingKey(auth.secret.clone(), first.clone()))
+            }
+            _ => Ok(opened),
+        }
+    }
+
+    /// Opens the secret of the client certificate that the permit's provider shows to its upstream.
+    pub async fn open_client_cert(&self, permit: &Permit) -> Result<Opened, OpenError> {
+        let secret = permit.provider().upstream.client_cert.as_ref().ok_or(OpenError::NoCredential)?;
+        let opened = self.open_secret(permit, secret).await?;
+        match certificate::KEYS.into_iter().find(|key| opened.value(key).is_none()) {
+            Some(missing) => Err(OpenError::MissingKey(secret.clone(), missing.to_owned())),
+            None => Ok(opened),
+        }
+    }
+
+    async fn open_secret(&self, permit: &Permit, secret: &SecretRef) -> Result<Opened, OpenError> {
         for source in &self.sources {
-            let opened = match source.open(permit, &auth.secret).await {
+            let opened = match source.open(permit, secret).await {
                 Err(OpenError::Missing(_)) => continue,
                 found => found?,
             };
             opened.terms.admit(permit, self.clock)?;
-            return match auth.keys.first() {
-                Some(first) if !auth.keys.iter().any(|key| opened.value(key).is_some()) => {
-                    Err(OpenError::MissingKey(auth.secret.clone(), first.clone()))
-                }
-                _ => Ok(opened),
-            };
+            return Ok(opened);
         }
-        Err(OpenError::Missing(auth.secret.clone()))
+        Err(OpenError::Missing(secret.clone()))
+    }
+
+    /// Opens the secret of a renewal: it has to be bound to the token endpoints too.
+    pub async fn open_for_renewal(&self, renewal: &Renewal) -> Result<Opened, OpenError> {
+        let opened = self.open(renewal.permit()).await?;
+        let bound =
+            |url: &TokenUrl| opened.terms.hosts.as_ref().is_none_or(|hosts| hosts.covers(url.target()));
+        if renewal.token_urls().iter().all(bound) {
+            Ok(opened)
+        } else {
+            Err(OpenError::NotBound(opened.terms.secret.clone()))
+        }
+    }
+
+    /// Waits until no other renewal shows the renewal's secret to an issuer that may change it.
+    pub async fn renewing(&self, renewal: &Renewal) -> tokio::sync::OwnedMutexGuard<()> {
+        let secret = renewal.permit().provider().auth.as_ref().map(|auth| auth.secret.clone());
+        let one = secret.map(|secret| Arc::clone(self.renewing.lock().entry(secret).or_default()));
+        one.unwrap_or_default().lock_owned().await
+    }
+
+    /// Keeps what an issuer gave in the place of `key`, where the secret came from. Nothing is kept if the secret is not of
+    /// that version any more.
+    pub async fn renew(
+        &self,
+        renewal: &Renewal,
+        version: u64,
+        key: &str,
+        value: &Secret,
+    ) -> Result<u64, OpenError> {
+        let auth = renewal.permit().provider().auth.as_ref().ok_or(OpenError::NoCredential)?;
+        let secret = &auth.secret;
+        for source in &self.sources {
+            let number = match source.renew(renewal.permit(), Renewed { secret, version, key, value }).await {
+                Err(OpenError::Missing(_)) => continue,
+                made => made?,
+            };
+            let mut renewed = self.renewed.lock();
+            let chain = renewed.entry(secret.clone()).or_insert((version, version));
+            *chain = if chain.1 == version { (chain.0, number) } else { (version, number) };
+            return Ok(number);
+        }
+        Err(OpenError::Missing(secret.clone()))
+    }
+
+    /// Whether one version became the other by renewals of this process alone: what was made from the one still holds.
+    pub fn is_renewal(&self, from: u64, to: u64, secret: &SecretRef) -> bool {
+        let renewed = self.renewed.lock();
+        from == to
+            || renewed.get(secret).is_some_and(|(first, last)| *first <= from && from < to && to <= *last)
     }
 
     /// What is known of a secret, for a load check; nothing is opened.

@@ -34,6 +34,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         secret: secret_ref(secret),
         keys: vec!["token".into()],
         injections: Vec::new(),
+        token_urls: Vec::new(),
         on_agent_credential: OnAgentCredential::Replace,
         dummies: Default::default(),
         remove_headers: Vec::new(),
@@ -46,6 +47,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         source: "test.yaml:1".into(),
         kind: &ANY,
         hosts: Vec::new(),
+        mcp: None,
         mode: Mode::Intercept,
         verify: Default::default(),
         auth: Some(auth),
@@ -562,4 +564,85 @@ fn verify(place: &Place, committed: &std::collections::BTreeMap<String, u64>) {
             sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
         assert_eq!(report, "ok");
     });
+}
+
+/// The renewal of a provider that asks for its tokens at `login.example`.
+fn renewal() -> Renewal {
+    let permit = permit("oauth", "api.example:443");
+    let mut provider = Arc::clone(permit.provider());
+    drop(permit);
+    let url = TokenUrl::parse("https://login.example/token").unwrap();
+    Arc::get_mut(&mut provider).unwrap().auth.as_mut().unwrap().token_urls = vec![url];
+    let facts = Facts {
+        agent: &AgentName::local(),
+        target: &Target::parse_authority("api.example:443").unwrap(),
+        provider: &provider,
+        method: &http::Method::GET,
+        path: &Path::parse("/").unwrap(),
+        query: None,
+        body: None,
+        headers: &http::HeaderMap::new(),
+    };
+    policy::decide(&facts).unwrap().renewal()
+}
+
+#[tokio::test]
+async fn a_secret_is_opened_for_a_renewal_only_if_it_is_bound_to_the_token_host() {
+    let place = Place::new();
+    let local = place.local().await;
+    local.add("default", vec![bound("oauth", "value-one", &["api.example"])], Vec::new()).await.unwrap();
+    let vault = Vault::new(vec![Arc::clone(&local) as Arc<dyn Source>], noon);
+    assert!(matches!(vault.open_for_renewal(&renewal()).await, Err(OpenError::NotBound(_))));
+    let hosts = BoundHosts::parse(&["api.example", "login.example"]).unwrap();
+    let both = Change { hosts: Some(hosts), ..change("value-one") };
+    local.rotate("default", &name("oauth"), both).await.unwrap();
+    assert!(vault.open_for_renewal(&renewal()).await.unwrap().value("token").unwrap().matches(b"value-one"));
+    let (renewal, elsewhere) = (renewal(), Target::parse_authority("login.example:8443").unwrap());
+    assert!(
+        !renewal.covers(&elsewhere) && !renewal.covers(&Target::parse_authority("api.example:443").unwrap())
+    );
+    assert!(renewal.covers(&Target::parse_authority("login.example:443").unwrap()));
+}
+
+#[tokio::test]
+async fn what_an_issuer_renewed_is_kept_only_over_the_version_that_it_was_shown() {
+    let place = Place::new();
+    let local = place.local().await;
+    let hosts = &["api.example", "login.example"];
+    local.add("default", vec![bound("oauth", "value-one", hosts)], Vec::new()).await.unwrap();
+    let vault = Vault::new(vec![Arc::clone(&local) as Arc<dyn Source>], noon);
+    let (renewal, secret) = (renewal(), secret_ref("oauth"));
+    let next = |text: &str| Secret::new(text.into());
+    let kept = vault.renew(&renewal, 1, "refresh_token", &next("refresh-two")).await.unwrap();
+    assert_eq!(kept, 2);
+    assert_eq!(vault.renew(&renewal, 2, "refresh_token", &next("refresh-three")).await.unwrap(), 3);
+    assert!(
+        vault.is_renewal(1, 3, &secret)
+            && vault.is_renewal(2, 3, &secret)
+            && !vault.is_renewal(3, 2, &secret)
+    );
+    let opened = vault.open_for_renewal(&renewal).await.unwrap();
+    assert!(opened.value("refresh_token").unwrap().matches(b"refresh-three"));
+    assert!(opened.value("token").unwrap().matches(b"value-one"));
+    assert_eq!(opened.terms.hosts.unwrap().patterns(), *hosts);
+    // A person came between: what the issuer gave for the old value is not put over the new one.
+    local.rotate("default", &name("oauth"), change("value-two")).await.unwrap();
+    let raced = vault.renew(&renewal, 3, "refresh_token", &next("refresh-four")).await;
+    assert!(matches!(raced, Err(OpenError::Changed(_))));
+    assert!(!vault.is_renewal(3, 4, &secret) && !vault.is_renewal(1, 4, &secret));
+    assert!(vault.is_renewal(4, 4, &secret));
+    // Values that could not be stored by hand are not either.
+    assert!(vault.renew(&renewal, 4, "refresh_token", &next("a\nb-a\nb-a\nb")).await.is_err());
+    assert_eq!(vault.open_for_renewal(&renewal).await.unwrap().version, 4);
+}
+
+#[tokio::test]
+async fn a_directory_takes_no_renewed_value() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("oauth"), "value-one").unwrap();
+    let vault = Vault::new(vec![Arc::new(directory::Directory::new(dir.path()))], noon);
+    let refused = vault.renew(&renewal(), 1, "token", &Secret::new(b"value-two".to_vec())).await.unwrap_err();
+    assert!(
+        matches!(refused, OpenError::ReadOnly(_)) && refused.to_string().contains("keep it in the vault")
+    );
 }

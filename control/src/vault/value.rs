@@ -1,8 +1,12 @@
 //! What a value and a key of a secret may look like, wherever the value comes from.
 //!
 //! Refuses values that cannot be put on a request in one piece (control bytes, blanks at an edge), values so short that
-//! scrubbing them would mask ordinary text, and keys that are no plain names.
+//! scrubbing them would mask ordinary text, and keys that are no plain names. Key files and PEM texts have to be what
+//! their key says: a mistake is told when they are stored, not when they are first used.
 
+use super::certificate;
+use crate::keyfile::{KeyFileFault, ServiceAccount};
+use crate::pem::{self, PemFault, PrivateKey};
 use crate::secret::Secret;
 
 /// The longest value: room for certificate chains and service account files.
@@ -15,10 +19,18 @@ pub const KEYS_MAX: usize = 64;
 const KEY_MAX: usize = 253;
 
 /// Keys whose values are files: line breaks and any bytes are theirs.
-const FILE_KEYS: &[&str] = &["key.json", "private_key", "tls.crt", "tls.key"];
+const FILE_KEYS: &[&str] = &["key.json", "private_key", "certificate", "tls.crt", "tls.key"];
 /// Keys whose values say who, not prove it: they may be short.
-const IDENTIFIER_KEYS: &[&str] =
-    &["username", "app_id", "installation_id", "client_id", "tenant_id", "access_key_id", "account_id"];
+const IDENTIFIER_KEYS: &[&str] = &[
+    "username",
+    "app_id",
+    "installation_id",
+    "client_id",
+    "tenant_id",
+    "access_key_id",
+    "account_id",
+    "key_id",
+];
 
 /// Why a value or key was refused. Says nothing of the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +53,33 @@ pub enum ValueError {
     /// A blank at the beginning or end.
     #[error("the value of key `{0}` begins or ends with a blank")]
     Blank(String),
+    /// A file of another kind than the key is for.
+    #[error("the value of key `{0}` is {1}")]
+    Unfit(String, &'static str),
+    /// A private key and somebody else's certificate.
+    #[error(
+        "the private key in `tls.key` does not belong to the first certificate in `tls.crt`: expected a pair"
+    )]
+    OtherKey,
+    /// It is no key file of a service account.
+    #[error("the value of key `{key}` {fault}")]
+    KeyFile {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        fault: KeyFileFault,
+    },
+    /// It is no PEM text of what the key is for.
+    #[error("the value of key `{key}` {fault}")]
+    Pem {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        fault: PemFault,
+    },
+    /// It is not the number of an installation.
+    #[error("the value of key `{0}` is not a number, as GitHub shows it in the address of an installation")]
+    NotNumber(String),
     /// The same key twice.
     #[error("key `{0}` is given twice")]
     Twice(String),
@@ -70,7 +109,11 @@ pub fn check(key: &str, value: &Secret) -> Result<(), ValueError> {
         return Err(ValueError::TooLong(name()));
     }
     if FILE_KEYS.contains(&key) {
-        return if value.len() < VALUE_MIN { Err(ValueError::TooShort(name())) } else { Ok(()) };
+        return if value.len() < VALUE_MIN {
+            Err(ValueError::TooShort(name()))
+        } else {
+            check_file(key, value)
+        };
     }
     if value.len() < VALUE_MIN && !IDENTIFIER_KEYS.contains(&key) {
         return Err(ValueError::TooShort(name()));
@@ -83,7 +126,27 @@ pub fn check(key: &str, value: &Secret) -> Result<(), ValueError> {
     if bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ') {
         return Err(ValueError::Blank(name()));
     }
+    if key == "installation_id" && !(bytes.len() <= 20 && bytes.iter().all(u8::is_ascii_digit)) {
+        return Err(ValueError::NotNumber(name()));
+    }
     Ok(())
+}
+
+/// Whether a file is what its key says.
+fn check_file(key: &str, value: &Secret) -> Result<(), ValueError> {
+    // exposed: its form is looked at, what is made of it is wiped
+    let text = value.expose();
+    let pem =
+        |result: Result<(), PemFault>| result.map_err(|fault| ValueError::Pem { key: key.to_owned(), fault });
+    match key {
+        "key.json" => ServiceAccount::read(text)
+            .map(drop)
+            .map_err(|fault| ValueError::KeyFile { key: key.to_owned(), fault }),
+        "private_key" => pem(PrivateKey::read(text).map(drop)),
+        // Azure's: the certificate with its key.
+        "certificate" => pem(pem::first_certificate(text).and(PrivateKey::read_rsa(text)).map(drop)),
+        _ => certificate::check(key, value),
+    }
 }
 
 /// Checks all values of one version of a secret.
@@ -98,7 +161,12 @@ pub fn check_all(values: &[(String, Secret)]) -> Result<(), ValueError> {
             return Err(ValueError::Twice(key.clone()));
         }
     }
-    Ok(())
+    check_together(values)
+}
+
+/// Checks the values that have to fit each other.
+pub(super) fn check_together(values: &[(String, Secret)]) -> Result<(), ValueError> {
+    certificate::check_pair(values)
 }
 
 /// Drops the one line break that editors, `echo` and most programs put at the end.
@@ -143,8 +211,32 @@ mod tests {
         assert!(check("username", &secret(b"a\nb")).is_err());
         check("token", &secret(b"12345678")).unwrap();
         check("password", &secret(b"correct horse")).unwrap();
-        check("tls.key", &secret(b"-----BEGIN\n-----END\n")).unwrap();
+        check("private_key", &secret(b"-----BEGIN\n-----END\n")).unwrap();
         check("username", &secret(b"bob")).unwrap();
+    }
+
+    #[test]
+    fn refuses_files_that_are_not_what_their_key_says() {
+        let fault = |key: &str, value: &str| check(key, &secret(value.as_bytes())).unwrap_err().to_string();
+        let canary = "canary-7f3e1c";
+        for (key, value, told) in [
+            (
+                "key.json",
+                format!("{{\"type\":\"service_account\",\"x\":\"{canary}\"}}"),
+                "lacks the field `client_email`",
+            ),
+            ("key.json", canary.to_owned(), "is not a service account's key file"),
+            ("key.json", "{\"type\":\"external_account\"}".to_owned(), "comes with a later release"),
+            ("private_key", canary.to_owned(), "holds no PEM private key"),
+            ("certificate", canary.to_owned(), "holds no PEM certificate"),
+            ("installation_id", canary.to_owned(), "is not a number"),
+        ] {
+            let shown = fault(key, &value);
+            assert!(shown.contains(told) && shown.contains(key) && !shown.contains(canary), "{shown}");
+        }
+        check("key.json", &secret(crate::keyfile::tests::file().to_string().as_bytes())).unwrap();
+        check("private_key", &secret(crate::keyfile::tests::PEM.as_bytes())).unwrap();
+        check("installation_id", &secret(b"12345678")).unwrap();
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn decide(plan: &Plan, target: &Target, agent: &AgentName) -> Result<Verdict, Re
             Mode::Plain => Verdict::Plain,
             Mode::Passthrough => Verdict::Passthrough(Arc::clone(served)),
         }),
+        None if plan.answers_at(target, agent) => Ok(Verdict::Intercept),
         None if target.port == 443 || plan.routes.names_port(target.port) => {
             Ok(Verdict::Denied(no_route(plan, target)))
         }

@@ -133,24 +133,33 @@ impl Conn {
         }
     }
 
-    /// The pool slot for a provider as served and a version of its secret.
-    pub(crate) fn slot(&self, served: &Served, version: Option<u64>, target: &Target) -> Arc<Slot> {
+    /// The pool slot for a provider as served and the versions of its secrets.
+    pub(crate) fn slot(&self, served: &Served, versions: Versions, target: &Target) -> Arc<Slot> {
         let mut last = self.slot.lock();
-        if let Some(((id, of_version, of_target), slot)) = &*last
-            && (*id, *of_version) == (served.id, version)
+        if let Some(((id, of_versions, of_target), slot)) = &*last
+            && (*id, *of_versions) == (served.id, versions)
             && of_target == target
         {
             return Arc::clone(slot);
         }
-        let key = (served.id, version, target.clone());
+        let key = (served.id, versions, target.clone());
         let slot = self.worker.slot(&key, &self.caller.name);
         *last = Some((key, Arc::clone(&slot)));
         slot
     }
 }
 
-/// Which provider as served and which version of its secret a slot is for.
-pub(crate) type SlotKey = (u64, Option<u64>, Target);
+/// Which provider as served and which versions of its secrets a slot is for.
+pub(crate) type SlotKey = (u64, Versions, Target);
+
+/// The versions of the secrets that a connection is made for, or with; `None`: none is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Versions {
+    /// Of the credential on its requests.
+    pub(crate) credential: Option<u64>,
+    /// Of the client certificate.
+    pub(crate) client_cert: Option<u64>,
+}
 
 /// What a connection leads to.
 #[derive(Debug)]

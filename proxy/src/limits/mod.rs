@@ -79,6 +79,7 @@ limits! {
     upstream_connect "upstream-connect" Time 5_000 [10, 600_000] "all addresses of the host together";
     upstream_tls "upstream-tls" Time 10_000 [10, 600_000] "the handshake with the upstream";
     upstream_first_byte "upstream-first-byte" Time 300_000 [10, 86_400_000] "from the request to the answer's head: language models think long";
+    token_exchange "token-exchange" Time 20_000 [100, 600_000] "one exchange of a secret for a token, from the dial to the end of the answer";
     stream_idle "stream-idle" Time 300_000 [10, 86_400_000] "a body in which nothing moves";
     pool_idle "pool-idle" Time 30_000 [10, 3_600_000] "an upstream connection without a request: most servers close after 60 s";
     tunnel_idle "tunnel-idle" Time 600_000 [10, 86_400_000] "a tunnel without a request, or one that is passed through or a WebSocket without a byte either way";
@@ -89,6 +90,7 @@ limits! {
     url_bytes "url-bytes" Size 16_384 [1_024, 65_536] "the request target";
     buffered_body "buffered-body" Size 10_485_760 [1_024, 1_073_741_824] "a body that has to be held whole (body injection, AWS' signatures); streamed bodies have no cap";
     form_body "form-body" Size 1_048_576 [1_024, 33_554_432] "a form that says what its request does (AWS' query protocol): it is held before policy is asked; SQS and SNS take 1 MiB at most, SES' SendRawEmail takes messages of 10 MB, some 15 MiB as a form: raise it for those";
+    mcp_message "mcp-message" Size 4_194_304 [1_024, 67_108_864] "a message for an MCP server, and an answer or event of one whose tools are limited: held before it is judged";
     agent_held_bodies "agent-held-bodies" Size 134_217_728 [1_048_576, 68_719_476_736] "bodies of one agent that are held whole (`buffered-body`, `form-body`), until the upstream has them: any call of AWS but S3's is one; over it: DW1009";
     held_bodies "held-bodies" Size 536_870_912 [1_048_576, 68_719_476_736] "the same of all agents together; over it: DW2013";
     held_body_time "held-body-time" Time 120_000 [100, 86_400_000] "how long a body that is held may take until it is whole";

@@ -7,14 +7,16 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use control::refusal::{Code, Refusal};
 use http::header::{
-    ALT_SVC, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use tokio::time::{Sleep, sleep_until};
 
-use super::body::UpstreamBody;
+use super::listing::{self, Shown};
 use super::record::Record;
 use super::refuse::{self, Dialect};
 use super::scrub::{self, ScrubError, Scrubbed, Search};
@@ -33,7 +35,7 @@ pub(crate) struct Held {
 /// Stage 10. `search` is there if a credential was put on, and says what is looked for unless the provider does not
 /// redact: hop-by-hop fields and `Alt-Svc` go, the provider's `stripHeaders` go, the rest is searched.
 pub(crate) fn scrub(
-    answer: Response<UpstreamBody>,
+    answer: Response<Shown>,
     search: Option<Option<Search>>,
     served: &Served,
     limits: &Limits,
@@ -51,8 +53,8 @@ pub(crate) fn scrub(
     *answer.status_mut() = head.status;
     *answer.headers_mut() = head.headers;
     let mut answer = scrub::response(search.flatten(), answer).map_err(|error| unscrubbable(&error))?;
-    if injected && matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        note_rejected(&mut answer, served);
+    if injected {
+        note_rejected(&mut answer, served, OffsetDateTime::now_utc());
     }
     Ok(answer.map(|body| Body::new(Kind::Upstream { body, _held: held })))
 }
@@ -68,12 +70,39 @@ pub(crate) async fn begin(response: &mut Response<Body>) -> Result<(), Refusal> 
     }
 }
 
-/// DW1006: passed through, with a note for whoever looks.
-fn note_rejected<B>(answer: &mut Response<B>, served: &Served) {
+/// From how many seconds on a difference of clocks may be why a signature was refused: AWS takes five minutes for most
+/// services, and an answer is not read in the moment in which it was dated.
+const SKEW: i64 = 240;
+
+/// DW1006: passed through, with a note for whoever looks. Upstreams that are sent the time refuse what seems old or early
+/// with 400 as well (`RequestExpired`, `InvalidSignatureException`); that is ours to tell only if the clocks differ.
+fn note_rejected<B>(answer: &mut Response<B>, served: &Served, now: OffsetDateTime) {
+    let is_timed = served.injector.is_timed();
+    let skew = skew(answer.headers(), now).filter(|_| is_timed);
+    let rejected = match answer.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => true,
+        status => status == StatusCode::BAD_REQUEST && skew.is_some(),
+    };
+    if !rejected {
+        return;
+    }
     let version = served.made_from.version.unwrap_or_default();
-    if let Ok(note) = HeaderValue::try_from(format!("upstream-rejected-credential; revision={version}")) {
+    let mut note = format!("upstream-rejected-credential; revision={version}");
+    if let Some(seconds) = skew {
+        tracing::warn!(provider = %served.provider.name, seconds, "this machine's clock is ahead of the upstream's by so much");
+        note.push_str(&format!("; clock-skew={seconds}s"));
+    }
+    if let Ok(note) = HeaderValue::try_from(note) {
         answer.headers_mut().insert(HeaderName::from_static("doorward-note"), note);
     }
+}
+
+/// How many seconds our clock is ahead of the upstream's, by the answer's `Date`, if it is too much.
+fn skew(headers: &HeaderMap, now: OffsetDateTime) -> Option<i64> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let theirs = OffsetDateTime::parse(date, &Rfc2822).ok()?;
+    let ahead = now.unix_timestamp().checked_sub(theirs.unix_timestamp())?;
+    (ahead.unsigned_abs() >= SKEW.unsigned_abs()).then_some(ahead)
 }
 
 fn refuse_long(headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal> {
@@ -117,6 +146,9 @@ pub(crate) fn clean(headers: &mut HeaderMap, strip: &[HeaderName]) {
 
 pub(super) fn unscrubbable(error: &ScrubError) -> Refusal {
     tracing::warn!(error = %crate::plan::chain(error), "answer refused");
+    if listing::is_fault(error) {
+        return Refusal::new(Code::Dw2010, listing::UNREAD);
+    }
     if let ScrubError::Upstream(_) = error {
         return Refusal::new(Code::Dw2006, "body: the upstream's answer ended early");
     }
@@ -136,7 +168,7 @@ pub(crate) fn recorded(mut response: Response<Body>, mut record: Record) -> Resp
 /// A refusal as the agent gets it.
 pub(crate) fn refused(
     refusal: &Refusal,
-    dialect: Dialect,
+    dialect: &Dialect,
     version: Version,
     mut record: Record,
 ) -> Response<Body> {
@@ -148,6 +180,11 @@ pub(crate) fn refused(
     // Closed at once: a client that reads no answers must not hold places in the audit's ring with refusals.
     record.sent(response.body().len() as u64);
     drop(record);
+    held(response)
+}
+
+/// An answer of our own, whole.
+pub(crate) fn held(response: Response<Bytes>) -> Response<Body> {
     response.map(|bytes| Body::new(Kind::Held(bytes)))
 }
 
@@ -177,7 +214,7 @@ struct Whole {
 #[expect(clippy::large_enum_variant, reason = "nearly every body is the large one")]
 enum Kind {
     Held(Bytes),
-    Upstream { body: Scrubbed<UpstreamBody>, _held: Held },
+    Upstream { body: Scrubbed<Shown>, _held: Held },
 }
 
 impl Body {
@@ -199,6 +236,7 @@ impl Whole {
     /// What went wrong, in the record and in the log; the agent sees its stream end in the middle.
     fn failed(&mut self, error: &ScrubError) {
         let (code, reason) = match error {
+            ScrubError::Upstream(_) if listing::is_fault(error) => (Code::Dw2010, listing::UNREAD),
             ScrubError::Upstream(_) => (Code::Dw2006, "body: the upstream's answer ended early"),
             ScrubError::Held
             | ScrubError::Tangled
@@ -263,6 +301,22 @@ impl HttpBody for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_that_differ_are_told_by_the_date_of_the_answer() {
+        let now = OffsetDateTime::from_unix_timestamp(784_111_777).unwrap();
+        let of = |date: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, HeaderValue::from_static(date));
+            skew(&headers, now)
+        };
+        for none in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:45:38 GMT", "yesterday", ""] {
+            assert_eq!(of(none), None, "{none}");
+        }
+        assert_eq!(of("Sun, 06 Nov 1994 08:45:37 GMT"), Some(240));
+        assert_eq!(of("Sun, 06 Nov 1994 09:49:37 GMT"), Some(-3600));
+        assert_eq!(skew(&HeaderMap::new(), now), None);
+    }
 
     #[test]
     fn no_upstream_hides_the_coding_of_its_body_or_speaks_for_us() {

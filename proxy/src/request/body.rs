@@ -161,6 +161,17 @@ impl RequestBody {
         Some(Self { kind, gate: None, progress: Arc::clone(&self.progress) })
     }
 
+    /// The same body for another request, with a progress of its own; `None` where it is not held whole.
+    pub(crate) fn afresh(&self) -> Option<(Self, Arc<Progress>)> {
+        let bytes = match &self.kind {
+            Kind::Empty => Bytes::new(),
+            Kind::Whole(bytes) => bytes.clone(),
+            Kind::Stream(_) | Kind::Payload(_) => return None,
+        };
+        let progress = Arc::new(Progress::default());
+        Some((Self::whole(bytes, Arc::clone(&progress)), progress))
+    }
+
     fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(sleep) = &mut self.gate else { return Poll::Ready(()) };
         *self.progress.waiting.lock() = Some(cx.waker().clone());

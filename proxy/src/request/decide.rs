@@ -60,11 +60,11 @@ pub(super) fn facts<'a>(
 
 /// Takes the request's place in the provider's rate; last of all, so that no request is counted that something else
 /// refuses.
-pub(crate) fn rate(served: &Served, caller: &Caller, rates: &Rates) -> Result<(), Refusal> {
-    match served.provider.limits.requests_per_minute {
-        Some(per_minute) => rates.take(&served.provider, &caller.name, per_minute),
-        None => Ok(()),
-    }
+pub(crate) fn rate(served: &Served, caller: &Caller, rates: &Rates, parsed: &Parsed) -> Result<(), Refusal> {
+    let Some(per_minute) = served.provider.limits.requests_per_minute else { return Ok(()) };
+    // A batch is as many requests as it has messages.
+    let count = parsed.told.as_ref().map_or(1, Read::count);
+    (0..count).try_for_each(|_| rates.take(&served.provider, &caller.name, per_minute))
 }
 
 #[cfg(test)]
@@ -108,7 +108,13 @@ mod tests {
         Arc::get_mut(&mut provider).unwrap().kind = &READS_HEADERS;
         let injector = Injector::compile(&provider, &Arc::new(Dummies::of([])), Bounds::default()).unwrap();
         let tls = UpstreamTls::new(Arc::new(rustls::RootCertStore::empty())).unwrap();
-        Served::new(1, MadeFrom { definition: [0; 32], version: None }, provider, injector, tls)
+        Served::new(
+            1,
+            MadeFrom { own: [0; 32], definition: [0; 32], version: None, client_cert: None },
+            provider,
+            injector,
+            tls,
+        )
     }
 
     #[test]

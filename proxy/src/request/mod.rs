@@ -7,11 +7,14 @@
 pub(crate) mod record;
 pub(crate) mod parse;
 pub(crate) mod select;
+pub(crate) mod local;
 pub(crate) mod told;
 pub(crate) mod decide;
 pub mod inject;
 pub(crate) mod send;
+pub(crate) mod challenge;
 pub mod scrub;
+pub(crate) mod listing;
 pub(crate) mod answer;
 pub(crate) mod refuse;
 pub(crate) mod upgrade;
@@ -32,14 +35,14 @@ use upgrade::WebSocket;
 /// Serves one request, from its head to the head of its answer; the body and the record follow by themselves.
 pub(crate) async fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
     let mut record = conn.open_record(&request);
-    let (dialect, version) = (Dialect::of(request.headers()), request.version());
-    match journey(&conn, request, &mut record).await {
+    let (mut dialect, version) = (Dialect::of(request.headers()), request.version());
+    match journey(&conn, request, &mut record, &mut dialect).await {
         Ok(Outcome::Answer(response)) => answer::recorded(response, record),
         Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
         Err(Refused(refusal)) => {
             conn.end_after(&refusal, version);
             let refusal = record.refused(*refusal);
-            answer::refused(&refusal, dialect, version, record)
+            answer::refused(&refusal, &dialect, version, record)
         }
     }
 }
@@ -54,6 +57,7 @@ async fn journey(
     conn: &Arc<Conn>,
     request: Request<Incoming>,
     record: &mut Record,
+    dialect: &mut Dialect,
 ) -> Result<Outcome, Refused> {
     let exchange = conn.life.exchange();
     let shared = &conn.worker.shared;
@@ -64,26 +68,33 @@ async fn journey(
     let mut parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
     record.path(&parsed.path);
     conn.refuse_if_mismatched()?;
+    let issuers = local::providers(&plan, &named, &conn.caller.name, &parsed.path);
+    if !issuers.is_empty() {
+        // Boxed, as few requests are for an issuer.
+        return Box::pin(local::answer(conn, &issuers, parsed, record)).await.map(Outcome::Answer);
+    }
     named.refuse_unrouted_plain_http(&plan, &conn.caller)?;
     let served = select::route(&plan, &named.target, &conn.caller)?;
     record.provider(&served);
     named.refuse_plain_http(&served)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
-    told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record).await?;
+    told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
-    decide::rate(&served, &conn.caller, &shared.rates)?;
+    decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
-    let mut signed = inject::credential(&plan, &served, &permit, ready, shared).await?;
+    let mut signed = inject::credential(&plan, &served, &permit, ready, &conn.worker).await?;
     record.signed(&signed);
-    let slot = conn.slot(&served, signed.used.as_ref().map(|used| used.version), &named.target);
-    let way = Way::of(conn, &served, &named, &slot);
-    let search = signed.used.as_mut().map(|used| used.search.take());
+    let slot = conn.slot(&served, signed.versions(), &named.target);
+    let identity = signed.identity.take();
+    let way = Way::of(conn, &served, identity.as_deref(), &named, &slot);
+    let mut search = signed.used.as_mut().map(|used| used.search.take());
     if let Some(agent) = signed.upgrade.take() {
         // Boxed, so that the other requests do not carry the room for it.
         return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
-    let answer = send::upstream(&way, signed, record).await?;
+    let answer = challenge::upstream(&way, signed, &mut search, record).await?;
+    let answer = listing::of(answer, &served, &shared.limits, record).await?;
     let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
     answer::begin(&mut response).await?;
     Ok(Outcome::Answer(response))

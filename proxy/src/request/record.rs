@@ -99,6 +99,12 @@ impl Record {
         self.entry.revision = signed.used.as_ref().map(|used| used.version);
     }
 
+    /// The request goes out once more; the bytes of both are counted.
+    pub(crate) fn replayed(&mut self, progress: &Arc<Progress>) {
+        let before = self.progress.replace(Arc::clone(progress));
+        self.entry.bytes_in += before.map_or(0, |progress| progress.sent());
+    }
+
     /// What policy said; with `write` and `sync` durability the `open` line is down before this returns.
     pub(crate) async fn permitted(
         &mut self,
@@ -117,11 +123,25 @@ impl Record {
         if let (Some(scheme), Some(auth)) = (scheme, &permit.provider().auth) {
             self.entry.scheme = Some(scheme);
             self.entry.secret = Some(auth.secret.name.clone());
+        } else if let Some(certificate) = &permit.provider().upstream.client_cert {
+            // Nothing is put on this request, but its connection is authenticated.
+            self.entry.scheme = Some("mtls");
+            self.entry.secret = Some(certificate.name.clone());
         }
         match &mut self.place {
             Some(place) => place.write_open(&self.entry).await.map_err(|_| unrecorded()),
             None => Err(unrecorded()),
         }
+    }
+
+    /// A call that the proxy answers itself: nothing is sent anywhere.
+    pub(crate) fn answered_here(&mut self) -> Result<(), Refusal> {
+        if self.place.is_none() {
+            return Err(unrecorded());
+        }
+        self.entry.verdict = Some(Verdict::Allow);
+        self.entry.reason = Cow::Borrowed("answered by the proxy in the issuer's place");
+        Ok(())
     }
 
     /// A tunnel that is passed on unread, with nothing injected.

@@ -21,14 +21,16 @@ use super::parse::Upgrade;
 use super::record::Record;
 use super::refuse::Refused;
 use super::scrub::Search;
-use crate::conn::Conn;
 use crate::conn::life::Ticks;
 use crate::conn::plain::Named;
+use crate::conn::{Conn, Versions};
 use crate::limits::{self, Limits};
 use crate::plan::Served;
-use crate::schemes::Head;
+use crate::schemes::{Head, Responder};
 use crate::upstream::guard::late;
+use crate::upstream::identity::Identity;
 use crate::upstream::pool::{Lease, SendError, Slot};
+use crate::upstream::tls::wants_certificate;
 use crate::upstream::{Peer, Upstream};
 
 /// The upstream's answer: its head, and its body with the connection that it comes on.
@@ -46,11 +48,17 @@ pub(crate) struct Way<'a> {
 }
 
 impl<'a> Way<'a> {
-    pub(crate) fn of(conn: &'a Conn, served: &'a Served, named: &'a Named, slot: &'a Arc<Slot>) -> Self {
+    pub(crate) fn of(
+        conn: &'a Conn,
+        served: &'a Served,
+        identity: Option<&'a Identity>,
+        named: &'a Named,
+        slot: &'a Arc<Slot>,
+    ) -> Self {
         let peer = Peer {
             agent: &conn.caller.name,
             provider: &served.provider,
-            tls: &served.tls,
+            tls: identity.map_or(&served.tls, |identity| &identity.tls),
             target: &named.target,
         };
         let worker = &conn.worker;
@@ -79,8 +87,22 @@ pub(crate) struct Signed {
     pub(crate) progress: Arc<Progress>,
     /// What was put on; `None`: nothing.
     pub(crate) used: Option<Used>,
+    /// The client certificate that the upstream is shown; `None`: none.
+    pub(crate) identity: Option<Arc<Identity>>,
+    /// What answers a challenge of the upstream.
+    pub(crate) responder: Option<Arc<dyn Responder>>,
     /// A WebSocket handshake, with hyper's handle on the agent's side.
     pub(crate) upgrade: Option<(Upgrade, OnUpgrade)>,
+}
+
+impl Signed {
+    /// The versions of the secrets that its connection is for.
+    pub(crate) fn versions(&self) -> Versions {
+        Versions {
+            credential: self.used.as_ref().map(|used| used.version),
+            client_cert: self.identity.as_ref().map(|identity| identity.version),
+        }
+    }
 }
 
 /// The credential that is on a request.
@@ -261,7 +283,11 @@ pub(super) fn closed() -> Refusal {
 
 /// hyper's error names the cause; whether it is our reading of its answer or a broken connection decides the code.
 pub(super) fn broken(error: &hyper::Error) -> Refusal {
-    tracing::debug!(error = %crate::plan::chain(error), "exchange failed");
+    let text = crate::plan::chain(error);
+    tracing::debug!(error = %text, "exchange failed");
+    if let Some(refusal) = wants_certificate(&text) {
+        return refusal;
+    }
     if error.is_parse_too_large() {
         return Refusal::new(Code::Dw2010, "the upstream's head is over the limit");
     }

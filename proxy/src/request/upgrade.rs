@@ -13,8 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use control::refusal::{Code, Refusal};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -24,6 +24,8 @@ use sha1::{Digest, Sha1};
 use super::Outcome;
 use super::answer::{self, Body, Held};
 use super::body::{RequestBody, UpstreamBody};
+use super::challenge;
+use super::listing::Shown;
 use super::parse::Upgrade;
 use super::record::Record;
 use super::refuse::Refused;
@@ -56,7 +58,7 @@ pub(super) async fn handshake(
     way: &Way<'_>,
     mut signed: Signed,
     (kind, agent): (Upgrade, OnUpgrade),
-    search: Option<Option<Search>>,
+    mut search: Option<Option<Search>>,
     served: &Served,
     held: Held,
     record: &mut Record,
@@ -66,7 +68,7 @@ pub(super) async fn handshake(
         // Compressed payloads could not be searched.
         signed.head.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     }
-    let (answer, lease) = ask(way, &mut signed, record).await?;
+    let (answer, lease) = ask(way, &mut signed, &mut search, record).await?;
     if kind == Upgrade::Http2 && answer.status().is_success() {
         // To an extended CONNECT this would say that the stream is a WebSocket from here on.
         return Err(Refusal::new(
@@ -78,6 +80,7 @@ pub(super) async fn handshake(
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let idle = limits::time(way.limits.stream_idle);
         let answer = answer.map(|body| UpstreamBody::new(body, lease, Arc::clone(&signed.progress), idle));
+        let answer = answer.map(Shown::Whole);
         let mut response = answer::scrub(answer, search, served, way.limits, held)?;
         answer::begin(&mut response).await?;
         return Ok(Outcome::Answer(response));
@@ -95,7 +98,27 @@ pub(super) async fn handshake(
     Ok(Outcome::WebSocket(Box::new(WebSocket { kind, headers, agent, upstream, scrubber, lease, held })))
 }
 
+/// Asks; if the upstream wants a challenge answered first, once more with the answer.
 async fn ask(
+    way: &Way<'_>,
+    signed: &mut Signed,
+    search: &mut Option<Option<Search>>,
+    record: &mut Record,
+) -> Result<(Response<Incoming>, Lease), Refused> {
+    let Some(responder) = signed.responder.take() else { return ask_once(way, signed, record).await };
+    let headers = signed.head.headers.clone();
+    let (mut answer, lease) = ask_once(way, signed, record).await?;
+    let response = challenge::respond(way, &*responder, &mut answer, &signed.head, search)?;
+    let Some(value) = response else { return Ok((answer, lease)) };
+    drop((answer, lease));
+    signed.head.headers = headers;
+    signed.head.headers.try_insert(AUTHORIZATION, value).map_err(|_| challenge::too_large())?;
+    let (mut answer, lease) = ask_once(way, signed, record).await?;
+    answer.headers_mut().remove(challenge::INFO);
+    Ok((answer, lease))
+}
+
+async fn ask_once(
     way: &Way<'_>,
     signed: &mut Signed,
     record: &mut Record,

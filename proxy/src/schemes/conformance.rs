@@ -86,6 +86,7 @@ fn cases() -> Vec<Case> {
     const ASCII: &[(&str, &str)] = &[("token", PLAIN)];
     let mut cases = header_cases(ASCII);
     cases.extend(url_cases());
+    cases.extend(cloud_cases(ASCII));
     cases.extend(body_cases());
     cases
 }
@@ -108,6 +109,27 @@ fn header_cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case> {
         .with(&[("token", PLAIN), ("id", "key-id-1")]),
         Case::head("api_key", fields([]), "GET /\nauthorization: Basic b3duOm93bg==", "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=")
             .with(ascii),
+        Case::head(
+            "oauth2-client-credentials",
+            fields([("tokenUrl", text("https://a.example/token"))]),
+            "GET /\nauthorization: own\nauthorization: own2",
+            "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=",
+        )
+        .with(ascii),
+        Case::head(
+            "oauth2-refresh",
+            fields([("tokenUrl", text("https://a.example/token"))]),
+            "GET /",
+            "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=",
+        )
+        .with(ascii),
+        Case::head(
+            "jwt-bearer",
+            fields([("tokenUrl", text("https://a.example/token")), ("issuer", text("me"))]),
+            "GET /",
+            "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=",
+        )
+        .with(ascii),
         Case::head(
             "basic",
             fields([("username", text("x-access-token"))]),
@@ -145,6 +167,27 @@ fn header_cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case> {
             "GET /\nauthorization: Basic Ym9iOmM0bmFyeTo3Zi9Ww6FsPXVlKyY7JTIw",
         ),
     ]
+}
+
+fn cloud_cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case> {
+    const BEARER: &str = "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=";
+    const BASIC: &str =
+        "GET /\nauthorization: Basic eC1hY2Nlc3MtdG9rZW46YzRuYXJ5LTdmLlZhbHVlX29mfnRoZSt0ZXN0PQ==";
+    let google = fields([("tokenUrl", text("https://a.example/token"))]);
+    let azure = fields([
+        ("tokenUrl", text("https://a.example/")),
+        ("audience", text("https://b.example")),
+        ("tenantId", text("72f988bf-86f1-41af-91ab-2d7cd011db47")),
+    ]);
+    let git = fields([("tokenUrl", text("https://a.example/")), ("as", text("basic"))]);
+    [
+        ("gcp-service-account", google, BEARER),
+        ("azure-client-credentials", azure, BEARER),
+        ("github-app", git, BASIC),
+    ]
+    .into_iter()
+    .map(|(scheme, fields, after)| Case::head(scheme, fields, "GET /\nauthorization: own", after).with(ascii))
+    .collect()
 }
 
 fn url_cases() -> Vec<Case> {
@@ -251,7 +294,7 @@ fn every_scheme_sets_exactly_what_its_golden_request_shows() {
 }
 
 /// Schemes that place no single value: their golden requests and refusals stand in suites of their own.
-const OWN_SUITES: &[&str] = &["aws-sigv4"];
+const OWN_SUITES: &[&str] = &["aws-sigv4", "mtls", "hmac", "digest"];
 
 #[test]
 fn every_scheme_of_the_table_has_a_golden_request() {

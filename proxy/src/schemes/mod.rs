@@ -6,6 +6,8 @@
 //! that answers are searched for it.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::LazyLock;
 
 use control::catalog::{Fields, SchemeSpec};
@@ -24,13 +26,27 @@ mod path;
 mod cookie;
 mod body;
 mod placeholder;
+mod mtls;
+mod hmac;
+mod digest;
 pub mod aws_sigv4;
+mod oauth2_client_credentials;
+mod oauth2_refresh;
+mod jwt_bearer;
+mod gcp_service_account;
+mod azure_client_credentials;
+mod github_app;
 pub mod shared;
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod exchanges;
 
 pub use outgoing::{Bounds, Errand, Head, Outgoing, Placed};
+pub use shared::issuer::{Issued, Issuer};
+pub use shared::stand_in::StandIn;
 pub use shared::surface::Surface;
+pub use shared::token::Failed;
 
 /// Every scheme. A new one is its file and its line here.
 pub static SCHEMES: &[SchemeEntry] = &[
@@ -43,6 +59,15 @@ pub static SCHEMES: &[SchemeEntry] = &[
     SchemeEntry { spec: &body::SPEC, build: body::build },
     SchemeEntry { spec: &placeholder::SPEC, build: placeholder::build },
     SchemeEntry { spec: &aws_sigv4::scheme::SPEC, build: aws_sigv4::scheme::build },
+    SchemeEntry { spec: &mtls::SPEC, build: mtls::build },
+    SchemeEntry { spec: &hmac::SPEC, build: hmac::build },
+    SchemeEntry { spec: &digest::SPEC, build: digest::build },
+    SchemeEntry { spec: &oauth2_client_credentials::SPEC, build: oauth2_client_credentials::build },
+    SchemeEntry { spec: &oauth2_refresh::SPEC, build: oauth2_refresh::build },
+    SchemeEntry { spec: &jwt_bearer::SPEC, build: jwt_bearer::build },
+    SchemeEntry { spec: &gcp_service_account::SPEC, build: gcp_service_account::build },
+    SchemeEntry { spec: &azure_client_credentials::SPEC, build: azure_client_credentials::build },
+    SchemeEntry { spec: &github_app::SPEC, build: github_app::build },
 ];
 
 static SPECS: LazyLock<Vec<&'static SchemeSpec>> =
@@ -83,9 +108,35 @@ pub trait Scheme: Send + Sync + fmt::Debug {
         Ok(BodyNeed::Nothing)
     }
 
-    /// Renders what is placed, once for each version of the secret.
+    /// Renders what is placed, once for each version of the secret; for schemes with an [`Exchange`], once for each token.
     fn arm(&self, values: &Values<'_>) -> Result<Rendered, ArmFault>;
+
+    /// How the secret is exchanged for what is placed; `None`: it is placed itself.
+    fn exchange(&self) -> Option<&dyn Exchange> {
+        None
+    }
+
+    /// What the proxy itself answers in the issuer's place; `None`: nothing.
+    fn stand_in(&self) -> Option<&dyn StandIn> {
+        None
+    }
 }
+
+/// The exchange of a stored secret for a short-lived token. What it gives is armed by the same scheme, whose own value
+/// (`{{token}}`) is then that token.
+pub trait Exchange: Send + Sync {
+    /// Asks the issuer. Pure but for what `issuer` does.
+    fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a>;
+
+    /// Whether the issuer may put another value in the place of one that it is shown: then no two exchanges of one secret
+    /// run at once, whichever providers they are for.
+    fn renews(&self) -> bool {
+        false
+    }
+}
+
+/// A token, later.
+pub type Obtained<'a> = Pin<Box<dyn Future<Output = Result<Issued, Failed>> + Send + 'a>>;
 
 /// What a scheme has to know of a request's body, beyond what its surface says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +151,26 @@ pub enum BodyNeed {
 pub trait Armed: Send + Sync + fmt::Debug {
     /// Puts the credential on the request. Pure.
     fn place(&self, out: &mut Outgoing<'_>) -> Result<(), Refusal>;
+}
+
+/// Answers a challenge of the upstream, for schemes that cannot know before what it asks for.
+pub trait Responder: Send + Sync + fmt::Debug {
+    /// The answer to the challenges of a 401, for the same request once more; `None`: they are not for this scheme.
+    fn respond(
+        &self,
+        headers: &http::HeaderMap,
+        target: &Target,
+        head: &Head,
+    ) -> Result<Option<Challenged>, Refusal>;
+}
+
+/// The answer to a challenge.
+#[derive(Debug)]
+pub struct Challenged {
+    /// The value of `Authorization`.
+    pub value: http::HeaderValue,
+    /// What the upstream's answer is searched for.
+    pub echoes: Vec<Echo>,
 }
 
 /// What arming a scheme gives.
@@ -157,6 +228,11 @@ impl<'a> Values<'a> {
         })
     }
 
+    /// The key under which the provider's own value stands.
+    pub(crate) fn own_key(&self) -> Option<&'a str> {
+        self.keys.iter().map(String::as_str).find(|key| self.find(key).is_some())
+    }
+
     fn find(&self, name: &str) -> Option<&'a Secret> {
         self.opened.values.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
@@ -202,6 +278,20 @@ pub enum ArmFault {
     /// The value is too short to be found in an answer.
     #[error("its key `{key}` holds fewer than {SHORTEST_VALUE} bytes")]
     Short {
+        /// The key.
+        key: String,
+    },
+    /// The value is not what its key says (a key file, a PEM text).
+    #[error("its key `{key}` {why}")]
+    Unfit {
+        /// The key.
+        key: String,
+        /// What is wrong with it; nothing of the value.
+        why: String,
+    },
+    /// A key that signs would be sent.
+    #[error("its key `{key}` is what signs, which is never sent")]
+    Signs {
         /// The key.
         key: String,
     },

@@ -6,6 +6,7 @@
 //! wiped when freed (what hyper and TLS copy from it is not).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use super::shared::substitute::{self, Spelling, occurrences, replaced};
 use super::shared::surface::PlaceholderSpot;
 use super::shared::template::{sensitive, wiped};
 use super::shared::{basic_auth, cookies, names, parameters};
+use super::{Echo, Responder};
 
 /// A request's head on its way upstream: what was matched is what is sent.
 pub struct Head {
@@ -89,6 +91,17 @@ pub struct Placed {
     pub body: Option<Bytes>,
     /// What happens to one that streams.
     pub stream: Option<Stream>,
+    /// What answers a challenge of the upstream.
+    pub responder: Option<Arc<dyn Responder>>,
+    /// What answers to this request are searched for, in place of what all are; none: the latter.
+    pub echoes: Vec<Echo>,
+}
+
+impl Placed {
+    /// Of a request that no credential is put on.
+    pub(crate) fn unchanged(body: Option<Bytes>) -> Self {
+        Self { body, stream: None, responder: None, echoes: Vec::new() }
+    }
 }
 
 /// The door. Holds a request's head while a scheme puts its credential on.
@@ -100,6 +113,8 @@ pub struct Outgoing<'a> {
     body: Option<Bytes>,
     errand: Option<Errand<'a>>,
     stream: Option<Stream>,
+    responder: Option<Arc<dyn Responder>>,
+    echoes: Vec<Echo>,
 }
 
 impl fmt::Debug for Outgoing<'_> {
@@ -111,7 +126,8 @@ impl fmt::Debug for Outgoing<'_> {
 impl<'a> Outgoing<'a> {
     /// Opens the door for one request. `body` is there only for surfaces that lie in it.
     pub fn new(head: &'a mut Head, dummies: &'a [String], bounds: &'a Bounds, body: Option<Bytes>) -> Self {
-        Self { head, dummies, bounds, body, errand: None, stream: None }
+        let (responder, echoes) = (None, Vec::new());
+        Self { head, dummies, bounds, body, errand: None, stream: None, responder, echoes }
     }
 
     /// Says where the request goes and when.
@@ -140,6 +156,13 @@ impl<'a> Outgoing<'a> {
         names::remove_all_spellings(&mut self.head.headers, name);
     }
 
+    /// Removes the agent's parameters of this name, in all spellings.
+    pub(super) fn remove_param(&mut self, name: &str) -> Result<(), Refusal> {
+        let query = self.head.target.query().map(|query| parameters::without(query, &[name])).transpose();
+        let query = query.map_err(|error| Refusal::new(Code::Dw2008, error.to_string()))?.flatten();
+        query.map_or(Ok(()), |query| self.replace_query(query.as_bytes()))
+    }
+
     /// Puts another query in the place of all of the agent's.
     pub(super) fn replace_query(&mut self, query: &[u8]) -> Result<(), Refusal> {
         if query.is_empty() {
@@ -153,6 +176,16 @@ impl<'a> Outgoing<'a> {
     /// Says what happens to a body that streams.
     pub(super) fn change_stream(&mut self, stream: Stream) {
         self.stream = Some(stream);
+    }
+
+    /// Says what answers a challenge of the upstream.
+    pub(super) fn answer_challenges(&mut self, responder: Arc<dyn Responder>) {
+        self.responder = Some(responder);
+    }
+
+    /// Says what this request's answer is searched for, in place of what all are.
+    pub(super) fn search_for(&mut self, echoes: Vec<Echo>) {
+        self.echoes = echoes;
     }
 
     /// Removes the agent's copies of the header, in all spellings, and sets exactly one.
@@ -229,7 +262,8 @@ impl<'a> Outgoing<'a> {
         if headers.len() > self.bounds.header_fields || bytes > self.bounds.header_bytes {
             return Err(too_large());
         }
-        Ok(Placed { body: self.body, stream: self.stream })
+        let Self { body, stream, responder, echoes, .. } = self;
+        Ok(Placed { body, stream, responder, echoes })
     }
 
     fn replace_in_header(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refusal> {

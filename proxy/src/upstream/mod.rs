@@ -3,9 +3,11 @@
 pub(crate) mod address;
 pub(crate) mod corporate;
 pub(crate) mod guard;
+pub(crate) mod identity;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod tls;
+pub(crate) mod exchange;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use control::refusal::{Code, Refusal};
 use control::target::{Host, Target};
 use parking_lot::Mutex;
 use rustls::client::Resumption;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{DnsName, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -51,6 +52,13 @@ impl UpstreamTls {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self { base, configs: Mutex::default() })
+    }
+
+    /// The same trust, with this client certificate shown to whoever asks for one; sessions of its own.
+    pub(crate) fn shown(&self, certified: Arc<CertifiedKey>) -> Self {
+        let mut base = self.base.clone();
+        base.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        Self { base, configs: Mutex::default() }
     }
 
     fn config(&self, agent: &AgentName, offer: Offer) -> Arc<ClientConfig> {
@@ -99,13 +107,67 @@ pub(crate) fn server_name(host: &Host) -> Result<ServerName<'static>, Refusal> {
     }
 }
 
+/// The alerts by which an upstream says that it wants a client certificate, or another one (RFC 8446 section 6.2).
+const CERTIFICATE_ALERTS: &[&str] = &[
+    "AccessDenied",
+    "BadCertificate",
+    "CertificateExpired",
+    "CertificateRequired",
+    "CertificateRevoked",
+    "CertificateUnknown",
+    "UnknownCA",
+    "UnsupportedCertificate",
+];
+
+/// Whether an upstream ended the TLS for want of a client certificate. With TLS 1.3 it says so after the handshake, when
+/// HTTP has begun. Read from the error's text, which is all that h2 keeps of it.
+pub(crate) fn wants_certificate(error: &str) -> Option<Refusal> {
+    let (_, alert) = error.split_once("received fatal alert: ")?;
+    let alert = CERTIFICATE_ALERTS.iter().find(|known| {
+        let rest = alert.strip_prefix(**known);
+        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+    })?;
+    let detail = format!("the upstream's TLS wants another client certificate, or one at all: {alert}");
+    Some(Refusal::new(Code::Dw2004, detail))
+}
+
 /// rustls names the cause in words that hold nothing of ours; a broken connection is a network failure, not a TLS one.
 fn refuse_tls(error: &std::io::Error, start: Instant) -> Refusal {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(cause) => Refusal::new(Code::Dw2004, format!("the upstream's TLS was not accepted: {cause}")),
+        Some(cause) => wants_certificate(&cause.to_string()).unwrap_or_else(|| {
+            Refusal::new(Code::Dw2004, format!("the upstream's TLS was not accepted: {cause}"))
+        }),
         None => {
             let ms = start.elapsed().as_millis();
             Refusal::new(Code::Dw2006, format!("tls: {} after {ms} ms", error.kind()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::AlertDescription;
+
+    use super::*;
+
+    #[test]
+    fn alerts_about_our_certificate_are_told_from_others() {
+        let text = |alert| format!("connection error: {}", rustls::Error::AlertReceived(alert));
+        for alert in [
+            AlertDescription::AccessDenied,
+            AlertDescription::BadCertificate,
+            AlertDescription::CertificateExpired,
+            AlertDescription::CertificateRequired,
+            AlertDescription::CertificateRevoked,
+            AlertDescription::CertificateUnknown,
+            AlertDescription::UnknownCA,
+            AlertDescription::UnsupportedCertificate,
+        ] {
+            assert_eq!(wants_certificate(&text(alert)).unwrap().code, Code::Dw2004, "{alert:?}");
+        }
+        for other in [AlertDescription::HandshakeFailure, AlertDescription::CertificateUnobtainable] {
+            assert_eq!(wants_certificate(&text(other)), None, "{other:?}");
+        }
+        assert_eq!(wants_certificate("connection reset"), None);
     }
 }

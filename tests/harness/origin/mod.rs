@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::agent::h2::pairs;
-use crate::ca::{Flaw, server_config};
+use crate::ca::{Clients, Flaw, server_config_for};
 use crate::within::eventually;
 
 pub mod answer;
@@ -38,6 +38,8 @@ pub struct Seen {
     pub complete: bool,
     pub trailers: Vec<(String, String)>,
     pub sni: Option<String>,
+    /// The client's certificate (DER), if it was asked for one.
+    pub client: Option<Vec<u8>>,
     /// The TCP connection it came on, counted from 0.
     pub connection: usize,
 }
@@ -109,6 +111,7 @@ pub struct OriginBuilder {
     hosts: Vec<String>,
     alpn: Vec<&'static str>,
     flaw: Flaw,
+    clients: Clients,
     plain: bool,
     answer: Answer,
 }
@@ -124,6 +127,7 @@ impl Origin {
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             alpn: vec!["h2", "http/1.1"],
             flaw: Flaw::None,
+            clients: Clients::Anyone,
             plain: false,
             answer: answer::echo(),
         }
@@ -206,6 +210,12 @@ impl OriginBuilder {
         self
     }
 
+    /// Only clients with a certificate of the world's authority get in.
+    pub fn certified_clients(mut self) -> Self {
+        self.clients = Clients::Certified;
+        self
+    }
+
     /// No TLS: `http://`.
     pub fn plain(mut self) -> Self {
         self.plain = true;
@@ -221,7 +231,7 @@ impl OriginBuilder {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let record = Arc::new(Record::default());
-        let tls = (!self.plain).then(|| server_config(&self.hosts, &self.alpn, self.flaw));
+        let tls = (!self.plain).then(|| server_config_for(&self.hosts, &self.alpn, self.flaw, self.clients));
         let acceptor = tls.map(tokio_rustls::TlsAcceptor::from);
         let (answer, shared) = (self.answer.clone(), record.clone());
         let accept = tokio::spawn(async move {
@@ -244,26 +254,35 @@ async fn serve(
     connection: usize,
 ) {
     let Some(acceptor) = acceptor else {
-        return http(stream, false, None, answer, record, connection).await;
+        return http(stream, false, Peer::default(), answer, record, connection).await;
     };
     let Ok(mut tls) = acceptor.accept(stream).await else { return };
     let _ = tls.flush().await;
     record.handshakes.fetch_add(1, Ordering::SeqCst);
     let h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let sni = tls.get_ref().1.server_name().map(str::to_owned);
-    http(tls, h2, sni, answer, record, connection).await;
+    let session = tls.get_ref().1;
+    let client = session.peer_certificates().and_then(<[_]>::first).map(|der| der.to_vec());
+    let peer = Peer { sni: session.server_name().map(str::to_owned), client };
+    http(tls, h2, peer, answer, record, connection).await;
+}
+
+/// What the handshake told of the client.
+#[derive(Clone, Default)]
+struct Peer {
+    sni: Option<String>,
+    client: Option<Vec<u8>>,
 }
 
 async fn http(
     io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     h2: bool,
-    sni: Option<String>,
+    peer: Peer,
     answer: Answer,
     record: Arc<Record>,
     connection: usize,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let seen = describe(&request, sni.clone(), connection);
+        let seen = describe(&request, peer.clone(), connection);
         let index = {
             let mut requests = record.requests.lock().unwrap();
             requests.push(seen.clone());
@@ -286,7 +305,7 @@ async fn http(
     }
 }
 
-fn describe(request: &Request<Incoming>, sni: Option<String>, connection: usize) -> Seen {
+fn describe(request: &Request<Incoming>, peer: Peer, connection: usize) -> Seen {
     let headers = pairs(request.headers());
     let host = headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.clone());
     let authority = request.uri().authority().map(|authority| authority.to_string());
@@ -296,7 +315,8 @@ fn describe(request: &Request<Incoming>, sni: Option<String>, connection: usize)
         authority: authority.or(host).unwrap_or_default(),
         target: request.uri().path_and_query().map(|target| target.to_string()).unwrap_or_default(),
         headers,
-        sni,
+        sni: peer.sni,
+        client: peer.client,
         connection,
         ..Seen::default()
     }

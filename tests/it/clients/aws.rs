@@ -1,9 +1,10 @@
-//! boto3 as it comes, before a small AWS that verifies every signature with botocore's own signer.
+//! boto3, the AWS CLI and the SDK for JavaScript as they come, before a small AWS that verifies every signature with botocore's own
+//! signer, and before moto, a real S3-compatible server, with its verification switched on.
 
 use harness::Proxy;
 use tempfile::TempDir;
 
-use super::{Printed, Server, python, run, script};
+use super::{Printed, Server, node_modules, python, run, script};
 
 const ID: &str = "AKIAREALREALREALREAL";
 const REGION: &str = "eu-west-1";
@@ -15,6 +16,7 @@ const HOSTS: &[&str] = &[
     "s3.eu-west-1.amazonaws.com",
     "dynamodb.eu-west-1.amazonaws.com",
     "sqs.eu-west-1.amazonaws.com",
+    "eu-west-1.queue.amazonaws.com",
     "sts.eu-west-1.amazonaws.com",
     "lambda.eu-west-1.amazonaws.com",
 ];
@@ -42,6 +44,17 @@ impl Aws {
             builder = builder.route(host, 443, server.address());
         }
         Self { server, proxy: builder.start().await, home: tempfile::tempdir().unwrap() }
+    }
+
+    async fn sdk(&self, modules: &str, what: &str) -> Printed {
+        run(&self.proxy, self.home.path(), "node".as_ref(), &[&script("aws_sdk_client.cjs"), modules, what])
+            .await
+    }
+
+    /// The CLI of the same environment as this Python.
+    async fn cli(&self, python: &std::path::Path, words: &str) -> Printed {
+        let words: Vec<&str> = ["--region", REGION].into_iter().chain(words.split('|')).collect();
+        run(&self.proxy, self.home.path(), &python.with_file_name("aws"), &words).await
     }
 
     async fn run(&self, python: &std::path::Path, what: &str) -> Printed {
@@ -95,6 +108,13 @@ async fn presigned_requests_of_boto3_are_signed_again_in_kind() {
 }
 
 #[tokio::test]
+async fn an_event_stream_reaches_boto3_byte_for_byte() {
+    let Some(python) = python() else { return };
+    let aws = Aws::of(&python, "", Some("IQoJc4naryToken//withSlashes+and==")).await;
+    aws.run(&python, "events").await.assert_ok().assert_says("events");
+}
+
+#[tokio::test]
 async fn boto3_calls_json_and_query_services_with_a_session_token() {
     let Some(python) = python() else { return };
     let mut aws = Aws::of(&python, "", Some("IQoJc4naryToken//withSlashes+and==")).await;
@@ -106,4 +126,100 @@ async fn boto3_calls_json_and_query_services_with_a_session_token() {
         "signed lambda POST hash",
     ])
     .await;
+}
+
+#[tokio::test]
+async fn the_cli_is_refused_what_the_policy_does_not_allow() {
+    let Some(python) = python() else { return };
+    let policy = "policy: {allow: [\"s3:*\"], deny: [\"s3:DeleteBucket\"]}";
+    let aws = Aws::of(&python, policy, None).await;
+    for words in ["s3api|delete-bucket|--bucket|acme", "sqs|list-queues"] {
+        aws.cli(&python, words).await.assert_failed().assert_says("DW1002");
+    }
+}
+
+#[tokio::test]
+async fn the_cli_copies_lists_and_removes() {
+    let Some(python) = python() else { return };
+    let mut aws = Aws::of(&python, "", None).await;
+    let big: Vec<u8> = (0..20_u32 << 20).map(|n| (n % 251) as u8).collect();
+    for (name, bytes) in [("empty", &b""[..]), ("small", b"hello"), ("big", &big)] {
+        std::fs::write(aws.home.path().join(name), bytes).unwrap();
+    }
+    for (file, key) in [("empty", "a b/+/..x/\u{e4}\u{1234}"), ("small", "small.txt"), ("big", "big")] {
+        aws.cli(&python, &format!("s3|cp|{file}|s3://acme/{key}")).await.assert_ok();
+    }
+    aws.says(&["signed s3 PUT STREAMING-UNSIGNED-PAYLOAD-TRAILER"]).await;
+    let listed = aws.cli(&python, "s3|ls|--recursive|s3://acme/").await.assert_ok();
+    assert!(listed.out.contains("20971520 big") && listed.out.contains("0 a b/+/..x/"), "{}", listed.out);
+    aws.cli(&python, "s3|cp|s3://acme/big|back").await.assert_ok();
+    assert!(std::fs::read(aws.home.path().join("back")).unwrap() == big, "another file came back");
+    aws.cli(&python, "s3|rm|s3://acme/big").await.assert_ok();
+    aws.cli(&python, "s3|cp|s3://acme/big|back").await.assert_failed();
+}
+
+#[tokio::test]
+async fn the_cli_calls_other_services() {
+    let Some(python) = python() else { return };
+    let aws = Aws::of(&python, "", Some("IQoJc4naryToken//withSlashes+and==")).await;
+    for (words, answer) in [
+        ("sts|get-caller-identity", "123456789012"),
+        ("dynamodb|get-item|--table-name|t|--key|{\"id\": {\"S\": \"x\"}}", "\"S\": \"x\""),
+        (
+            "sqs|send-message|--queue-url|https://sqs.eu-west-1.amazonaws.com/1/q|--message-body|m + \u{e4}",
+            "m1",
+        ),
+        ("lambda|invoke|--function-name|ok|--payload|{\"a\": 1}|out", "200"),
+    ] {
+        aws.cli(&python, words).await.assert_ok().assert_says(answer);
+    }
+    assert_eq!(std::fs::read(aws.home.path().join("out")).unwrap(), b"ran {\"a\": 1}");
+}
+
+#[tokio::test]
+async fn the_sdk_for_javascript_is_refused_what_the_policy_does_not_allow() {
+    let (Some(python), Some(modules)) = (python(), node_modules()) else { return };
+    let aws = Aws::of(&python, "policy: {allow: [\"s3:*\"], deny: [\"s3:DeleteBucket\"]}", None).await;
+    aws.sdk(&modules, "refusals").await.assert_ok().assert_says("refused");
+}
+
+#[tokio::test]
+async fn the_sdk_for_javascript_puts_gets_lists_streams_and_reads_events() {
+    let (Some(python), Some(modules)) = (python(), node_modules()) else { return };
+    let aws = Aws::of(&python, "", None).await;
+    aws.sdk(&modules, "objects").await.assert_ok().assert_says("put get head").assert_says("list delete");
+    aws.sdk(&modules, "streams").await.assert_ok().assert_says("parts").assert_says("streamed");
+    aws.sdk(&modules, "events").await.assert_ok().assert_says("events");
+}
+
+#[tokio::test]
+async fn a_large_upload_of_the_sdk_passes_at_constant_memory() {
+    let (Some(python), Some(modules)) = (python(), node_modules()) else { return };
+    let aws = Aws::of(&python, "", None).await;
+    let (before, _) = aws.proxy.rss();
+    aws.sdk(&modules, "large").await.assert_ok().assert_says("large");
+    let (_, peak) = aws.proxy.rss();
+    assert!(peak < before + (24 << 10), "{before} KiB before, at most {peak} KiB: 96 MiB were sent");
+}
+
+#[tokio::test]
+async fn moto_verifies_what_boto3_sends() {
+    let Some(python) = python() else { return };
+    let mut server = Server::start_for(&python, "moto_server.py", HOSTS, &[]).await;
+    let (id, secret) = (server.line().await, server.line().await);
+    for (secret, works) in [(secret, true), (harness::canary::fresh(), false)] {
+        let spec = format!("type: aws\nauth: {{secretRef: aws}}\nconfig: {{region: {REGION}}}");
+        let mut builder = Proxy::builder().provider("cloud", &spec).public_value("aws", "access_key_id", &id);
+        builder = builder.secret("aws", "secret_access_key", &secret);
+        for host in HOSTS {
+            builder = builder.route(host, 443, server.address());
+        }
+        let (proxy, home) = (builder.start().await, tempfile::tempdir().unwrap());
+        let printed = run(&proxy, home.path(), &python, &[&script("boto3_client.py"), "moto"]).await;
+        if works {
+            printed.assert_ok().assert_says("objects").assert_says("services");
+        } else {
+            printed.assert_failed().assert_says("SignatureDoesNotMatch");
+        }
+    }
 }

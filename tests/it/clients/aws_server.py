@@ -1,12 +1,14 @@
 """CERTIFICATE KEY ID SECRET [TOKEN]: a small AWS that verifies every signature with botocore; prints its port, then one line a request.
 
-S3 in memory (objects, multipart, list, copy), DynamoDB, SQS, STS and Lambda as far as the tests ask. Whatever is not signed with
-ID and SECRET is answered with 403 and SignatureDoesNotMatch.
+S3 in memory (objects, multipart, list, copy, select), DynamoDB, SQS, STS and Lambda as far as the tests ask. Whatever is not signed
+with ID and SECRET is answered with 403 and SignatureDoesNotMatch.
 """
 import base64
 import hashlib
+import io
 import json
 import ssl
+import struct
 import sys
 import threading
 import zlib
@@ -21,6 +23,7 @@ from botocore.credentials import Credentials
 CERTIFICATE, KEY, ID, SECRET, *TOKEN = sys.argv[1:]
 EMPTY = hashlib.sha256(b"").hexdigest()
 OBJECTS, UPLOADS, LOCK = {}, {}, threading.Lock()
+DATED = {"Last_Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "ETag": '"e"'}
 
 
 class Wrong(Exception):
@@ -90,7 +93,8 @@ class Signature:
         return body
 
     def chunks(self, body):
-        headers, previous, data, signed = self.handler.headers, self.given, b"", "HMAC" in self.payload
+        headers, previous, data, signed = self.handler.headers, self.given, bytearray(), "HMAC" in self.payload
+        stream = io.BytesIO(body)
         scope = self.auth.credential_scope(self.request)
 
         def chained(kind, *hashes):
@@ -98,18 +102,19 @@ class Signature:
 
         size = None
         while size != 0:
-            line, _, body = body.partition(b"\r\n")
-            length, _, signature = line.decode().partition(";chunk-signature=")
+            line = stream.readline()
+            need(line.endswith(b"\r\n"), "a chunk's line")
+            length, _, signature = line[:-2].decode().partition(";chunk-signature=")
             size = int(length, 16)
-            part, body = body[:size], body[size:]
-            need(size == 0 or body.startswith(b"\r\n"), "a chunk's end")
-            body = body[2:] if size else body
+            part = stream.read(size)
+            need(size == 0 or stream.read(2) == b"\r\n", "a chunk's end")
             if signed:
                 previous = chained("PAYLOAD", EMPTY, hashlib.sha256(part).hexdigest())
                 need(previous == signature, "a chunk's signature")
             else:
                 need(not signature, "a chunk's signature")
             data += part
+        data, body = bytes(data), stream.read()
         trailers, end, rest = body.partition(b"\r\n\r\n") if not body.startswith(b"\r\n") else (b"", b"\r\n", body[2:])
         need(end and not rest, "the end")
         trailers = dict(line.decode().split(":", 1) for line in trailers.split(b"\r\n") if line)
@@ -132,13 +137,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def body(self):
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
-            body = b""
+            body = bytearray()
             while True:
                 size = int(self.rfile.readline().split(b";")[0], 16)
                 body += self.rfile.read(size)
                 self.rfile.readline()
                 if not size:
-                    return body
+                    return bytes(body)
         return self.rfile.read(int(self.headers.get("content-length", 0)))
 
     def answer(self, status, body=b"", kind="application/xml", **headers):
@@ -188,6 +193,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, ETag=f'"{hashlib.md5(data).hexdigest()}"')
 
     def s3_post(self, bucket, key, query, data):
+        if "select" in query:
+            return self.events(b"a,b\n1,2\n" * 3)
         if "uploads" in query:
             UPLOADS["u1"] = {}
             return self.answer(200, f"<InitiateMultipartUploadResult><Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>u1</UploadId></InitiateMultipartUploadResult>")
@@ -198,20 +205,38 @@ class Handler(BaseHTTPRequestHandler):
     def s3_get(self, bucket, key, query, data):
         if not key:
             keys = sorted(name for owner, name in OBJECTS if owner == bucket and name.startswith(query.get("prefix", "")))
-            listed = "".join(f"<Contents><Key>{quote(name, safe='/')}</Key><Size>{len(OBJECTS[bucket, name])}</Size></Contents>" for name in keys)
+            coded = quote if query.get("encoding-type") == "url" else lambda name: escape(name)
+            listed = "".join(f"<Contents><Key>{coded(name)}</Key><Size>{len(OBJECTS[bucket, name])}</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>" for name in keys)
             return self.answer(200, f"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>")
         if (bucket, key) not in OBJECTS:
             return self.answer(404, "<Error><Code>NoSuchKey</Code><Message>no</Message></Error>")
         found = OBJECTS[bucket, key]
         if "range" in self.headers:
             first, last = self.headers["range"].removeprefix("bytes=").split("-")
-            part = found[int(first):int(last) + 1]
-            return self.answer(206, part, "binary/octet-stream", Content_Range=f"bytes {first}-{last}/{len(found)}")
-        self.answer(200, found, "binary/octet-stream")
+            last = min(int(last or len(found)), len(found) - 1)
+            part = found[int(first):last + 1]
+            return self.answer(206, part, "binary/octet-stream", Content_Range=f"bytes {first}-{last}/{len(found)}", **DATED)
+        self.answer(200, found, "binary/octet-stream", **DATED)
 
     def s3_head(self, bucket, key, query, data):
         found = OBJECTS.get((bucket, key))
-        self.answer(404 if found is None else 200, b"", Length=len(found or b""))
+        self.answer(404 if found is None else 200, b"", Length=len(found or b""), **DATED)
+
+    def events(self, *records):
+        """An event stream, one event a flush, as SelectObjectContent answers."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.amazon.eventstream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for kind, payload in [*(("Records", record) for record in records), ("End", b"")]:
+            texts = {":message-type": "event", ":event-type": kind, ":content-type": "application/octet-stream"}
+            head = b"".join(struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(text)) + text.encode() for name, text in texts.items())
+            prelude = struct.pack("!II", 16 + len(head) + len(payload), len(head))
+            event = prelude + struct.pack("!I", zlib.crc32(prelude)) + head + payload
+            event += struct.pack("!I", zlib.crc32(event))
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
 
     def s3_delete(self, bucket, key, query, data):
         OBJECTS.pop((bucket, key), None)

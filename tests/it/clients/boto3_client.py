@@ -45,6 +45,28 @@ def objects():
     print("multipart")
 
 
+def moto():
+    s3 = client("s3")
+    for key, body in {"plain": b"hello", "empty": b"", "a b/c+d/\u00e4.txt": b"spaces", "big": bytes(300_000)}.items():
+        s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+        assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == body, key
+    assert len(s3.list_objects_v2(Bucket=BUCKET)["Contents"]) == 4
+    s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": BUCKET, "Key": "plain"})
+    s3.delete_object(Bucket=BUCKET, Key="copy")
+    s3.upload_fileobj(io.BytesIO(bytes(11 << 20)), BUCKET, "multi", Config=TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20))
+    assert s3.head_object(Bucket=BUCKET, Key="multi")["ContentLength"] == 11 << 20
+    print("objects")
+    dynamodb = client("dynamodb")
+    dynamodb.create_table(TableName="t", KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}], AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}], BillingMode="PAY_PER_REQUEST")
+    dynamodb.put_item(TableName="t", Item={"id": {"S": "\u00e4"}})
+    assert dynamodb.get_item(TableName="t", Key={"id": {"S": "\u00e4"}})["Item"] == {"id": {"S": "\u00e4"}}
+    queue = client("sqs").create_queue(QueueName="q")["QueueUrl"]
+    assert queue.startswith("https://"), queue
+    client("sqs").send_message(QueueUrl="https://sqs.eu-west-1.amazonaws.com/123456789012/q", MessageBody="m + \u00e4")
+    assert client("sts").get_caller_identity()["Arn"].endswith("user/agent")
+    print("services")
+
+
 def path_style():
     s3 = boto3.client("s3", region_name=REGION, config=config.merge(Config(s3={"addressing_style": "path"})))
     s3.put_object(Bucket=BUCKET, Key="p a/t+h", Body=b"path")
@@ -79,6 +101,14 @@ def services():
     ran = client("lambda").invoke(FunctionName="ok", Payload=b'{"a": 1}')
     assert ran["Payload"].read() == b'ran {"a": 1}'
     print("services")
+
+
+def events():
+    select = {"ExpressionType": "SQL", "Expression": "select * from s3object", "InputSerialization": {"CSV": {}}, "OutputSerialization": {"CSV": {}}}
+    events = [event for event in client("s3").select_object_content(Bucket=BUCKET, Key="table.csv", **select)["Payload"]]
+    assert [list(event)[0] for event in events] == ["Records", "End"], events
+    assert events[0]["Records"]["Payload"] == b"a,b\n1,2\n" * 3
+    print("events")
 
 
 def refused(call):

@@ -36,6 +36,24 @@ async fn dw1006_an_upstream_that_refuses_our_credential_is_passed_through_with_a
 }
 
 #[tokio::test]
+async fn dw1006_tells_of_clocks_that_differ_where_a_signature_was_refused() {
+    let signed = "type: http-token\nhost: api.example.com\nauth: {type: hmac, secretRef: canary, secretKey: token, sign: \"{{timestamp}}{{path}}\", headers: {X-Sig: \"{{signature}}\"}}";
+    let past = "Sun, 06 Nov 1994 08:49:37 GMT";
+    for (spec, status, skewed) in
+        [(signed, 400, true), (signed, 403, true), (&bearer(), 403, false), (&bearer(), 400, false)]
+    {
+        let answer = answer::fixed(status, &[("date", past)], b"<Code>RequestTimeTooSkewed</Code>");
+        let world = World::with(Origin::builder(&[HOST]).answer(answer), spec).await;
+        let reply = world.agent().get(HOST, "/").await;
+        assert_eq!((reply.status, reply.text().as_str()), (status, "<Code>RequestTimeTooSkewed</Code>"));
+        let note = reply.header("doorward-note").unwrap_or_default();
+        assert_eq!(note.contains("; clock-skew="), skewed, "{status} {note}");
+        let code = &world.proxy.audit().request("/").await["code"];
+        assert_eq!(code == "DW1006", skewed || status == 403, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn dw1008_reject_refuses_an_agent_that_sends_its_own_credential() {
     let world = World::of(&token("type: bearer, onAgentCredential: reject")).await;
     let reply = world.agent().ask(HOST, "GET / HTTP/1.1\nAuthorization: Bearer own").await;

@@ -20,8 +20,8 @@ async fn dw1003_a_rule_that_would_ask_for_approval_is_refused_by_name_and_place(
 }
 
 #[tokio::test]
-async fn dw1005_an_auth_type_that_would_exchange_tokens_is_refused_by_name_and_place() {
-    for kind in ["oauth", "oauth2-refresh", "oauth2-client-credentials"] {
+async fn an_auth_type_of_a_later_release_is_refused_by_name_and_place() {
+    for kind in ["oauth", "workload-identity"] {
         let spec = token(&format!("type: {kind}"));
         refused_at(&spec, "later.yaml:7:", &format!("auth type `{kind}` comes with a later release")).await;
     }

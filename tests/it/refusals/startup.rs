@@ -108,10 +108,14 @@ async fn refuses_fields_that_the_type_does_not_have() {
 
 #[tokio::test]
 async fn refuses_what_a_later_issue_brings_by_name() {
-    let gcp = "type: gcp\nauth: {type: gcp-service-account, secretRef: canary}";
-    let failure = fails(Proxy::builder().provider("later", gcp)).await;
+    let later = "type: gcp\nauth: {type: workload-identity, secretRef: canary}";
+    let failure = fails(Proxy::builder().provider("later", later)).await;
     assert_eq!(failure.code, Some(1));
-    assert!(failure.stderr.contains("later.yaml:") && failure.stderr.contains("gcp"), "{}", failure.stderr);
+    assert!(
+        failure.stderr.contains("later.yaml:") && failure.stderr.contains("workload-identity"),
+        "{}",
+        failure.stderr
+    );
 }
 
 #[tokio::test]

@@ -49,8 +49,12 @@ pub fn agent_credential(head: &Head, surface: &Surface, dummies: &[String]) -> S
             Some(found) => Sent { dummy: found.is_dummy, own: !found.is_dummy },
             None => Sent::default(),
         },
-        Surface::Body(_) => Sent::default(),
+        Surface::Body(_) | Surface::Connection => Sent::default(),
         Surface::Signature => in_signature(head, dummies),
+        Surface::Signed { headers, param } => {
+            let in_headers = headers.iter().map(|name| in_header(head, name, dummies));
+            Sent::all(in_headers.chain(param.iter().map(|name| in_query(head, name, dummies))))
+        }
         Surface::Placeholder(spots) => Sent::all(spots.iter().map(|spot| in_spot(head, spot, dummies))),
     }
 }

@@ -13,10 +13,11 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::{Injector, Prepared};
+use super::{Injector, Prepared, renew};
 use crate::limits::held::Holding;
 use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
+use crate::request::challenge;
 use crate::request::parse::{Parsed, Upgrade};
 use crate::request::record::Record;
 use crate::request::refuse::Refused;
@@ -25,7 +26,7 @@ use crate::request::scrub::requested::{self, SmallRanges};
 use crate::request::scrub::{Search, Standing, Use, Watch};
 use crate::request::send::{Signed, Used};
 use crate::schemes::{Errand, Head};
-use crate::worker::Shared;
+use crate::worker::{Shared, Worker};
 
 /// A request that is judged; only the credential is missing.
 #[derive(Debug)]
@@ -65,6 +66,10 @@ pub(crate) async fn prepare(
         } else {
             prepared.keep(told.bytes);
         }
+    }
+    if prepared.needs_body().is_some() && upgrade.is_some() {
+        // A WebSocket handshake goes upstream as a GET without a body; what follows it is the socket's.
+        injector.read_body(&mut prepared, Bytes::new())?;
     }
     if let Some(most) = prepared.needs_body()
         && let Some(incoming) = body.take()
@@ -107,16 +112,21 @@ where
 /// Opens the secret by permit, unless nothing is injected, and puts it on.
 pub(crate) async fn credential(
     plan: &Plan,
-    served: &Served,
+    served: &Arc<Served>,
     permit: &Permit,
     ready: Ready,
-    shared: &Arc<Shared>,
+    worker: &Arc<Worker>,
 ) -> Result<Signed, Refused> {
+    let shared = &worker.shared;
     let Ready { mut head, prepared, body, upgrade } = ready;
     let mut used = None;
     let mut stream = None;
+    let mut responder = None;
     let held = if prepared.injects() {
-        let opened = served.credential(&plan.vault, permit).await?;
+        let opened = match served.injector.exchanging(&prepared) {
+            None => served.credential(&plan.vault, permit).await?,
+            Some(entry) => renew::token(worker, &plan.vault, served, entry, permit).await?,
+        };
         let of = Use {
             agent: permit.agent().shared(),
             secret: Arc::clone(&opened.secret),
@@ -127,13 +137,18 @@ pub(crate) async fn credential(
         let default_port = if served.provider.mode == Mode::Plain { 80 } else { 443 };
         let errand = Errand { target: permit.target(), default_port, now: SystemTime::now };
         let placed = served.injector.place_towards(&opened.armed, prepared, &mut head, Some(errand))?;
-        stream = placed.stream;
+        (stream, responder) = (placed.stream, placed.responder);
         shape_answer(&mut head, served, &opened, signs);
-        used = Some(Used { version: opened.version, search: search(shared, of, &opened) });
+        let mut search = search(shared, of, &opened);
+        if let (Some(search), false) = (&mut search, placed.echoes.is_empty()) {
+            search.scanner = Arc::new(challenge::scanner(&placed.echoes)?);
+        }
+        used = Some(Used { version: opened.version, search });
         placed.body
     } else {
         prepared.into_body()
     };
+    let identity = served.identities.of(&plan.vault, permit, &served.tls).await?;
     let progress = Arc::new(Progress::default());
     let body = match (held, body) {
         (Some(bytes), _) => RequestBody::whole(bytes, Arc::clone(&progress)),
@@ -144,7 +159,7 @@ pub(crate) async fn credential(
         },
         (None, None) => RequestBody::whole(Bytes::new(), Arc::clone(&progress)),
     };
-    Ok(Signed { head, body, progress, used, upgrade })
+    Ok(Signed { head, body, progress, used, identity, responder, upgrade })
 }
 
 /// Asks the upstream only for answers that we can search: codings that we read, no slices that could rebuild an echo.

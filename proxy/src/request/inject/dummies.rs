@@ -172,6 +172,9 @@ impl Dummies {
         match exempt.surface {
             Some(Surface::Header(own)) => same_spelling(own.as_str(), name.as_str()),
             Some(Surface::Signature) => SIGNING_HEADERS.iter().any(|own| same_spelling(own, name.as_str())),
+            Some(Surface::Signed { headers, .. }) => {
+                headers.iter().any(|own| same_spelling(own.as_str(), name.as_str()))
+            }
             Some(Surface::Cookie(own)) if name == COOKIE => {
                 let others = cookies::cookies(value.as_bytes())
                     .filter(|cookie| cookies::value_of(cookie, own).is_none());
@@ -184,9 +187,14 @@ impl Dummies {
                 let basic = spots.contains(&PlaceholderSpot::Basic);
                 (plain == Seen::Nothing || named) && (in_pair == Seen::Nothing || basic)
             }
-            Some(Surface::Cookie(_) | Surface::Query(_) | Surface::Path(_) | Surface::Body(_)) | None => {
-                false
-            }
+            Some(
+                Surface::Cookie(_)
+                | Surface::Query(_)
+                | Surface::Path(_)
+                | Surface::Body(_)
+                | Surface::Connection,
+            )
+            | None => false,
         }
     }
 
@@ -204,6 +212,9 @@ impl Dummies {
                 let replaced = match exempt.surface {
                     Some(Surface::Query(own)) => parameter.is_named(own),
                     Some(Surface::Signature) => SIGNING_PARAMETERS.iter().any(|own| parameter.is_named(own)),
+                    Some(Surface::Signed { param, .. }) => {
+                        param.as_deref().is_some_and(|own| parameter.is_named(own))
+                    }
                     Some(Surface::Placeholder(spots)) => spots.iter().any(|spot| match spot {
                         PlaceholderSpot::Query(own) => parameter.is_named(own),
                         PlaceholderSpot::Header(_)
@@ -211,7 +222,13 @@ impl Dummies {
                         | PlaceholderSpot::Basic
                         | PlaceholderSpot::Body(_) => false,
                     }),
-                    Some(Surface::Header(_) | Surface::Path(_) | Surface::Cookie(_) | Surface::Body(_))
+                    Some(
+                        Surface::Header(_)
+                        | Surface::Path(_)
+                        | Surface::Cookie(_)
+                        | Surface::Body(_)
+                        | Surface::Connection,
+                    )
                     | None => false,
                 };
                 in_name.max(if in_value == Seen::Own && replaced { Seen::Nothing } else { in_value })
@@ -235,6 +252,8 @@ impl Dummies {
             Some(
                 Surface::Placeholder(_)
                 | Surface::Signature
+                | Surface::Signed { .. }
+                | Surface::Connection
                 | Surface::Header(_)
                 | Surface::Query(_)
                 | Surface::Cookie(_)

@@ -18,8 +18,8 @@ use control::vault::Opened;
 use http::{HeaderMap, HeaderName};
 
 use crate::schemes::{
-    self, ArmFault, Armed, BodyNeed, Bounds, BuildError, Echo, Errand, Head, Outgoing, Placed, Rendered,
-    Scheme, Surface, Values,
+    self, ArmFault, Armed, BodyNeed, Bounds, BuildError, Echo, Errand, Exchange, Head, Outgoing, Placed,
+    Rendered, Scheme, StandIn, Surface, Values,
 };
 
 pub mod clean;
@@ -27,6 +27,7 @@ pub mod dummies;
 pub(crate) mod credential;
 mod agent;
 mod held;
+mod renew;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -34,8 +35,8 @@ mod files;
 
 pub use agent::{Sent, agent_credential};
 pub(crate) use credential::{credential, hold, prepare};
-pub(crate) use held::sole_type;
 pub use dummies::Dummies;
+pub(crate) use held::sole_type;
 
 /// What one provider puts on requests; compiled once for each plan.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Injector {
     keep_headers: Vec<HeaderName>,
     dummies: Arc<Dummies>,
     bounds: Bounds,
+    /// The upstream is shown a client certificate: a credential on every host.
+    certified: bool,
     auth: Option<Auth>,
 }
 
@@ -138,7 +141,8 @@ impl Prepared {
 pub struct ArmedCredential {
     /// The secret's version.
     pub version: u64,
-    entries: Vec<Box<dyn Armed>>,
+    /// `None`: that entry exchanges the secret for a token, which is armed by itself.
+    entries: Vec<Option<Box<dyn Armed>>>,
 }
 
 impl fmt::Debug for ArmedCredential {
@@ -172,6 +176,7 @@ impl Injector {
             keep_headers: provider.keep_headers.clone(),
             dummies: Arc::clone(dummies),
             bounds,
+            certified: provider.upstream.client_cert.is_some(),
             auth: provider.auth.as_ref().map(Auth::new).transpose()?,
         })
     }
@@ -193,7 +198,8 @@ impl Injector {
     /// Removes what does not go upstream, before anything reads the headers: a rule must not be decided by a header that
     /// the upstream never sees.
     pub fn clean(&self, target: &Target, headers: &mut HeaderMap) {
-        let injects = self.auth.as_ref().is_some_and(|auth| auth.entry_for(target).is_some());
+        let covered = self.auth.as_ref().is_some_and(|auth| auth.entry_for(target).is_some());
+        let injects = self.certified || covered;
         let overrides = if injects {
             clean::Overrides::Remove { except: &self.keep_headers }
         } else {
@@ -255,20 +261,64 @@ impl Injector {
         Ok(())
     }
 
-    /// Renders every injection of the provider with one version of its secret, once.
+    /// Renders every injection of the provider with one version of its secret, once; those that exchange it are left out.
     pub fn arm(&self, opened: &Opened) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
+        let keys = self.auth.as_ref().map_or(&[][..], |auth| &auth.keys);
+        self.arm_those(opened, keys, |_, entry| entry.scheme.exchange().is_none())
+    }
+
+    /// Renders one injection with the token that its secret was exchanged for: the one value that there is.
+    pub fn arm_token(&self, at: usize, token: &Opened) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
+        self.arm_those(token, &[], |index, entry| index == at && entry.scheme.exchange().is_some())
+    }
+
+    fn arm_those(
+        &self,
+        opened: &Opened,
+        keys: &[String],
+        chosen: impl Fn(usize, &Entry) -> bool,
+    ) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
         let mut echoes = Vec::new();
         let mut entries = Vec::new();
-        if let Some(auth) = &self.auth {
-            let values = Values::new(opened, &auth.keys);
-            for entry in &auth.entries {
-                let fault = |fault| ArmError { secret: auth.secret.clone(), fault };
-                let Rendered { armed, echoes: found } = entry.scheme.arm(&values).map_err(fault)?;
-                entries.push(armed);
-                found.into_iter().for_each(|echo| merge(&mut echoes, echo, auth.public_prefixes));
+        for (auth, (index, entry)) in
+            self.auth.iter().flat_map(|auth| auth.entries.iter().enumerate().map(move |entry| (auth, entry)))
+        {
+            if !chosen(index, entry) {
+                entries.push(None);
+                continue;
             }
+            let fault = |fault| ArmError { secret: auth.secret.clone(), fault };
+            let Rendered { armed, echoes: found } =
+                entry.scheme.arm(&Values::new(opened, keys)).map_err(fault)?;
+            entries.push(Some(armed));
+            found.into_iter().for_each(|echo| merge(&mut echoes, echo, auth.public_prefixes));
         }
         Ok((ArmedCredential { version: opened.version, entries }, echoes))
+    }
+
+    /// How many injections there are.
+    pub(crate) fn entries(&self) -> usize {
+        self.auth.as_ref().map_or(0, |auth| auth.entries.len())
+    }
+
+    /// The injection whose secret is exchanged for what goes onto this request.
+    pub(crate) fn exchanging(&self, prepared: &Prepared) -> Option<usize> {
+        self.exchange(prepared.entry).map(|_| prepared.entry)
+    }
+
+    /// The exchange of an injection.
+    pub(crate) fn exchange(&self, at: usize) -> Option<&dyn Exchange> {
+        self.auth.as_ref()?.entries.get(at)?.scheme.exchange()
+    }
+
+    /// What is answered in the place of its issuers.
+    pub(crate) fn stand_ins(&self) -> impl Iterator<Item = &dyn StandIn> {
+        self.auth.iter().flat_map(|auth| &auth.entries).filter_map(|entry| entry.scheme.stand_in())
+    }
+
+    /// The keys in which the provider's own value is looked for.
+    pub(crate) fn keys(&self) -> &[String] {
+        self.auth.as_ref().map_or(&[], |auth| &auth.keys)
     }
 
     /// Whether the credential of a request cannot be used by who rebuilds it from slices of answers: it signs, and what
@@ -276,6 +326,14 @@ impl Injector {
     pub fn signs(&self, prepared: &Prepared) -> bool {
         let entry = self.auth.as_ref().and_then(|auth| auth.entries.get(prepared.entry));
         entry.is_some_and(|entry| matches!(entry.scheme.surface(), Surface::Signature))
+    }
+
+    /// Whether what it puts on holds for a time only, so that the upstream compares clocks.
+    pub(crate) fn is_timed(&self) -> bool {
+        let entries = self.auth.iter().flat_map(|auth| &auth.entries);
+        entries
+            .into_iter()
+            .any(|entry| matches!(entry.scheme.surface(), Surface::Signature | Surface::Signed { .. }))
     }
 
     /// Puts the credential on. Gives the body back where it was read, changed where the credential lies in it. Schemes that
@@ -298,8 +356,8 @@ impl Injector {
         errand: Option<Errand<'_>>,
     ) -> Result<Placed, Refusal> {
         let Prepared { entry, step, body, sent: _ } = prepared;
-        let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(Placed { body, stream: None }) };
-        let own = armed.entries.get(entry).ok_or_else(|| {
+        let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(Placed::unchanged(body)) };
+        let own = armed.entries.get(entry).and_then(Option::as_ref).ok_or_else(|| {
             Refusal::new(Code::Dw1004, "the credential was made for another provider")
                 .of_provider(&self.provider)
         })?;
@@ -356,7 +414,9 @@ impl Auth {
             | Surface::Query(_)
             | Surface::Cookie(_)
             | Surface::Body(_)
-            | Surface::Signature => {
+            | Surface::Signature
+            | Surface::Signed { .. }
+            | Surface::Connection => {
                 sent.dummy || self.on_agent_credential != OnAgentCredential::PlaceholderOnly
             }
         };

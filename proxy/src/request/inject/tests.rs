@@ -44,6 +44,7 @@ fn injector(on_agent_credential: OnAgentCredential, injections: Vec<Injection>) 
         secret: SecretRef { project: "p".into(), name: "gh-pat".parse().unwrap() },
         keys: vec!["token".to_owned()],
         injections,
+        token_urls: Vec::new(),
         on_agent_credential,
         dummies: vec![DUMMY.to_owned()],
         remove_headers: vec![HeaderName::from_static("x-api-key")],
@@ -54,6 +55,7 @@ fn injector(on_agent_credential: OnAgentCredential, injections: Vec<Injection>) 
         provider: "gh".into(),
         keep_headers: Vec::new(),
         dummies: Arc::new(Dummies::compile([DUMMY.to_owned(), THEIRS.to_owned()])),
+        certified: false,
         bounds: Bounds::default(),
         auth: Some(Auth::new(&auth).unwrap()),
     }

@@ -41,7 +41,7 @@ pub struct Trailers {
 
 const GRPC: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
-const ONLY_IN_HEADS: [HeaderName; 12] = [
+const ONLY_IN_HEADS: [HeaderName; 13] = [
     header::TRANSFER_ENCODING,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
@@ -54,6 +54,8 @@ const ONLY_IN_HEADS: [HeaderName; 12] = [
     header::SET_COOKIE,
     header::LOCATION,
     header::WWW_AUTHENTICATE,
+    // A password could be tried out with it; in heads it is dropped where one was used (`challenge`).
+    HeaderName::from_static("authentication-info"),
 ];
 
 impl Trailers {

@@ -1,4 +1,4 @@
-//! Percent-encoding of what is placed in a path or a query (RFC 3986), and decoding for comparison.
+//! Percent-encoding of what is placed in a path or a query (RFC 3986), decoding for comparison, and hex.
 
 use std::borrow::Cow;
 
@@ -52,4 +52,11 @@ pub(crate) fn form_decoded(text: &[u8]) -> Cow<'_, [u8]> {
     }
     let spaced: Vec<u8> = text.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
     Cow::Owned(decoded(&spaced).into_owned())
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().map_or('0', char::from);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

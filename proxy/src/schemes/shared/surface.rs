@@ -21,6 +21,15 @@ pub enum Surface {
     Body(Pointer),
     /// AWS' signing headers, or its signing parameters in the query.
     Signature,
+    /// The headers, and the query parameter, in which a signature is sent.
+    Signed {
+        /// The headers.
+        headers: Vec<HeaderName>,
+        /// The parameter (decoded name).
+        param: Option<String>,
+    },
+    /// Nothing of a request: the connection is what is authenticated.
+    Connection,
     /// Wherever the provider's dummy stands in these spots.
     Placeholder(Vec<PlaceholderSpot>),
 }
@@ -46,9 +55,13 @@ impl Surface {
         let (own, spots): (Option<&Pointer>, &[PlaceholderSpot]) = match self {
             Self::Body(pointer) => (Some(pointer), &[]),
             Self::Placeholder(spots) => (None, spots),
-            Self::Header(_) | Self::Query(_) | Self::Path(_) | Self::Cookie(_) | Self::Signature => {
-                (None, &[])
-            }
+            Self::Header(_)
+            | Self::Query(_)
+            | Self::Path(_)
+            | Self::Cookie(_)
+            | Self::Signature
+            | Self::Signed { .. }
+            | Self::Connection => (None, &[]),
         };
         own.into_iter().chain(spots.iter().filter_map(PlaceholderSpot::pointer))
     }

@@ -1,0 +1,203 @@
+//! Exchanges a stored secret for the token of one cell: the permit's renewal opens the secret, the scheme asks the issuer,
+//! what the issuer put in the place of a stored value is kept, and only then the token is used.
+//!
+//! Refuses issuers that are no token endpoint of the provider, or that the secret is not bound to. The secret is open for
+//! the time of the exchange alone.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use control::audit::{Entry, Kind, Place, Verdict};
+use control::policy::{Permit, Renewal};
+use control::refusal::{Code, Refusal};
+use control::vault::{OpenError, Opened, Vault};
+use tokio::time::timeout;
+
+use crate::limits;
+use crate::plan::{Credential, Served};
+use crate::schemes::shared::issuer::{Ask, Asking, Issued};
+use crate::schemes::shared::token::{Because, Fresh, Now};
+use crate::schemes::{CREDENTIAL, Exchange, Failed, Issuer, Values};
+use crate::upstream::exchange::{self, Client};
+use crate::upstream::guard::late;
+use crate::worker::{Exchanging, Worker};
+
+/// The token of an injection, ready to be put on.
+pub(super) async fn token(
+    worker: &Arc<Worker>,
+    vault: &Arc<Vault>,
+    served: &Arc<Served>,
+    entry: usize,
+    permit: &Permit,
+) -> Result<Arc<Credential>, Refusal> {
+    let cell = served.cell(entry).ok_or_else(no_exchange)?;
+    let begin = || -> crate::schemes::shared::token::Obtaining<Credential> {
+        let renewing = Renewing {
+            worker: Arc::clone(worker),
+            vault: Arc::clone(vault),
+            served: Arc::clone(served),
+            renewal: permit.renewal(),
+            _counted: worker.exchanging(),
+        };
+        Box::pin(async move { renewing.exchange(entry).await })
+    };
+    let credential = cell.value(Now::read(), begin).await;
+    let credential = credential.map_err(|refusal| refusal.of_provider(&served.provider.name))?;
+    served.admit(&credential, permit)?;
+    Ok(credential)
+}
+
+/// One exchange, which outlives the request that began it.
+struct Renewing {
+    worker: Arc<Worker>,
+    vault: Arc<Vault>,
+    served: Arc<Served>,
+    renewal: Renewal,
+    _counted: Exchanging,
+}
+
+impl Renewing {
+    /// Asks for a token, with a line of its own in the audit: the secret is used, whichever requests wait for it.
+    async fn exchange(&self, entry: usize) -> Result<Fresh<Credential>, Failed> {
+        let since = Now::read();
+        let mut line = Line::begin(self, entry).await.map_err(unavailable)?;
+        let outcome = self.obtained(entry, since).await;
+        line.end(&outcome);
+        outcome
+    }
+
+    async fn obtained(&self, entry: usize, since: Now) -> Result<Fresh<Credential>, Failed> {
+        let exchange = self.served.injector.exchange(entry).ok_or_else(|| unavailable(no_exchange()))?;
+        let _alone = if exchange.renews() { Some(self.vault.renewing(&self.renewal).await) } else { None };
+        let opened =
+            self.vault.open_for_renewal(&self.renewal).await.map_err(|error| self.unopened(&error))?;
+        let Issued { token, life, renewed } = self.issued(exchange, &opened).await?;
+        if let Some((key, value)) = renewed {
+            self.keep(&opened, &key, &value).await?;
+        }
+        // Of the version that is served: one that our own renewals made is no rotation, also not for what echoes of it did.
+        let version = self.served.made_from.version.unwrap_or(opened.version);
+        let Opened { terms, .. } = opened;
+        let token = Opened { version, terms, values: vec![(CREDENTIAL.to_owned(), token)] };
+        let armed = self.served.arm_token(entry, token);
+        let credential = armed.map_err(|refusal| Failed { refusal, because: Because::Refused })?;
+        tracing::info!(provider = %self.served.provider.name, seconds = life.as_secs(), "token renewed");
+        Ok(Fresh { value: Arc::new(credential), since, life })
+    }
+
+    async fn issued(&self, exchange: &dyn Exchange, opened: &Opened) -> Result<Issued, Failed> {
+        let limit = limits::time(self.worker.shared.limits.token_exchange);
+        let values = Values::new(opened, self.served.injector.keys());
+        match timeout(limit, exchange.obtain(self, values)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(unavailable(late("token endpoint", limit))),
+        }
+    }
+
+    /// Before the token is used: who used it and then lost the value that the next one takes would be locked out.
+    async fn keep(&self, opened: &Opened, key: &str, value: &control::secret::Secret) -> Result<(), Failed> {
+        if opened.value(key).is_some_and(|known| {
+            // exposed: compared in constant time
+            known.matches(value.expose())
+        }) {
+            return Ok(());
+        }
+        let kept = self.vault.renew(&self.renewal, opened.version, key, value).await;
+        let version = kept.map_err(|error| self.unopened(&error))?;
+        tracing::info!(provider = %self.served.provider.name, key, version, "what the issuer renewed is kept");
+        Ok(())
+    }
+
+    fn unopened(&self, error: &OpenError) -> Failed {
+        let because = match error {
+            OpenError::Source(..) | OpenError::Changed(_) | OpenError::Locked => Because::Unavailable(None),
+            OpenError::NoCredential
+            | OpenError::Missing(_)
+            | OpenError::MissingKey(..)
+            | OpenError::Expired(_)
+            | OpenError::NotBound(_)
+            | OpenError::Sealed(_) => Because::Refused,
+            OpenError::ReadOnly(_) => Because::Spent,
+        };
+        Failed { refusal: self.served.refuse(error), because }
+    }
+}
+
+impl Issuer for Renewing {
+    fn ask<'a>(&'a self, ask: Ask) -> Asking<'a> {
+        Box::pin(async move {
+            if !self.renewal.covers(&ask.target) {
+                let detail =
+                    "the token would be asked for at a host that is no token endpoint of the provider";
+                return Err(Failed {
+                    refusal: Refusal::new(Code::Dw1005, detail),
+                    because: Because::Refused,
+                });
+            }
+            let provider = self.renewal.provider();
+            let client = Client { agent: self.renewal.agent(), provider, tls: &self.served.tls };
+            exchange::exchange(&self.worker.upstream, client, ask).await.map_err(unavailable)
+        })
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// The audit's line of one exchange. Its place is taken before the secret is opened (invariant 9); it is closed on drop at
+/// the latest.
+struct Line {
+    place: Option<Place>,
+    entry: Entry,
+    began: Instant,
+}
+
+impl Line {
+    async fn begin(renewing: &Renewing, at: usize) -> Result<Self, Refusal> {
+        let mut place = renewing.worker.shared.audit.reserve().map_err(|error| error.refusal())?;
+        let provider = renewing.renewal.provider();
+        let mut entry = Entry::new(Kind::Exchange, SystemTime::now());
+        entry.agent = Some(renewing.renewal.agent().shared());
+        entry.provider = Some(Arc::clone(&provider.name));
+        entry.verdict = Some(Verdict::Error);
+        if let Some(auth) = &provider.auth {
+            entry.scheme = auth.injections.get(at).map(|one| one.scheme);
+            entry.secret = Some(auth.secret.name.clone());
+        }
+        if let Some(url) = renewing.renewal.token_urls().first() {
+            entry.method = Some(http::Method::POST);
+            entry.target = Some(url.target().clone());
+            entry.path = Some(url.path().into());
+        }
+        place.write_open(&entry).await.map_err(|_| crate::request::record::unrecorded())?;
+        Ok(Self { place: Some(place), entry, began: Instant::now() })
+    }
+
+    fn end<T>(&mut self, outcome: &Result<Fresh<T>, Failed>) {
+        match outcome {
+            Ok(_) => self.entry.verdict = Some(Verdict::Allow),
+            Err(Failed { refusal, .. }) => {
+                self.entry.code = Some(refusal.code);
+                self.entry.reason = refusal.detail.clone();
+            }
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.entry.elapsed = self.began.elapsed();
+        if let Some(place) = self.place.take() {
+            place.close(&self.entry);
+        }
+    }
+}
+
+fn unavailable(refusal: Refusal) -> Failed {
+    Failed { refusal, because: Because::Unavailable(None) }
+}
+
+fn no_exchange() -> Refusal {
+    Refusal::new(Code::Dw1005, "the scheme exchanges nothing")
+}

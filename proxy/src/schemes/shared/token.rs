@@ -1,0 +1,306 @@
+//! The token cell: one short-lived value that many requests use and one exchange renews.
+//!
+//! For: schemes that exchange a stored secret for a token. A cell belongs to one version of a secret. Refuses with the last
+//! failure while it backs off. Invariants: at most one exchange is in flight, however many wait and whichever of them goes
+//! away; an expired value is never given out; a revoked cell gives nothing and keeps nothing. A hit is one load and two
+//! clocks; no lock is held across an await.
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use control::refusal::{Code, Refusal};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// A moment by both clocks. The monotonic one stands still while a machine sleeps, the other one may be set: what one of
+/// them says has passed has passed.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    instant: Instant,
+    wall: SystemTime,
+}
+
+impl Now {
+    /// This moment.
+    pub fn read() -> Self {
+        Self { instant: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// A moment of these two clocks.
+    pub fn at(instant: Instant, wall: SystemTime) -> Self {
+        Self { instant, wall }
+    }
+
+    fn after(self, time: Duration) -> Self {
+        Self { instant: self.instant + time, wall: self.wall + time }
+    }
+
+    fn has_reached(&self, other: &Self) -> bool {
+        self.instant >= other.instant || self.wall >= other.wall
+    }
+}
+
+/// The longest life that is believed: a token is renewed daily at least.
+const LONGEST: Duration = Duration::from_secs(86_400);
+/// What an issuer that does not say is taken to mean.
+pub const UNSAID: Duration = Duration::from_secs(300);
+/// How long before its end a token is not used any more: it has to travel and the issuer's clock may be ahead.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// A value as an exchange gave it.
+#[derive(Debug)]
+pub struct Fresh<T> {
+    /// What requests use.
+    pub value: Arc<T>,
+    /// Before the exchange began: the issuer counts from somewhere behind it.
+    pub since: Now,
+    /// How long the issuer says that it lives.
+    pub life: Duration,
+}
+
+/// An exchange that gave nothing.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// What the waiting requests are told.
+    pub refusal: Refusal,
+    /// Whether trying again soon makes sense.
+    pub because: Because,
+}
+
+/// Why an exchange gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// The issuer said no to the credential, or the secret cannot be used: the same again would get the same.
+    Refused,
+    /// The credential is void now: nothing but another version of the secret helps.
+    Spent,
+    /// The issuer could not be reached or could not answer; it may have said when to come again.
+    Unavailable(Option<Duration>),
+}
+
+/// An exchange on its way.
+pub type Obtaining<T> = Pin<Box<dyn Future<Output = Result<Fresh<T>, Failed>> + Send>>;
+
+/// One value with its life.
+#[derive(Debug)]
+struct Held<T> {
+    value: Arc<T>,
+    renew: Now,
+    end: Now,
+}
+
+/// The value that all requests use, and the one exchange that renews it.
+#[derive(Debug)]
+pub struct Cell<T> {
+    current: ArcSwapOption<Held<T>>,
+    state: Mutex<State<T>>,
+}
+
+type Outcome<T> = Option<Result<Arc<T>, Refusal>>;
+
+#[derive(Debug)]
+struct State<T> {
+    flight: Option<watch::Receiver<Outcome<T>>>,
+    failures: u32,
+    /// No exchange begins before this, and what is said meanwhile.
+    pause: Option<(Instant, Refusal)>,
+    revoked: bool,
+}
+
+impl<T> Default for Cell<T> {
+    fn default() -> Self {
+        let state = State { flight: None, failures: 0, pause: None, revoked: false };
+        Self { current: ArcSwapOption::empty(), state: Mutex::new(state) }
+    }
+}
+
+impl<T: Send + Sync + 'static> Cell<T> {
+    /// The value, if there is one that can be used now. One that is due is renewed behind the request's back.
+    ///
+    /// # Errors
+    /// The exchange's refusal, or the last one while it backs off.
+    pub async fn value(
+        self: &Arc<Self>,
+        now: Now,
+        obtain: impl FnOnce() -> Obtaining<T>,
+    ) -> Result<Arc<T>, Refusal> {
+        if let Some(held) = &*self.current.load()
+            && !now.has_reached(&held.end)
+        {
+            if now.has_reached(&held.renew) {
+                self.renew(now, obtain);
+            }
+            return Ok(Arc::clone(&held.value));
+        }
+        let mut flight = self.join(now, obtain)?;
+        match flight.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            Ok(None) | Err(_) => Err(interrupted()),
+        }
+    }
+
+    /// Why the last exchange failed, if it did.
+    pub fn failure(&self) -> Option<Refusal> {
+        self.state.lock().pause.as_ref().map(|(_, refusal)| refusal.clone())
+    }
+
+    /// Drops the value at once; an exchange that is in flight ends with nothing.
+    pub fn revoke(&self) {
+        self.state.lock().revoked = true;
+        self.current.store(None);
+    }
+
+    /// Begins an exchange, unless one is in flight or has just failed.
+    fn renew(self: &Arc<Self>, now: Now, obtain: impl FnOnce() -> Obtaining<T>) {
+        // Whoever holds the lock does this already.
+        let Some(mut state) = self.state.try_lock() else { return };
+        let due = self.current.load().as_ref().is_some_and(|held| now.has_reached(&held.renew));
+        if due && state.flight.is_none() && state.paused(now).is_none() && !state.revoked {
+            state.flight = Some(self.begin(obtain()));
+        }
+    }
+
+    /// The exchange in flight, or a new one.
+    fn join(
+        self: &Arc<Self>,
+        now: Now,
+        obtain: impl FnOnce() -> Obtaining<T>,
+    ) -> Result<watch::Receiver<Outcome<T>>, Refusal> {
+        let mut state = self.state.lock();
+        if state.revoked {
+            return Err(revoked());
+        }
+        if let Some(flight) = &state.flight {
+            return Ok(flight.clone());
+        }
+        // One may have landed since the caller looked.
+        if let Some(held) = &*self.current.load()
+            && !now.has_reached(&held.end)
+        {
+            let (_, landed) = watch::channel(Some(Ok(Arc::clone(&held.value))));
+            return Ok(landed);
+        }
+        if let Some(refusal) = state.paused(now) {
+            return Err(refusal);
+        }
+        let flight = self.begin(obtain());
+        state.flight = Some(flight.clone());
+        Ok(flight)
+    }
+
+    /// The exchange runs as a task of its own: nobody who waits for it can cancel it for the others.
+    fn begin(self: &Arc<Self>, obtaining: Obtaining<T>) -> watch::Receiver<Outcome<T>> {
+        let (told, flight) = watch::channel(None);
+        let flying = Flying { cell: Arc::clone(self), told, landed: false };
+        tokio::spawn(async move {
+            let outcome = obtaining.await;
+            flying.land(outcome);
+        });
+        flight
+    }
+
+    fn keep(&self, fresh: Fresh<T>) -> Result<Arc<T>, Failed> {
+        let Fresh { value, since, life } = fresh;
+        let life = life.min(LONGEST);
+        let end = since.after(life - MARGIN.min(life / 10));
+        // 80 % of its life, some of them earlier: many proxies that began together do not all ask together.
+        let renew = since.after(life * 4 / 5 - jitter(life / 20));
+        let held = Arc::new(Held { value: Arc::clone(&value), renew, end });
+        let mut state = self.state.lock();
+        state.flight = None;
+        if state.revoked {
+            return Err(Failed { refusal: revoked(), because: Because::Refused });
+        }
+        if Now::read().has_reached(&end) {
+            let detail = "the token endpoint took longer than its token lives";
+            return Err(Failed {
+                refusal: Refusal::new(Code::Dw1005, detail),
+                because: Because::Unavailable(None),
+            });
+        }
+        state.failures = 0;
+        state.pause = None;
+        self.current.store(Some(held));
+        Ok(value)
+    }
+
+    fn back_off(&self, failed: &Failed) {
+        let mut state = self.state.lock();
+        state.flight = None;
+        let pause = pause(failed.because, state.failures);
+        state.failures = state.failures.saturating_add(1);
+        state.pause = Some((Instant::now() + pause + jitter(pause / 4), failed.refusal.clone()));
+    }
+}
+
+impl<T> State<T> {
+    fn paused(&self, now: Now) -> Option<Refusal> {
+        let (until, refusal) = self.pause.as_ref()?;
+        let left = until.checked_duration_since(now.instant).filter(|left| !left.is_zero())?;
+        Some(refusal.clone().retry_after(left))
+    }
+}
+
+/// An exchange in flight: whatever becomes of its task, all who wait are told.
+struct Flying<T: Send + Sync + 'static> {
+    cell: Arc<Cell<T>>,
+    told: watch::Sender<Outcome<T>>,
+    landed: bool,
+}
+
+impl<T: Send + Sync + 'static> Flying<T> {
+    fn land(mut self, outcome: Result<Fresh<T>, Failed>) {
+        self.landed = true;
+        let outcome = outcome.and_then(|fresh| self.cell.keep(fresh));
+        if let Err(failed) = &outcome {
+            tracing::warn!(code = %failed.refusal.code, reason = %failed.refusal.detail, "token not renewed");
+            self.cell.back_off(failed);
+        }
+        self.told.send_replace(Some(outcome.map_err(|failed| failed.refusal)));
+    }
+}
+
+/// The task was dropped with its worker, or panicked.
+impl<T: Send + Sync + 'static> Drop for Flying<T> {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.cell.back_off(&Failed { refusal: interrupted(), because: Because::Unavailable(None) });
+            self.told.send_replace(Some(Err(interrupted())));
+        }
+    }
+}
+
+/// The pause after a failure: it doubles with each, up to a minute; up to five where the issuer said no.
+fn pause(because: Because, failures: u32) -> Duration {
+    let doubled = |first: u64, most: u64| Duration::from_secs((first << failures.min(16)).min(most));
+    match because {
+        Because::Refused => doubled(5, 300),
+        Because::Spent => LONGEST,
+        Because::Unavailable(None) => doubled(1, 60),
+        Because::Unavailable(Some(asked)) => asked.clamp(doubled(1, 60), Duration::from_secs(300)),
+    }
+}
+
+/// Something up to this.
+fn jitter(most: Duration) -> Duration {
+    let part = u32::try_from(RandomState::new().hash_one(0_u8) >> 48).unwrap_or_default();
+    most * part / (1 << 16)
+}
+
+fn interrupted() -> Refusal {
+    Refusal::new(Code::Dw1005, "the token exchange was interrupted").retry_after(Duration::from_secs(1))
+}
+
+fn revoked() -> Refusal {
+    Refusal::new(Code::Dw1005, "the secret was changed while a token was asked for")
+        .retry_after(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;
