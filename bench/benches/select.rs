@@ -77,7 +77,7 @@ fn decide_by_rules(bencher: Bencher) {
         method: &Method::GET,
         path: &path,
         query: None,
-        form: None,
+        body: None,
         headers: &headers,
     };
     assert!(decide(&facts).is_ok());

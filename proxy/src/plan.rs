@@ -392,7 +392,7 @@ mod tests {
             method: &Method::GET,
             path: &Path::of_uri(&"/".parse().unwrap()).unwrap(),
             query: None,
-            form: None,
+            body: None,
             headers: &HeaderMap::new(),
         };
         decide(&facts).unwrap()

@@ -24,6 +24,7 @@ use crate::conn::identify::Caller;
 use crate::conn::lane::Lanes;
 use crate::conn::life::{Closing, Registry, SWEEP, Ticks};
 use crate::conn::{self, SlotKey};
+use crate::limits::held::{Holding, Room};
 use crate::limits::rate::{Bucket, Rates};
 use crate::limits::{self, Limits};
 use crate::listen::Listener;
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     /// The memory of the decoders of coded answers.
     pub(crate) windows: Arc<Windows>,
+    held: Arc<Room>,
     pub(crate) trusts: Trusts,
     pub(crate) leaves: Leaves,
     pub(crate) denied_leaves: Leaves,
@@ -61,6 +63,7 @@ pub(crate) struct Shared {
 pub(crate) struct Counts {
     tunnels: AtomicUsize,
     requests: AtomicUsize,
+    held: Arc<Room>,
 }
 
 /// Whose a registered connection is.
@@ -211,6 +214,7 @@ impl Shared {
             incidents: Incidents::default(),
             rates: Rates::default(),
             windows: Windows::new(limits.decoder_windows),
+            held: Arc::default(),
             limits,
             trusts: Trusts::default(),
             counts: Mutex::default(),
@@ -273,6 +277,17 @@ impl Shared {
                     .retry_after(Duration::from_secs(1))
             },
         )
+    }
+
+    /// The room for a body of the agent's that is read whole.
+    pub(crate) fn holding(&self, agent: &AgentName) -> Holding {
+        let own = Arc::clone(&self.counts(agent).held);
+        Holding {
+            all: (Arc::clone(&self.held), limits::count(self.limits.held_bodies)),
+            own: (own, limits::count(self.limits.agent_held_bodies)),
+            idle: limits::time(self.limits.stream_idle),
+            whole: limits::time(self.limits.held_body_time),
+        }
     }
 
     /// The TLS configuration for a host; denied hosts have a cache of their own.

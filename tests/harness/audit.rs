@@ -1,7 +1,6 @@
 //! Reading the audit file from outside, and recomputing its chain with nothing but SHA-256.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -40,7 +39,7 @@ impl Audit {
 
     /// The first line that satisfies `wanted`, waiting for the writer's next batch.
     pub async fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        eventually(&format!("audit line: {what}\n{}", self.text()), Duration::from_secs(8), || {
+        eventually(&format!("audit line: {what}\n{}", self.text()), crate::within::DEADLINE, || {
             self.lines().into_iter().find(|line| wanted(line))
         })
         .await

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Long enough for a loaded two-core machine, short enough to be noticed.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// Long enough for a loaded two-core machine: a test that passes never waits for it, and none asserts how fast something was.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often it is looked.
 pub(crate) const LOOK: Duration = Duration::from_millis(5);

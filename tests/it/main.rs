@@ -52,6 +52,7 @@ mod journeys {
     mod aws;
     mod cloud;
     mod limits;
+    mod mcp;
     mod listeners;
     mod live;
     mod live_beside_mistakes;

@@ -160,12 +160,12 @@ async fn signals_reach_the_program_and_its_code_comes_back() {
 #[tokio::test]
 async fn the_proxy_ends_even_when_the_launcher_is_killed() {
     let home = Home::new();
-    let mut child = home.run(&["--", "sh", "-c", "echo ${https_proxy##*@}; exec sleep 10"]).spawn().unwrap();
+    let mut child = home.run(&["--", "sh", "-c", "echo ${https_proxy##*@}; exec sleep 120"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let address = within("the address", lines.next_line()).await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(&address).await.is_ok());
     child.kill().await.unwrap();
-    let limit = std::time::Duration::from_secs(10);
+    let limit = harness::within::DEADLINE;
     harness::within::eventually("the proxy's end", limit, || {
         std::net::TcpStream::connect(&address).is_err().then_some(())
     })

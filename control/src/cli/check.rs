@@ -175,7 +175,7 @@ impl CheckRequest {
             method: &method,
             path: &path,
             query: uri.query(),
-            form: None,
+            body: None,
             headers: &headers,
         };
         let verdict = decide(&facts);

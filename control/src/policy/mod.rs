@@ -13,12 +13,13 @@
 //! let permit = control::policy::Permit::default();
 //! ```
 //!
-//! The order is: httpRules, action, deny, allow, default, scope. Limits are counted by the caller, who holds the counters.
+//! The order is: httpRules, action, deny, allow, default, scope, an MCP server's endpoint and tools. Limits are counted by the caller, who holds the counters.
 
 mod judge;
 #[cfg(test)]
 mod tests;
 mod rules;
+mod tools;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,11 +31,13 @@ use crate::provider::{Enforcement, Provider};
 use crate::refusal::Refusal;
 use crate::target::Target;
 use crate::token_url::TokenUrl;
-use crate::types::Ask;
+use crate::types::{Ask, Told};
 
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
-pub(crate) use rules::{ActionGlob, Effect, HttpRule, Scope};
+pub(crate) use rules::{ActionGlob, Case, Effect, HttpRule, Scope};
+pub(crate) use tools::ToolGlob;
+pub use tools::Tools;
 
 /// Everything that a decision may look at. Nothing of it is secret.
 #[derive(Debug)]
@@ -51,8 +54,8 @@ pub struct Facts<'a> {
     pub path: &'a crate::rule::Path,
     /// The raw query, without `?`; only the type's action resolver reads it.
     pub query: Option<&'a str>,
-    /// The body, where it is a form that was read for the resolver.
-    pub form: Option<&'a str>,
+    /// The body, where it was read for the resolver.
+    pub body: Option<Told<'a>>,
     /// The headers; only the type's action resolver reads them (git's service, `X-Amz-Target`).
     pub headers: &'a http::HeaderMap,
 }

@@ -61,7 +61,15 @@ pub(super) fn build(
     };
     let (dummies, mut agent_env) = dummies(node, chosen, ids, report)?;
     settings::add_settings(&injections, &mut agent_env);
-    let verify = verify::build(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), report);
+    let verify = verify::build(
+        node,
+        kind,
+        hosts,
+        mode,
+        dummies.first().map_or("", String::as_str),
+        ground.path,
+        report,
+    );
     // An installation is no user.
     let verify = verify.map(|own| {
         let of_installation = chosen.name() == "github-app" && node.field("verify").is_none();

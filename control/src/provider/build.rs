@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::auth;
 use super::cases::{self, CaseText};
+use super::mcp;
 use super::policy;
 use super::report::{Report, shown_key, suggestion};
 use super::tree::Node;
@@ -28,6 +29,8 @@ pub(super) struct Ground<'a> {
     pub(super) config: Option<&'a Node>,
     /// The document's `scope`.
     pub(super) scope: Option<&'a Node>,
+    /// The path of its MCP server.
+    pub(super) path: Option<&'a str>,
     /// The file's folder; `None` where the text comes from no file.
     pub(super) folder: Option<&'a FilePath>,
 }
@@ -81,8 +84,13 @@ pub(super) fn provider(
     // Without a name the rest is still looked through, so that all mistakes are told.
     let named = ids.is_some();
     let ids = ids.unwrap_or_else(|| Ids { project: "default".into(), name: "unnamed".into() });
-    let hosts = hosts(spec, kind, mode, report);
-    let ground = Ground { config: spec.field("config"), scope: spec.field("scope"), ..ground };
+    let (mcp, hosts) = match mcp::server(spec, kind, mode, report) {
+        Some((server, host)) => (Some(server), vec![host]),
+        None if mcp::is_mcp(kind) => (None, Vec::new()),
+        None => (None, hosts(spec, kind, mode, report)),
+    };
+    let path = mcp.as_ref().map(|server| server.path.as_str());
+    let ground = Ground { config: spec.field("config"), scope: spec.field("scope"), path, ..ground };
     refuse_config(spec, kind, ground, report);
     let auth = spec.field("auth").map(|node| auth::build(node, kind, &ids, &hosts, mode, ground, report));
     let policy = policy::build(spec, kind, report);
@@ -111,6 +119,7 @@ pub(super) fn provider(
         source: report.place(node.at).into(),
         kind,
         hosts,
+        mcp,
         mode,
         auth,
         policy,
@@ -213,13 +222,8 @@ fn kind(spec: &Node, report: &mut Report<'_>) -> Option<&'static TypeSpec> {
     if let Some(kind) = types::by_name(name) {
         return Some(kind);
     }
-    let message = match types::LATER.iter().find(|later| **later == name) {
-        Some(later) => format!("type `{later}` comes with a later release"),
-        None => {
-            let hint = suggestion(name, types::ALL.iter().map(|kind| kind.name));
-            format!("unknown type{hint}; for a service without a type of its own write `http-token`")
-        }
-    };
+    let hint = suggestion(name, types::ALL.iter().map(|kind| kind.name));
+    let message = format!("unknown type{hint}; for a service without a type of its own write `http-token`");
     report.mistake(node.at, message);
     None
 }
@@ -413,7 +417,7 @@ fn refuse_unread(spec: &Node, mode: Mode, has_auth: bool, report: &mut Report<'_
             .mistake(spec.at, "`tls.mode: passthrough` cannot inject anything: remove `auth`, or intercept");
     }
     for entry in spec.entries() {
-        let needs_reading = ["policy", "scope", "request", "response"].contains(&entry.key.as_str());
+        let needs_reading = ["policy", "scope", "mcp", "request", "response"].contains(&entry.key.as_str());
         if needs_reading {
             report.mistake(
                 entry.at,

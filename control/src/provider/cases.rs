@@ -74,7 +74,7 @@ impl Case {
             method: &case.method,
             path: &case.path,
             query: case.query.as_deref(),
-            form: None,
+            body: None,
             headers: &HeaderMap::new(),
         };
         let (verdict, settled_by) = match policy::decide(&facts) {

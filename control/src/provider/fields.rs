@@ -121,7 +121,7 @@ fn labels(items: &[&str]) -> Result<FieldValue, String> {
     if items.is_empty() {
         return Err("is empty; leave it out for no limit".to_owned());
     }
-    if !items.iter().all(|item| crate::aws::is_label(item)) {
+    if !items.iter().all(|item| crate::aws::is_region_or_service(item)) {
         return Err("is made of lower-case letters, digits and hyphens, as `eu-west-1` or `s3`".to_owned());
     }
     Ok(FieldValue::Text(items.join(",")))

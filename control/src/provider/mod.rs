@@ -9,11 +9,12 @@ mod schema;
 mod report;
 mod build;
 mod auth;
-mod settings;
 mod tokens;
+mod settings;
 mod verify;
 mod fields;
 mod policy;
+mod mcp;
 mod cases;
 pub mod dummy;
 mod json_schema;
@@ -34,6 +35,7 @@ use ipnet::IpNet;
 
 use crate::agent::AgentName;
 use crate::catalog::Fields;
+use crate::mcp::Server;
 use crate::policy::Policy;
 use crate::rule::HostPattern;
 use crate::secret::SecretRef;
@@ -60,6 +62,8 @@ pub struct Provider {
     pub kind: &'static TypeSpec,
     /// The hosts (with ports) that it covers.
     pub hosts: Vec<HostPattern>,
+    /// The MCP server that it is, if it is one.
+    pub mcp: Option<Server>,
     /// What happens inside its tunnels.
     pub mode: Mode,
     /// What is injected; `None`: the hosts are allowed and nothing is injected.
@@ -99,6 +103,8 @@ pub struct Verify {
     pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
+    /// What its answer holds beside; of the type.
+    pub says: Option<&'static str>,
 }
 
 /// An Agent document: which providers an agent of the token file may use.

@@ -174,11 +174,24 @@ const SPEC: &[Field] = &[
         Shape::List(&Shape::Map(TEST)),
         "Requests with the expected verdict, run by `doorward check`.",
     ),
-    later("mcp", Shape::Named(&Shape::Text), "An MCP server."),
+    optional("mcp", Shape::Map(MCP), "mcp: where the server is."),
     later(
         "env",
         Shape::List(&Shape::Named(&Shape::Text)),
         "Environment entries; `secretRef` needs a vault and an attachment.",
+    ),
+];
+
+const MCP: &[Field] = &[
+    required(
+        "url",
+        Shape::Text,
+        "The server's URL; its host is the provider's, and only its path is let through.",
+    ),
+    optional(
+        "transport",
+        Shape::Choice(&["streamable-http", "sse"]),
+        "`streamable-http` where it is left out; with `sse` messages may go to any path in the folder of the URL, as the server tells.",
     ),
 ];
 
@@ -191,7 +204,7 @@ const CONFIG: &[Field] = &[
     optional(
         "services",
         TEXTS,
-        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`).",
+        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`), or by the label of an endpoint where code of anybody's answers (`lambda-url`).",
     ),
     later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
     optional("project", Shape::Text, "gcp: the project that the agent's libraries are told."),
@@ -280,7 +293,20 @@ const POLICY: &[Field] = &[
         Shape::Choice(&["deny", "allow"]),
         "For actions that neither list names; deny where it is left out.",
     ),
-    later("mcp", Shape::Named(&TEXTS), "Tools of an MCP server."),
+    optional("mcp", Shape::Map(TOOLS), "mcp: the tools that may be called and are shown."),
+];
+
+const TOOLS: &[Field] = &[
+    optional(
+        "allowedTools",
+        TEXTS,
+        "Names of tools, with `*`; an empty list allows none, and without it all are allowed that are not denied.",
+    ),
+    optional(
+        "deniedTools",
+        TEXTS,
+        "Names of tools, with `*`; beats `allowedTools`, and case does not matter.",
+    ),
 ];
 
 const HTTP_RULE: &[Field] = &[
@@ -301,7 +327,7 @@ const SCOPE: &[Field] = &[
     optional(
         "resources",
         TEXTS,
-        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one.",
+        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one. On a host that is not AWS' own the path's first segment is the bucket.",
     ),
 ];
 

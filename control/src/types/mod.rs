@@ -33,6 +33,7 @@ mod twilio;
 mod aws;
 mod gcp;
 mod azure;
+mod mcp;
 mod compatible;
 mod shapes;
 mod read;
@@ -44,6 +45,7 @@ use std::fmt;
 
 use http::{HeaderMap, Method};
 
+use crate::mcp::Calls;
 use crate::target::Host;
 
 pub(crate) use gcp::agent_key_file as gcp_key_file;
@@ -79,10 +81,8 @@ pub static ALL: &[&TypeSpec] = &[
     &aws::SPEC,
     &gcp::SPEC,
     &azure::SPEC,
+    &mcp::SPEC,
 ];
-
-/// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &["mcp"];
 
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
@@ -233,6 +233,8 @@ pub struct VerifySpec {
     pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
+    /// What its answer holds beside, where the vendor answers every call with that status.
+    pub says: Option<&'static str>,
 }
 
 /// What a resolver may look at.
@@ -246,10 +248,38 @@ pub struct Ask<'a> {
     pub path: &'a str,
     /// The raw query.
     pub query: Option<&'a str>,
-    /// The body, where it is a form that was read because it may say what the request does.
-    pub form: Option<&'a str>,
+    /// The body, where it was read because it may say what the request does ([`TypeSpec::reads`]).
+    pub body: Option<Told<'a>>,
     /// The headers.
     pub headers: &'a HeaderMap,
+}
+
+impl<'a> Ask<'a> {
+    /// The body, where it is a form.
+    pub(crate) fn form(&self) -> Option<&'a str> {
+        match self.body {
+            Some(Told::Form(form)) => Some(form),
+            Some(Told::Calls(_)) | None => None,
+        }
+    }
+}
+
+/// A body that was read whole because it may say what its request does.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// A form.
+    Form(&'a str),
+    /// The messages for an MCP server.
+    Calls(&'a Calls),
+}
+
+/// How a body has to be read before the resolver can judge its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// As a form, if it says that it is one; other bodies pass unread.
+    Form,
+    /// As messages of JSON-RPC, whatever it says that it is.
+    Calls,
 }
 
 /// What a request does, in the terms of its type.
@@ -292,9 +322,22 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
-    /// Whether what this request does may stand in a form in its body (AWS' query protocol): the resolver then wants it.
-    pub fn reads_form(&self, ask: &Ask<'_>) -> bool {
-        std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)
+    /// Whether some of its requests say what they do in their bodies.
+    pub fn reads_bodies(&self) -> bool {
+        [&raw const aws::SPEC, &raw const mcp::SPEC].contains(&std::ptr::from_ref(self))
+    }
+
+    /// How the body has to be read, if what this request does may stand in it: the resolver then wants it.
+    pub fn reads(&self, ask: &Ask<'_>) -> Option<Reading> {
+        if std::ptr::eq(self, &raw const mcp::SPEC) {
+            return Some(Reading::Calls);
+        }
+        (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
+    }
+
+    /// Whether the vendor compares actions without regard to case, so that what is denied is denied in any (IAM).
+    pub(crate) fn denies_in_any_case(&self) -> bool {
+        std::ptr::eq(self, &raw const aws::SPEC)
     }
 }
 
@@ -321,7 +364,11 @@ impl TypeSpec {
                 text.starts_with("/subscriptions/") || text.starts_with("https://"),
                 "not a resource id such as `/subscriptions/ID/resourceGroups/NAME/*`, nor a URL such as `https://acme.blob.core.windows.net/logs/*`",
             ),
-            _ => (text.starts_with("arn:"), "not an ARN pattern such as `arn:aws:s3:::bucket/*`"),
+            // IAM's own patterns have more, which would be taken literally here.
+            _ => (
+                text.starts_with("arn:") && !text.contains('?') && !text.contains("${"),
+                "not an ARN pattern such as `arn:aws:s3:::bucket/*`; `*` is the only wildcard",
+            ),
         };
         let fits = (text == "*" || is_pattern) && text.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii());
         if !fits {

@@ -59,6 +59,7 @@ tables! {
     aws_requests "aws"
     gcp_requests "gcp"
     azure_requests "azure"
+    mcp_requests "mcp"
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn check_row(provider: &Arc<Provider>, line: &str) {
         method: &method,
         path: &path,
         query: uri.query(),
-        form: None,
+        body: None,
         headers: &headers,
     };
     let ask = Ask {
@@ -108,7 +109,7 @@ fn check_row(provider: &Arc<Provider>, line: &str) {
         method: &method,
         path: path.as_str(),
         query: uri.query(),
-        form: None,
+        body: None,
         headers: &headers,
     };
     let resolved = (provider.kind.resolve)(&ask);
@@ -138,7 +139,7 @@ fn an_opaque_request_needs_its_own_name_where_something_is_denied() {
             method: &Method::POST,
             path: &path,
             query: None,
-            form: None,
+            body: None,
             headers: &headers,
         };
         decide(&facts).is_ok()

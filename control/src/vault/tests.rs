@@ -47,6 +47,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         source: "test.yaml:1".into(),
         kind: &ANY,
         hosts: Vec::new(),
+        mcp: None,
         mode: Mode::Intercept,
         verify: Default::default(),
         auth: Some(auth),
@@ -66,7 +67,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         method: &http::Method::GET,
         path: &Path::parse("/").unwrap(),
         query: None,
-        form: None,
+        body: None,
         headers: &http::HeaderMap::new(),
     })
     .unwrap()
@@ -579,7 +580,7 @@ fn renewal() -> Renewal {
         method: &http::Method::GET,
         path: &Path::parse("/").unwrap(),
         query: None,
-        form: None,
+        body: None,
         headers: &http::HeaderMap::new(),
     };
     policy::decide(&facts).unwrap().renewal()

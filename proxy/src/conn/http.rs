@@ -32,7 +32,7 @@ where
     let limits = &worker.shared.limits;
     let io = TokioIo::new(stream);
     let (of_requests, lanes) = (Arc::clone(&conn), Arc::clone(&worker.lanes));
-    let service = service_fn(move |request| lanes.serve(Arc::clone(&of_requests), request));
+    let service = service_fn(move |request| lanes.serve((Arc::clone(&of_requests), request)));
     let ended = if is_http2 {
         let serving = http2_settings(limits).serve_connection(io, service);
         drive(&conn.life, serving, http2::Connection::graceful_shutdown).await

@@ -2,17 +2,15 @@
 
 use control::agent::AgentName;
 use control::policy::{self, Facts, Permit};
-use control::refusal::{Code, Refusal};
+use control::refusal::Refusal;
 use control::rule::Path;
 use control::target::Target;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue};
+use control::types::Told;
 
-use super::inject;
 use super::parse::Parsed;
-use super::record::Record;
+use super::told::Read;
 use crate::conn::identify::Caller;
 use crate::limits::rate::Rates;
-use crate::limits::{self, Limits};
 use crate::plan::Served;
 use crate::schemes::Head;
 
@@ -23,67 +21,8 @@ pub(crate) fn permit(
     target: &Target,
     parsed: &mut Parsed,
 ) -> Result<Permit, Refusal> {
-    let form = parsed.form.as_deref().map(text).transpose()?;
-    judged(served, &caller.name, target, &mut parsed.head, &parsed.path, form)
-}
-
-/// Reads the form in which a type says what its requests do (AWS' query protocol). Bodies of other requests pass unread, and
-/// so do those that a rule refuses anyway.
-///
-/// # Errors
-/// DW2008 for a form that is coded or no text, DW2012 for one that is too long.
-pub(crate) async fn form(
-    served: &Served,
-    caller: &Caller,
-    target: &Target,
-    parsed: &mut Parsed,
-    limits: &Limits,
-    record: &mut Record,
-) -> Result<(), Refusal> {
-    if !is_form(&parsed.head.headers) || !wants_form(served, &caller.name, target, parsed) {
-        return Ok(());
-    }
-    if is_coded(&parsed.head.headers) {
-        return Err(malformed("the form that says what the request does has a content coding"));
-    }
-    let most = limits::count(limits.form_body);
-    let reading = inject::hold(&mut parsed.body, most, limits::time(limits.stream_idle));
-    let form = Box::pin(record.while_lasting(reading)).await?;
-    text(&form)?;
-    parsed.form = Some(form);
-    parsed.head.headers.remove(EXPECT);
-    Ok(())
-}
-
-fn wants_form(served: &Served, agent: &AgentName, target: &Target, parsed: &mut Parsed) -> bool {
-    if served.provider.auth.is_none() {
-        return false;
-    }
-    // As policy will see them.
-    served.injector.clean(target, &mut parsed.head.headers);
-    let facts = facts(served, agent, target, &parsed.head, &parsed.path, None);
-    served.provider.kind.reads_form(&policy::ask(&facts)) && !policy::rules_refuse(&facts)
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    let is_form = |value: &HeaderValue| {
-        let essence = value.as_bytes().split(|&b| b == b';').next().unwrap_or_default();
-        essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-    };
-    headers.get_all(CONTENT_TYPE).iter().any(is_form)
-}
-
-fn is_coded(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(CONTENT_ENCODING);
-    codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
-}
-
-fn text(form: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(form).map_err(|_| malformed("the form that says what the request does is not UTF-8"))
-}
-
-fn malformed(detail: &'static str) -> Refusal {
-    Refusal::new(Code::Dw2008, detail)
+    let told = parsed.told.as_ref().map(Read::told).transpose()?;
+    judged(served, &caller.name, target, &mut parsed.head, &parsed.path, told)
 }
 
 fn judged(
@@ -92,20 +31,20 @@ fn judged(
     target: &Target,
     head: &mut Head,
     path: &Path,
-    form: Option<&str>,
+    body: Option<Told<'_>>,
 ) -> Result<Permit, Refusal> {
     // First, or a header that the upstream never sees could decide what the request is taken for.
     served.injector.clean(target, &mut head.headers);
-    policy::decide(&facts(served, agent, target, head, path, form))
+    policy::decide(&facts(served, agent, target, head, path, body))
 }
 
-fn facts<'a>(
+pub(super) fn facts<'a>(
     served: &'a Served,
     agent: &'a AgentName,
     target: &'a Target,
     head: &'a Head,
     path: &'a Path,
-    form: Option<&'a str>,
+    body: Option<Told<'a>>,
 ) -> Facts<'a> {
     Facts {
         agent,
@@ -114,18 +53,18 @@ fn facts<'a>(
         method: &head.method,
         path,
         query: head.target.query(),
-        form,
+        body,
         headers: &head.headers,
     }
 }
 
 /// Takes the request's place in the provider's rate; last of all, so that no request is counted that something else
 /// refuses.
-pub(crate) fn rate(served: &Served, caller: &Caller, rates: &Rates) -> Result<(), Refusal> {
-    match served.provider.limits.requests_per_minute {
-        Some(per_minute) => rates.take(&served.provider, &caller.name, per_minute),
-        None => Ok(()),
-    }
+pub(crate) fn rate(served: &Served, caller: &Caller, rates: &Rates, parsed: &Parsed) -> Result<(), Refusal> {
+    let Some(per_minute) = served.provider.limits.requests_per_minute else { return Ok(()) };
+    // A batch is as many requests as it has messages.
+    let count = parsed.told.as_ref().map_or(1, Read::count);
+    (0..count).try_for_each(|_| rates.take(&served.provider, &caller.name, per_minute))
 }
 
 #[cfg(test)]

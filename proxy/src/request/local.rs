@@ -22,7 +22,6 @@ use super::record::Record;
 use super::refuse::Refused;
 use crate::conn::Conn;
 use crate::conn::plain::Named;
-use crate::limits;
 use crate::plan::{Plan, Served};
 use crate::schemes::shared::stand_in::{Call, LocalAnswer, Place};
 
@@ -84,9 +83,8 @@ pub(crate) async fn answer(
         record.provider(first);
     }
     let _seat = conn.request_seat()?;
-    let limits = &conn.worker.shared.limits;
     let whole = if head.method == Method::POST {
-        let reading = inject::hold(&mut body, CALL_MOST, limits::time(limits.stream_idle));
+        let reading = inject::hold(&mut body, CALL_MOST, record.holding());
         Box::pin(record.while_lasting(reading)).await?
     } else {
         Bytes::new()

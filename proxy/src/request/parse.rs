@@ -3,7 +3,6 @@
 //! Host, `:authority` and an absolute-form target must all name the CONNECT target (invariant 1, DW2007). Framing that
 //! hyper still shows as ambiguous is refused (invariant 8, DW2008). What leaves here is canonical.
 
-use bytes::Bytes;
 use control::refusal::{Code, Refusal};
 use control::rule::Path;
 use control::target::Target;
@@ -12,6 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Version};
 use hyper::body::Incoming;
 
+use super::told::Read;
 use crate::limits::{self, Limits};
 use crate::schemes::Head;
 
@@ -23,8 +23,8 @@ pub(crate) struct Parsed {
     /// The canonical path as rules see it.
     pub(crate) path: Path,
     pub(crate) body: Incoming,
-    /// The body, where it was read as a form because what the request does may stand in it.
-    pub(crate) form: Option<Bytes>,
+    /// The body, where it was read because what the request does may stand in it.
+    pub(crate) told: Option<Read>,
     /// A WebSocket handshake: h1 upgrade, or extended CONNECT (RFC 8441).
     pub(crate) upgrade: Option<Upgrade>,
     /// hyper's handle on the agent's side of an upgrade.
@@ -65,7 +65,7 @@ pub(crate) fn request(
     let on_upgrade = upgrade.map(|_| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let head = Head { method, target: canonical, headers: parts.headers };
-    Ok(Parsed { head, path, body, form: None, upgrade, on_upgrade })
+    Ok(Parsed { head, path, body, told: None, upgrade, on_upgrade })
 }
 
 /// The method that rules see and records show, which is the one that the upstream will get: a WebSocket handshake is a GET

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use control::agent::AgentName;
 pub(crate) use control::audit::Verdict;
 use control::audit::{Entry, Kind, Place, RequestId};
 use control::policy::Permit;
@@ -20,6 +21,7 @@ use http::{Method, StatusCode};
 use super::body::Progress;
 use super::send::Signed;
 use crate::conn::identify::Caller;
+use crate::limits::held::Holding;
 use crate::metrics::Raised;
 use crate::plan::Served;
 use crate::worker::Shared;
@@ -30,6 +32,7 @@ pub(crate) struct Record {
     shared: Arc<Shared>,
     place: Option<Place>,
     entry: Entry,
+    agent: AgentName,
     start: Instant,
     progress: Option<Arc<Progress>>,
     logged: bool,
@@ -47,6 +50,7 @@ impl Record {
             place: shared.audit.reserve().ok(),
             shared: Arc::clone(shared),
             entry,
+            agent: caller.name.clone(),
             start: Instant::now(),
             progress: None,
             logged: true,
@@ -191,6 +195,11 @@ impl Record {
     /// From when on the exchange is one that lasts.
     pub(crate) fn lasts_from(&self) -> Instant {
         self.start + crate::limits::time(self.shared.limits.audit_open_after)
+    }
+
+    /// The room for this exchange's body, if it has to be read whole.
+    pub(crate) fn holding(&self) -> Holding {
+        self.shared.holding(&self.agent)
     }
 
     /// Does a part of the exchange; if the exchange lasts meanwhile, its `open` line is written.

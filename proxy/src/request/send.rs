@@ -17,6 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::body::{Progress, RequestBody, UpstreamBody};
+use super::inject::Token;
 use super::parse::Upgrade;
 use super::record::Record;
 use super::refuse::Refused;
@@ -90,6 +91,8 @@ pub(crate) struct Used {
     pub(crate) version: u64,
     /// What the answer is searched for; `None` where the provider says `redact: false`.
     pub(crate) search: Option<Search>,
+    /// The token that it is, if the secret was exchanged for one.
+    pub(crate) token: Option<Token>,
 }
 
 /// Sends the request and waits for the answer's head.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -172,7 +171,7 @@ impl Origin {
 
     /// Waits until `n` requests have arrived.
     pub async fn wait_requests(&self, n: usize) -> Vec<Seen> {
-        eventually("requests at the origin", Duration::from_secs(10), || {
+        eventually("requests at the origin", crate::within::DEADLINE, || {
             let requests = self.requests();
             (requests.len() >= n).then_some(requests)
         })

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -103,7 +102,7 @@ impl RawOrigin {
     }
 
     pub async fn wait_for(&self, needle: &str) -> String {
-        eventually(&format!("{needle:?} at the origin"), Duration::from_secs(10), || {
+        eventually(&format!("{needle:?} at the origin"), crate::within::DEADLINE, || {
             Some(self.text()).filter(|text| text.contains(needle))
         })
         .await

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -296,7 +296,7 @@ impl ProxyBuilder {
 }
 
 async fn wait_ready(child: &mut std::process::Child, at: &Path) -> Result<Value, Failure> {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + crate::within::DEADLINE;
     loop {
         if let Ok(text) = fs::read_to_string(at.join("ready.json")) {
             return Ok(serde_json::from_str(&text).expect("the ready file is written atomically"));

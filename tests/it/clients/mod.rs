@@ -19,6 +19,7 @@ mod curl;
 mod git;
 mod grpc;
 mod java;
+mod mcp;
 mod node;
 mod python;
 mod websocket;
@@ -27,7 +28,7 @@ mod websocket;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// An interpreter that reads its libraries on a loaded machine needs much longer than its requests.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One proxy, one origin, and a home for the clients of both.
 pub(crate) struct Client {

@@ -1,7 +1,5 @@
 //! The audit: one record for each request, whole, in a chain, and without what must not be in it.
 
-use std::time::Duration;
-
 use harness::{Origin, Proxy, answer};
 
 use crate::world::{HOST, World, bearer};
@@ -186,7 +184,7 @@ async fn batch_durability_writes_within_a_moment() {
     )
     .await;
     world.agent().get(HOST, "/soon").await.assert_ok();
-    harness::within::eventually("the record", Duration::from_secs(1), || {
+    harness::within::eventually("the record", harness::within::DEADLINE, || {
         world.proxy.audit().lines().into_iter().find(|line| line["path"] == "/soon")
     })
     .await;

@@ -1,7 +1,5 @@
 //! The audit of what lasts or is cut, and of what cannot be recorded.
 
-use std::time::Duration;
-
 use harness::{Origin, Proxy, answer};
 
 use crate::world::{HOST, OTHER, World, token};
@@ -78,7 +76,7 @@ async fn a_tunnel_that_the_drain_cuts_is_recorded_with_what_it_carried() {
     let mut tls = agent.tls(HOST).await;
     tls.exchange(b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await.assert_ok();
     world.proxy.signal(rustix::process::Signal::TERM);
-    assert!(world.proxy.ended(Duration::from_secs(5)).await.success());
+    assert!(world.proxy.ended(harness::within::DEADLINE).await.success());
     let line = world.proxy.audit().wait_for("connect", |line| line["kind"] == "connect").await;
     assert!(line["bytes_in"].as_u64() > Some(100) && line["bytes_out"].as_u64() > Some(100), "{line}");
 }

@@ -81,7 +81,7 @@ async fn a_listener_that_knows_uids_asks_its_agent_for_no_token() {
     assert!(proxy.path("publish/truststore.p12").exists());
     // Its line goes, and it with it.
     proxy.write_tokens("remote:remote-token-0123456789abcdef\n");
-    let limit = std::time::Duration::from_secs(5);
+    let limit = harness::within::DEADLINE;
     let end = std::time::Instant::now() + limit;
     while known_agent(&proxy).connect("api.example.com:443").await.status != 407 {
         assert!(std::time::Instant::now() < end, "still known after {limit:?}");

@@ -8,7 +8,7 @@ use harness::within::until;
 use crate::world::{HOST, World, bearer_and};
 
 /// Within which revocation and rotation are effective, live tunnels included.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = harness::within::DEADLINE;
 
 /// A world whose provider file has a mistake since it was started.
 async fn with_a_mistake() -> World {

@@ -147,7 +147,7 @@ async fn dw2013_new_requests_while_draining_are_refused_or_closed() {
     let feed = answer::next(&mut feeds).await;
     world.proxy.signal(rustix::process::Signal::TERM);
     let log = world.proxy.path("stderr");
-    harness::within::eventually("drain in the log", std::time::Duration::from_secs(5), || {
+    harness::within::eventually("drain in the log", harness::within::DEADLINE, || {
         std::fs::read_to_string(&log).ok().filter(|text| text.contains("drain"))
     })
     .await;
@@ -157,7 +157,7 @@ async fn dw2013_new_requests_while_draining_are_refused_or_closed() {
     }
     feed.finish();
     assert!(harness::agent::h2::collect(response).await.complete);
-    assert!(world.proxy.ended(std::time::Duration::from_secs(5)).await.success());
+    assert!(world.proxy.ended(harness::within::DEADLINE).await.success());
     assert_eq!(world.origin.requests().len(), 1);
 }
 

@@ -1,7 +1,5 @@
 //! A full disk. The file size limit of the process stands for it: the kernel refuses to let a file grow, as a full disk does.
 
-use std::time::Duration;
-
 use harness::{Home, Origin, Proxy, canary, within};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -55,7 +53,7 @@ async fn fails_closed_and_recovers(durability: &str) {
     assert!(status == 503 && report.contains("[-] audit:"), "{status} {report}");
     assert!(world.proxy.alive());
     limit_files(&world.proxy, None);
-    within::eventually("readiness", Duration::from_secs(5), || {
+    within::eventually("readiness", within::DEADLINE, || {
         Some(()).filter(|()| world.proxy.admin_get("/readyz").0 == 200)
     })
     .await;

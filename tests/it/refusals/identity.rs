@@ -1,7 +1,5 @@
 //! Who is asking: tokens missing, wrong, expired, revoked.
 
-use std::time::Duration;
-
 use harness::{Origin, Proxy, within};
 
 use crate::world::{HOST, World, bearer};
@@ -130,12 +128,12 @@ async fn dw3002_refuses_an_expired_token() {
 }
 
 #[tokio::test]
-async fn a_removed_token_loses_its_live_tunnels_within_five_seconds() {
+async fn a_removed_token_loses_its_live_tunnels() {
     let world = World::bearer().await;
     let mut idle = world.agent().tls(HOST).await;
     idle.exchange(b"GET /before HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await.assert_ok();
     world.proxy.write_tokens("worker:another-token-0123456789abcdef\n");
-    let closed = tokio::time::timeout(Duration::from_secs(5), idle.read_to_end()).await;
+    let closed = tokio::time::timeout(harness::within::DEADLINE, idle.read_to_end()).await;
     assert!(closed.is_ok(), "the idle tunnel lives on");
     assert_eq!(world.agent().connect("api.example.com:443").await.status, 407);
     let again = world.agent().with_basic("a", "another-token-0123456789abcdef");
@@ -154,7 +152,7 @@ async fn a_removed_token_loses_a_stream_in_flight() {
     feed.send("data: 1\n\n").await;
     tls.read_until(b"data: 1\n\n").await;
     world.proxy.write_tokens("worker:another-token-0123456789abcdef\n");
-    let cut = tokio::time::timeout(Duration::from_secs(5), async {
+    let cut = tokio::time::timeout(harness::within::DEADLINE, async {
         tls.read_to_end().await;
         feed.reader_gone().await;
     });

@@ -1,9 +1,14 @@
 //! What headers, forms and foreign hosts say of a request; the rest is in the fixture table.
 
+mod beside;
+mod foreign;
+mod ways;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::*;
 use crate::target::Target;
+use crate::types::Told;
 
 type Headers<'h> = &'h [(&'static str, &'static str)];
 
@@ -24,7 +29,7 @@ fn asked<T>(
         map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     let target = Target::parse_host(host, 443).unwrap();
-    with(&Ask { host: &target.host, method, path, query, form, headers: &map })
+    with(&Ask { host: &target.host, method, path, query, body: form.map(Told::Form), headers: &map })
 }
 
 fn resolved(method: &Method, url: &str, form: &str, headers: Headers<'_>) -> String {
@@ -92,7 +97,7 @@ fn operations_are_read_where_each_protocol_names_them() {
         post(
             "monitoring.eu-west-1.amazonaws.com/service/GraniteServiceVersion20100801/operation/PutMetricData",
             "",
-            &[]
+            &[("smithy-protocol", "rpc-v2-cbor")]
         ),
         "cloudwatch:PutMetricData ?"
     );
@@ -132,7 +137,7 @@ fn what_comes_with_an_object_by_headers_has_to_be_allowed_as_well() {
             method: &Method::PUT,
             path: "/a",
             query: None,
-            form: None,
+            body: None,
             headers: &map,
         };
         resolve(&ask).also
@@ -156,7 +161,7 @@ fn what_is_done_to_a_version_has_to_be_allowed_as_well() {
     assert_eq!(also(Method::DELETE, ACME, &[bypass]), ["s3:BypassGovernanceRetention"]);
     assert_eq!(
         also(Method::POST, "acme.s3.eu-west-1.amazonaws.com/?delete", &[bypass]),
-        ["s3:BypassGovernanceRetention"]
+        ["s3:BypassGovernanceRetention", "s3:DeleteObjectVersion"]
     );
     for (method, part, expected) in [
         (Method::GET, "acl", "s3:GetObjectVersionAcl"),

@@ -18,12 +18,16 @@ fn target(text: &str) -> Target {
 fn every_type_is_whole() {
     let mut variables = BTreeMap::new();
     for kind in ALL {
-        let host = if kind.hosts.is_empty() { "host: a.example, " } else { "" };
+        let host = match kind.name {
+            "mcp" => "mcp: {url: \"https://a.example/mcp\"}, ",
+            _ if kind.hosts.is_empty() => "host: a.example, ",
+            _ => "",
+        };
         let load =
             |auth: &str| provider(&format!("{{type: {}, {host}auth: {{secretRef: s{auth}}}}}", kind.name));
         assert_eq!(load("").verify.is_some(), kind.verify.is_some(), "{}", kind.name);
         assert!(kind.hosts.is_empty() || BoundHosts::of_type(kind.hosts).is_ok(), "{}", kind.name);
-        assert!(!LATER.contains(&kind.name) && !kind.name.is_empty() && !kind.summary.is_empty());
+        assert!(!kind.name.is_empty() && !kind.summary.is_empty());
         for own in kind.auth {
             let provider = load(&format!(", type: {}", own.name));
             let auth = provider.auth.as_ref().unwrap();
@@ -63,6 +67,9 @@ fn verify_calls_go_to_the_providers_own_host() {
     assert_eq!(verify(r#"{type: vllm, host: "*.corp.example", auth: {secretRef: s}}"#), None);
     assert_eq!(verify("{type: github, host: ghe.corp.example, auth: {secretRef: s}}"), None);
     assert_eq!(verify("{type: custom, host: llm.corp.example, auth: {secretRef: s}}"), None);
+    let mcp = verify("{type: mcp, mcp: {url: \"https://m.corp.example:8443/v1/mcp\"}, auth: {secretRef: s}}")
+        .unwrap();
+    assert_eq!((mcp.target.port, &*mcp.path_and_query), (8443, "/v1/mcp"));
     for (spec, host, path) in [
         ("type: azure-openai, host: a.openai.azure.com", "a.openai.azure.com:443", "/openai/v1/models"),
         (r#"type: docker-registry, host: "r.example:5000""#, "r.example:5000", "/v2/"),
@@ -143,7 +150,7 @@ proptest! {
             for host in hosts {
                 let target = target(&format!("{host}:443"));
                 let ask =
-                    Ask { host: &target.host, method: &method, path: &path, query: query.as_deref(), form: None, headers: &headers };
+                    Ask { host: &target.host, method: &method, path: &path, query: query.as_deref(), body: None, headers: &headers };
                 let action = (kind.resolve)(&ask).action;
                 let is_open = matches!(kind.actions, Actions::Open(_));
                 prop_assert!(is_open || action == UNKNOWN || kind.actions.names().contains(&&*action), "{} {action}", kind.name);

@@ -36,6 +36,8 @@ mod files;
 pub use agent::{Sent, agent_credential};
 pub(crate) use credential::{credential, hold, prepare};
 pub use dummies::Dummies;
+pub(crate) use held::sole_type;
+pub(crate) use renew::Token;
 
 /// What one provider puts on requests; compiled once for each plan.
 #[derive(Debug)]
