@@ -30,6 +30,7 @@ use crate::limits::{self, Limits};
 use crate::listen::Listener;
 use crate::metrics::{Metrics, Raised};
 use crate::plan::Plan;
+use crate::request::model::budget::Budgets;
 use crate::request::scrub::Incidents;
 use crate::request::scrub::coded::Windows;
 use crate::upstream::Upstream;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) incidents: Incidents,
     pub(crate) rates: Rates,
+    pub(crate) budgets: Arc<Budgets>,
     /// The memory of the decoders of coded answers.
     pub(crate) windows: Arc<Windows>,
     held: Arc<Room>,
@@ -203,6 +205,7 @@ impl Shared {
         limits: Arc<Limits>,
         audit: Sink,
         authority: &Arc<Authority>,
+        budgets: Arc<Budgets>,
     ) -> Result<Self, certs::Error> {
         Ok(Self {
             plan: ArcSwap::from_pointee(plan),
@@ -213,6 +216,7 @@ impl Shared {
             metrics: Metrics::default(),
             incidents: Incidents::default(),
             rates: Rates::default(),
+            budgets,
             windows: Windows::new(limits.decoder_windows),
             held: Arc::default(),
             limits,

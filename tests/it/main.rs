@@ -18,6 +18,7 @@ mod clients;
 
 mod refusals {
     mod addresses;
+    mod base_url;
     mod codes;
     mod disk;
     mod framing;
@@ -28,6 +29,7 @@ mod refusals {
     mod in_use;
     mod later;
     mod methods;
+    pub(crate) mod model;
     mod paths;
     mod placeholders;
     mod rules;
@@ -44,6 +46,7 @@ mod journeys {
     mod audit;
     mod audit_durability;
     mod audit_long;
+    mod base_url;
     mod bodies;
     mod connections;
     mod credentials;
@@ -57,6 +60,7 @@ mod journeys {
     mod digest;
     mod limits;
     mod mcp;
+    mod model;
     mod listeners;
     mod live;
     mod live_beside_mistakes;

@@ -362,8 +362,8 @@ fn refuses_documents_that_are_no_provider() {
             "`apiVersion` of a Provider is",
         ),
         (
-            "apiVersion: pai.io/v1\nkind: ModelProvider\nmetadata: {name: a}\nspec: {provider: openai}\n",
-            "2:7: kind `ModelProvider` comes with a later release",
+            "apiVersion: pai.io/v1\nkind: ModelProvider\nmetadata: {name: a}\nspec: {provider: opnai}\n",
+            "did you mean \"openai\"?",
         ),
         (
             "apiVersion: pai.io/v1\nkind: Agent\nmetadata: {name: a}\nspec: {providers: []}\n",
@@ -673,6 +673,16 @@ proptest! {
     fn wrong_kinds_of_values_anywhere_give_mistakes_not_panics(key in "(type|host|hosts|auth|policy|scope|limits|tls|tests|response|audit|network|request)", value in "(null|true|5|1.5|x|\\[\\]|\\[\\[\\]\\]|\\{\\}|\\{a: b\\}|\\[\\{\\}\\]|\\[null\\])") {
         drop(parse_text("f", &spec(&format!("  type: github\n  {key}: {value}\n")), SCHEMES));
     }
+}
+
+#[test]
+fn warns_of_a_denied_action_that_no_request_shows() {
+    let warned = |deny: &str| {
+        let loaded = loaded(&spec(&format!("  type: aws\n  policy: {{deny: [\"{deny}\"]}}\n")));
+        loaded.warnings.iter().any(|warning| warning.message.contains("a role is passed by what a body says"))
+    };
+    assert!(warned("iam:PassRole") && warned("IAM:passrole"));
+    assert!(!warned("iam:*") && !warned("iam:CreateUser"));
 }
 
 #[test]

@@ -79,14 +79,18 @@ pub(crate) async fn answer(
     parsed: Parsed,
     record: &mut Record,
 ) -> Result<Response<Body>, Refused> {
-    let Parsed { head, mut body, path, .. } = parsed;
+    let Parsed { head, body, path, .. } = parsed;
     if let Some(first) = served.first() {
         record.provider(first);
     }
     let _seat = conn.request_seat()?;
     let whole = if head.method == Method::POST {
-        let reading = inject::hold(&mut body, CALL_MOST, record.holding());
-        Box::pin(record.while_lasting(reading)).await?
+        match body {
+            Some(body) => {
+                Box::pin(record.while_lasting(inject::hold(body, CALL_MOST, record.holding()))).await?
+            }
+            None => Bytes::new(),
+        }
     } else {
         Bytes::new()
     };

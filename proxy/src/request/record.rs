@@ -16,9 +16,10 @@ use control::policy::Permit;
 use control::refusal::{Code, Refusal};
 use control::rule::Path;
 use control::target::Target;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::body::Progress;
+use super::model::Meter;
 use super::send::Signed;
 use crate::conn::identify::Caller;
 use crate::limits::held::Holding;
@@ -35,6 +36,7 @@ pub(crate) struct Record {
     agent: AgentName,
     start: Instant,
     progress: Option<Arc<Progress>>,
+    meter: Option<Box<Meter>>,
     logged: bool,
     _in_flight: Raised,
 }
@@ -53,6 +55,7 @@ impl Record {
             agent: caller.name.clone(),
             start: Instant::now(),
             progress: None,
+            meter: None,
             logged: true,
             _in_flight: Raised::new(shared, |metrics| &metrics.in_flight),
         }
@@ -67,6 +70,12 @@ impl Record {
     /// When the request came.
     pub(crate) fn began(&self) -> SystemTime {
         self.entry.at
+    }
+
+    /// Closes this record, and opens that of the same request's next attempt.
+    pub(crate) fn next_attempt(&mut self, id: RequestId, caller: &Caller) {
+        let method = self.entry.method.clone().unwrap_or_default();
+        *self = Self::open(&Arc::clone(&self.shared), id, caller, &method);
     }
 
     /// The id that the agent sees as well.
@@ -103,6 +112,12 @@ impl Record {
     pub(crate) fn replayed(&mut self, progress: &Arc<Progress>) {
         let before = self.progress.replace(Arc::clone(progress));
         self.entry.bytes_in += before.map_or(0, |progress| progress.sent());
+    }
+
+    /// Counts what the answer uses.
+    pub(crate) fn meter(&mut self, meter: Option<Meter>) {
+        self.entry.model = meter.as_ref().map(|meter| Box::new(meter.begun()));
+        self.meter = meter.map(Box::new);
     }
 
     /// What policy said; with `write` and `sync` durability the `open` line is down before this returns.
@@ -155,8 +170,18 @@ impl Record {
     }
 
     /// The answer's status, and what was wrong with our credential if the upstream said so (DW1006).
-    pub(crate) fn answered(&mut self, status: StatusCode) {
+    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.entry.status = status.as_u16();
+        if let Some(meter) = &mut self.meter {
+            meter.answered(status, headers);
+        }
+    }
+
+    /// The answer came to its own end.
+    pub(crate) fn ended(&mut self) {
+        if let Some(meter) = &mut self.meter {
+            meter.ended();
+        }
     }
 
     /// The upstream did not take our credential.
@@ -195,6 +220,14 @@ impl Record {
     /// Bytes went out to the agent.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.entry.bytes_out += bytes;
+    }
+
+    /// These bytes of the answer went out to the agent.
+    pub(crate) fn passed(&mut self, bytes: &[u8]) {
+        self.sent(bytes.len() as u64);
+        if let Some(meter) = &mut self.meter {
+            meter.passed(bytes);
+        }
     }
 
     /// Bytes came in from the agent outside of a request body.
@@ -243,6 +276,12 @@ impl Drop for Record {
         let verdict = *self.entry.verdict.get_or_insert(Verdict::Error);
         let metrics = &self.shared.metrics;
         metrics.count(verdict, self.entry.code);
+        if let Some(mut meter) = self.meter.take() {
+            let was_sent = self.progress.as_ref().is_some_and(|progress| progress.sent() > 0);
+            let used = meter.settle(was_sent);
+            metrics.tokens(&used);
+            self.entry.model = Some(Box::new(used));
+        }
         metrics.bytes_in.inc_by(self.entry.bytes_in);
         metrics.bytes_out.inc_by(self.entry.bytes_out);
         metrics.duration.observe(self.entry.elapsed.as_secs_f64());

@@ -34,21 +34,29 @@ pub(crate) struct Read {
 enum Says {
     Form,
     Calls(Calls),
+    /// Nothing that policy asks for.
+    Unjudged,
 }
 
 impl Read {
+    /// A body that was read for another reason than policy.
+    pub(crate) fn unjudged(bytes: Bytes) -> Self {
+        Self { bytes, says: Says::Unjudged }
+    }
+
     /// What policy may look at.
-    pub(crate) fn told(&self) -> Result<Told<'_>, Refusal> {
+    pub(crate) fn told(&self) -> Result<Option<Told<'_>>, Refusal> {
         match &self.says {
-            Says::Form => text(&self.bytes).map(Told::Form),
-            Says::Calls(calls) => Ok(Told::Calls(calls)),
+            Says::Form => text(&self.bytes).map(|form| Some(Told::Form(form))),
+            Says::Calls(calls) => Ok(Some(Told::Calls(calls))),
+            Says::Unjudged => Ok(None),
         }
     }
 
     /// How many things it asks for.
     pub(crate) fn count(&self) -> usize {
         match &self.says {
-            Says::Form => 1,
+            Says::Form | Says::Unjudged => 1,
             Says::Calls(calls) => calls.count(),
         }
     }
@@ -105,7 +113,8 @@ async fn calls(
     }
     match parsed.head.method {
         Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS => {
-            if !parsed.body.is_end_stream() && !hold(parsed, 0, record).await?.is_empty() {
+            let is_empty = parsed.body.as_ref().is_none_or(|body| body.is_end_stream());
+            if !is_empty && !hold(parsed, 0, record).await?.is_empty() {
                 return Err(malformed("a request of this method has no body"));
             }
             Ok(())
@@ -152,7 +161,8 @@ async fn form(parsed: &mut Parsed, limits: &Limits, record: &mut Record) -> Resu
 
 /// Takes the whole body, of at most so many bytes.
 async fn hold(parsed: &mut Parsed, most: u64, record: &mut Record) -> Result<Bytes, Refusal> {
-    let reading = inject::hold(&mut parsed.body, limits::count(most), record.holding());
+    let Some(body) = parsed.body.take() else { return Ok(Bytes::new()) };
+    let reading = inject::hold(body, limits::count(most), record.holding());
     let bytes = Box::pin(record.while_lasting(reading)).await?;
     parsed.head.headers.remove(EXPECT);
     Ok(bytes)
@@ -190,7 +200,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// The one parameter that JSON may have.
 const UTF_8: [&[u8]; 2] = [b"charset=utf-8", b"charset=\"utf-8\""];
 
-fn is_coded(headers: &HeaderMap) -> bool {
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(CONTENT_ENCODING);
     codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }

@@ -59,10 +59,10 @@ pub(crate) async fn prepare(
         let detail = "the path holds dot segments, which no AWS request needs";
         return Err(Refusal::new(Code::Dw2008, detail).into());
     }
-    let mut body = Some(body);
+    let mut body = body;
     if let Some(told) = told {
         body = None;
-        if prepared.injects() {
+        if prepared.needs_body().is_some() {
             injector.read_body(&mut prepared, told.bytes)?;
         } else {
             prepared.keep(told.bytes);

@@ -79,7 +79,7 @@ fn at(body: &[u8], pointer: &Pointer, own: &[String], has_to_be_there: bool) -> 
 }
 
 /// `application/json` or `…+json`, in UTF-8, said once.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     sole_type(headers).is_some_and(|essence| essence == "application/json" || essence.ends_with("+json"))
 }
 
