@@ -77,6 +77,13 @@ pub enum FieldKind {
     Spots,
 }
 
+impl FieldKind {
+    /// Whether a built-in type's provider gives such a field in its `config`.
+    pub fn is_setting(self) -> bool {
+        matches!(self, Self::Labels | Self::Scopes | Self::Choice(_))
+    }
+}
+
 /// A field's value after validation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldValue {

@@ -12,6 +12,7 @@ pub mod token_url;
 pub mod provider;
 pub mod types;
 pub mod aws;
+pub mod mcp;
 pub mod catalog;
 pub mod policy;
 pub mod refusal;

@@ -219,7 +219,7 @@ codes! {
         "The request is allowed, but the secret or one of its keys is not there, has expired, or is not bound to this host. It was not sent without it."
         "The operator stores the secret that the detail names (`doorward add secret`), or rotates it; the proxy picks it up by itself."
     Dw1005 "DW1005" 503 Operator "token exchange refused"
-        "The token endpoint refused to issue or refresh the access token that this provider needs."
+        "The token endpoint did not issue or refresh the access token that this provider needs: it refused the credential, answered with a redirect, or could not answer. The detail says which; the request was not sent without a token."
         "The operator checks the client, the refresh token and its grant at the vendor, then stores the new values; `doorward doctor` says which provider is degraded."
     Dw1006 "DW1006" 0 Operator "upstream rejects the credential"
         "The upstream answered 401 or 403 to the credential that doorward put on. Its answer is passed through with a `Doorward-Note` header that names the revision; of a signature it says `clock-skew` where the clocks differ (also for a 400). A Digest challenge that the provider does not let us answer is refused with 502."

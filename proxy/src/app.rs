@@ -324,10 +324,16 @@ impl Published {
             };
             let dummies =
                 plan.routes.providers_of(name).flat_map(|provider| provider.agent_env.iter().cloned());
+            let mut dummies: Vec<_> = dummies.collect();
+            for file in plan.routes.providers_of(name).filter_map(|provider| provider.agent_file()) {
+                let path = dir.join(&file.name);
+                put(&path, file.text.as_bytes(), Readers::All)?;
+                dummies.push((file.variable.to_owned(), path.display().to_string()));
+            }
             let own = Own {
                 token: tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token),
                 asks_nothing,
-                dummies: dummies.collect(),
+                dummies,
             };
             let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(doorway, &own)));
             put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;

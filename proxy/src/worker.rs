@@ -83,6 +83,8 @@ pub(crate) struct Worker {
     pub(crate) registry: Arc<Registry<Owner>>,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) ticks: Ticks,
+    /// Exchanges for tokens that run here: what an issuer changed has to be kept before the worker ends.
+    exchanges: AtomicUsize,
     pool: Mutex<HashMap<(SlotKey, AgentName), Arc<Slot>>>,
 }
 
@@ -94,6 +96,7 @@ impl Worker {
             registry: Arc::default(),
             lanes: Arc::default(),
             ticks: Ticks::default(),
+            exchanges: AtomicUsize::new(0),
             pool: Mutex::default(),
         })
     }
@@ -103,6 +106,17 @@ impl Worker {
     pub(crate) fn stranger(&self) -> Option<Seat> {
         let counts = Arc::clone(&self.shared.strangers);
         Seat::take(counts, |counts| &counts.tunnels, self.shared.limits.unidentified)
+    }
+
+    /// Counts an exchange for a token until it ends.
+    pub(crate) fn exchanging(self: &Arc<Self>) -> Exchanging {
+        self.exchanges.fetch_add(1, Ordering::Relaxed);
+        Exchanging(Arc::clone(self))
+    }
+
+    /// Whether something here has to end before the worker does.
+    fn is_busy(&self) -> bool {
+        self.registry.len() > 0 || self.exchanges.load(Ordering::Relaxed) > 0
     }
 
     /// A place among the agent's connections.
@@ -146,6 +160,16 @@ impl Worker {
         self.ticks.tick();
         // A slot that a connection still holds is kept, so that two connections never pool apart.
         self.pool.lock().retain(|_, slot| !slot.sweep(&self.shared.limits) || Arc::strong_count(slot) > 1);
+    }
+}
+
+/// An exchange for a token, counted.
+#[derive(Debug)]
+pub(crate) struct Exchanging(Arc<Worker>);
+
+impl Drop for Exchanging {
+    fn drop(&mut self) {
+        self.0.exchanges.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -392,7 +416,7 @@ const CUT: Duration = Duration::from_millis(500);
 async fn drain(worker: &Worker, mut orders: watch::Receiver<Order>, mut deadline: Instant) {
     let mut swept = Instant::now();
     worker.recheck();
-    while worker.registry.len() > 0 && Instant::now() < deadline {
+    while worker.is_busy() && Instant::now() < deadline {
         // A connection may begin its last exchange between two looks: it is told again.
         worker.registry.close_if(Closing::WhenIdle, |_| true);
         tokio::select! {

@@ -40,6 +40,6 @@ pub async fn until(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> b
 }
 
 /// Between two looks at what another process does: no event tells of it. Nothing may rely on how long it is.
-pub(crate) async fn pause() {
+pub async fn pause() {
     tokio::time::sleep(LOOK).await;
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use harness::origin::{Answer, Body, OriginBuilder};
 use harness::{Origin, Seen, answer, canary};
 use http::Response;
@@ -21,6 +22,9 @@ pub struct State {
     pub client_secret: String,
     /// The one refresh token that is good now.
     pub refresh_token: String,
+    /// Who may sign assertions: the public key, and what it has signed.
+    pub signer: Option<Vec<u8>>,
+    pub assertions: Vec<serde_json::Value>,
     /// A refresh gives another refresh token, and the one before is void.
     pub rotates: bool,
     /// How long a token lives.
@@ -63,6 +67,8 @@ impl Issuer {
             client_id: "client-of-the-test".to_owned(),
             client_secret: canary::fresh(),
             refresh_token: canary::fresh(),
+            signer: None,
+            assertions: Vec::new(),
             rotates: false,
             life: Duration::from_secs(3600),
             fails: None,
@@ -107,11 +113,14 @@ fn issuing(state: Arc<Mutex<State>>) -> Answer {
         let state = Arc::clone(&state);
         async move {
             exchange.body().await;
-            let takes = state.lock().unwrap().takes;
+            let (answer, takes) = {
+                let mut state = state.lock().unwrap();
+                state.asked += 1;
+                (answered(&mut state, &exchange.seen), state.takes)
+            };
+            // It has made up its mind: who goes away meanwhile changes nothing.
             tokio::time::sleep(takes).await;
-            let mut state = state.lock().unwrap();
-            state.asked += 1;
-            answered(&mut state, &exchange.seen)
+            answer
         }
     })
 }
@@ -146,7 +155,7 @@ fn answered(state: &mut State, seen: &Seen) -> Response<Body> {
 }
 
 /// RFC 6749: the client by Basic or in the form, and the grant.
-fn is_good(state: &State, seen: &Seen) -> bool {
+fn is_good(state: &mut State, seen: &Seen) -> bool {
     let form = form(&seen.body);
     let of = |name: &str| form.get(name).map(String::as_str);
     let basic = seen.header("authorization").and_then(|value| value.strip_prefix("Basic "));
@@ -163,9 +172,34 @@ fn is_good(state: &State, seen: &Seen) -> bool {
     posted
         && match of("grant_type") {
             Some("client_credentials") => known,
+            Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => is_signed(state, of("assertion")),
             Some("refresh_token") => known && of("refresh_token") == Some(&state.refresh_token),
             _ => false,
         }
+}
+
+/// RFC 7523 with ES256: signed by the known key, for this issuer, now, and never seen before.
+fn is_signed(state: &mut State, assertion: Option<&str>) -> bool {
+    let (Some(key), Some(assertion)) = (&state.signer, assertion) else { return false };
+    let Some((signed, signature)) = assertion.rsplit_once('.') else { return false };
+    let (Some((_, claims)), Ok(signature)) = (signed.split_once('.'), URL_SAFE_NO_PAD.decode(signature))
+    else {
+        return false;
+    };
+    let known = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key);
+    if known.verify(signed.as_bytes(), &signature).is_err() {
+        return false;
+    }
+    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let good = claims["iss"] == "robot@example.net"
+        && claims["sub"] == "robot@example.net"
+        && claims["aud"] == format!("https://{LOGIN}/oauth/token")
+        && claims["iat"].as_u64().is_some_and(|made| made <= now)
+        && claims["exp"].as_u64().is_some_and(|end| now < end && end <= now + 300)
+        && !state.assertions.iter().any(|before| before["jti"] == claims["jti"]);
+    state.assertions.push(claims);
+    good
 }
 
 /// The parameters of a form; the tests' values need no decoding beyond `%XX`.

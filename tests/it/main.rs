@@ -53,7 +53,9 @@ mod journeys {
     mod mtls;
     mod hmac;
     mod digest;
+    mod cloud;
     mod limits;
+    mod mcp;
     mod listeners;
     mod live;
     mod live_beside_mistakes;

@@ -93,13 +93,13 @@ impl TermArgs {
     }
 }
 
-fn hosts_of_type(name: &str) -> Result<&'static [&'static str], Failure> {
+fn hosts_of_type(name: &str) -> Result<Vec<&'static str>, Failure> {
     match types::by_name(name) {
         Some(kind) if kind.hosts.is_empty() => Err(Failure::new(
             Exit::Usage,
             format!("--for: type `{name}` has no hosts of its own; give --hosts"),
         )),
-        Some(kind) => Ok(kind.hosts),
+        Some(kind) => Ok(kind.bound_hosts()),
         None => {
             let unknown = not_found("type", name, types::ALL.iter().map(|kind| kind.name));
             Err(Failure::new(Exit::Usage, format!("--for: {}", unknown.message)))

@@ -214,7 +214,7 @@ impl Plan {
 
 fn entries(secrets: BTreeMap<SecretName, Found>) -> Result<Vec<Entry>, Failure> {
     let entry = |(name, found): (SecretName, Found)| {
-        let hosts = found.kind.map(|kind| BoundHosts::of_type(kind.hosts)).transpose();
+        let hosts = found.kind.map(|kind| BoundHosts::of_type(&kind.bound_hosts())).transpose();
         let hosts = hosts.map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
         Ok(Entry { name, description: None, expires: None, hosts, values: found.values })
     };

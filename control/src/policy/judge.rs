@@ -8,7 +8,7 @@ use http::Method;
 
 use super::{ActionGlob, Effect, Facts, Policy, Scope, Trace};
 use crate::refusal::{Code, Refusal};
-use crate::types::{Ask, Clarity, Resolved, Resource, UNKNOWN};
+use crate::types::{Ask, Clarity, Resolved, Resource, Told, UNKNOWN};
 
 /// A step of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Stage {
     Allow,
     Default,
     Scope,
+    Endpoint,
+    Tools,
     Enforcement,
 }
 
@@ -54,6 +56,8 @@ impl fmt::Display for Stage {
             Self::Allow => "allow",
             Self::Default => "default",
             Self::Scope => "scope",
+            Self::Endpoint => "endpoint",
+            Self::Tools => "tools",
             Self::Enforcement => "enforcement",
         })
     }
@@ -77,10 +81,14 @@ type Verdict = Result<(), Refusal>;
 pub(super) fn judge(facts: &Facts<'_>, trace: &mut Trace, note: &mut Note<'_>) -> Verdict {
     let policy = &facts.provider.policy;
     let settled = http_rules(facts, trace, note)?;
-    let resolves = !settled || policy.scope.is_some();
-    if !resolves {
-        return Ok(());
+    if !settled || policy.scope.is_some() {
+        resolved(facts, settled, trace, note)?;
     }
+    mcp(facts, settled, trace, note)
+}
+
+fn resolved(facts: &Facts<'_>, settled: bool, trace: &mut Trace, note: &mut Note<'_>) -> Verdict {
+    let policy = &facts.provider.policy;
     let resolve = facts.provider.kind.resolve;
     let resolved = resolve(&ask(facts, facts.path.as_str()));
     let forms = other_forms(facts);
@@ -249,6 +257,42 @@ fn scope(
         return Err(refuse(facts, detail, &limits.label));
     }
     note(Stage::Scope, Outcome::Allowed, format_args!("{}", limits.label));
+    Ok(())
+}
+
+/// An MCP server has one endpoint, unless a rule lets another path through; and tools are judged wherever they are called.
+fn mcp(facts: &Facts<'_>, settled: bool, trace: &mut Trace, note: &mut Note<'_>) -> Verdict {
+    let Some(server) = &facts.provider.mcp else { return Ok(()) };
+    if !settled && !server.covers(facts.method, facts.path.as_str()) {
+        note(Stage::Endpoint, Outcome::Denied, format_args!("{}", server.path));
+        let detail = "the path is not that of the MCP server, and no rule lets it through";
+        return Err(Refusal::new(Code::Dw1002, detail).of_provider(&facts.provider.name));
+    }
+    note(Stage::Endpoint, Outcome::Passed, format_args!("{}", server.path));
+    let Some(tools) = &facts.provider.policy.tools else { return Ok(()) };
+    let Some(Told::Calls(calls)) = facts.body else {
+        // Other methods have no body (the data plane sees to it), so they call nothing.
+        if matches!(*facts.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS) {
+            return Ok(());
+        }
+        note(Stage::Tools, Outcome::Denied, format_args!("{}", tools.label()));
+        return Err(refuse(facts, "the request does not show which tools it calls", tools.label()));
+    };
+    let called: Vec<&str> = calls.tools().collect();
+    if !called.is_empty() {
+        trace.resource = Some(called.join(" ").into());
+    }
+    if calls.has_unknown() {
+        note(Stage::Tools, Outcome::Denied, format_args!("{}", tools.label()));
+        return Err(refuse(facts, "the method is not known, and could call any tool", tools.label()));
+    }
+    for tool in called {
+        if let Err(label) = tools.judge(tool) {
+            note(Stage::Tools, Outcome::Denied, format_args!("{label}"));
+            return Err(refuse(facts, "the tool is not allowed", label));
+        }
+    }
+    note(Stage::Tools, Outcome::Allowed, format_args!("{}", tools.label()));
     Ok(())
 }
 

@@ -13,12 +13,13 @@
 //! let permit = control::policy::Permit::default();
 //! ```
 //!
-//! The order is: httpRules, action, deny, allow, default, scope. Limits are counted by the caller, who holds the counters.
+//! The order is: httpRules, action, deny, allow, default, scope, an MCP server's endpoint and tools. Limits are counted by the caller, who holds the counters.
 
 mod judge;
 #[cfg(test)]
 mod tests;
 mod rules;
+mod tools;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ use crate::types::{Ask, Told};
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
 pub(crate) use rules::{ActionGlob, Effect, HttpRule, Scope};
+pub(crate) use tools::ToolGlob;
+pub use tools::Tools;
 
 /// Everything that a decision may look at. Nothing of it is secret.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 
+use super::Tools;
 use crate::rule::{Glob, Path, Wildcard};
 
 /// A provider's policy as run.
@@ -21,6 +22,15 @@ pub struct Policy {
     pub(crate) default_label: Option<Arc<str>>,
     /// What may be acted on.
     pub(crate) scope: Option<Scope>,
+    /// Which tools of an MCP server may be used; `None`: all.
+    pub(crate) tools: Option<Tools>,
+}
+
+impl Policy {
+    /// Which tools of an MCP server may be called and seen, where the file says so.
+    pub fn tools(&self) -> Option<&Tools> {
+        self.tools.as_ref()
+    }
 }
 
 /// What a rule does.

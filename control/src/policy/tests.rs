@@ -262,3 +262,79 @@ fn what_is_done_beside_has_to_be_allowed_and_may_not_be_denied() {
         decide(allowed).unwrap();
     }
 }
+
+/// What policy says of a POST with these messages.
+fn judge_calls(policy: &str, body: &str) -> Result<Permit, Refusal> {
+    let world =
+        world(&format!("  type: mcp\n  mcp: {{url: \"https://m.example.com/mcp\"}}\n  policy: {policy}"));
+    let calls = crate::mcp::Calls::read(body, &world.headers).unwrap();
+    world.with("POST /mcp", |facts| {
+        let Facts { agent, target, provider, method, path, headers, .. } = *facts;
+        decide(&Facts {
+            agent,
+            target,
+            provider,
+            method,
+            path,
+            query: None,
+            body: Some(Told::Calls(&calls)),
+            headers,
+        })
+    })
+}
+
+const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+const ODD: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/run"}"#;
+
+fn call(tool: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}"}}}}"#)
+}
+
+#[test]
+fn refuses_tools_that_the_lists_do_not_let_through() {
+    let only = "{mcp: {allowedTools: [\"get_*\"], deniedTools: [get_secret]}}";
+    let refusal = judge_calls(only, &call("get_secret")).unwrap_err();
+    assert_eq!(refusal.rule.as_deref(), Some("get_secret (deniedTools, f.yaml:7)"));
+    assert_eq!(refusal.detail, "the tool is not allowed");
+    let refusal = judge_calls(only, &call("put")).unwrap_err();
+    assert_eq!(refusal.rule.as_deref(), Some("policy.mcp (f.yaml:7)"));
+    for (policy, body) in [
+        (only, format!("[{PING},{},{}]", call("get_a"), call("put"))),
+        (only, ODD.to_owned()),
+        (only, format!("[{PING},{ODD}]")),
+        ("{mcp: {allowedTools: []}}", call("get_a")),
+        // No rule lets a tool through that the lists do not.
+        ("{httpRules: [{effect: allow}], mcp: {allowedTools: []}}", call("get_a")),
+        // Actions are judged beside the tools.
+        ("{allow: [\"session/*\"], mcp: {allowedTools: [\"*\"]}}", call("get_a")),
+        ("{allow: [\"session/*\", \"tools/*\"]}", format!("[{PING},{ODD}]")),
+        ("{deny: [\"tools/call\"]}", format!("[{PING},{}]", call("get_a"))),
+        ("{deny: [\"tools/call\"]}", ODD.to_owned()),
+        ("{defaultAction: allow, deny: [\"tools/call\"]}", format!("[{PING},{ODD}]")),
+    ] {
+        let refusal = judge_calls(policy, &body).unwrap_err();
+        assert_eq!(refusal.code, crate::refusal::Code::Dw1002, "{policy} {body}");
+    }
+}
+
+#[test]
+fn lets_through_what_the_lists_name_and_records_the_tools() {
+    let permit =
+        judge_calls("{mcp: {allowedTools: [\"get_*\"]}}", &format!("[{},{}]", call("get_a"), call("get_b")))
+            .unwrap();
+    assert_eq!(permit.trace().resource.as_deref(), Some("get_a get_b"));
+    assert_eq!(permit.trace().action.as_deref(), Some("tools/call"));
+    for (policy, body) in [
+        ("{mcp: {allowedTools: []}}", PING.to_owned()),
+        ("{mcp: {deniedTools: [put]}}", call("get_a")),
+        ("{allow: [\"session/*\", \"tools/*\"]}", format!("[{PING},{}]", call("a"))),
+        ("{allow: [\"*\"]}", ODD.to_owned()),
+        ("{defaultAction: allow}", ODD.to_owned()),
+    ] {
+        assert!(judge_calls(policy, &body).is_ok(), "{policy} {body}");
+    }
+    let audited = world(
+        "  type: mcp\n  mcp: {url: \"https://m.example.com/mcp\"}\n  audit: {enforcement: audit}\n  policy: {mcp: {allowedTools: []}}",
+    );
+    assert!(audited.decide("POST /mcp").unwrap().trace().would_deny.is_some());
+}

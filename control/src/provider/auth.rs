@@ -12,11 +12,10 @@ use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
 use super::schema::{auth_names, no_duplicates};
 use super::tree::{Entry, Node, Value};
-use super::{Auth, Injection, Mode, OnAgentCredential, Verify, verify};
+use super::{Auth, Injection, Mode, OnAgentCredential, Verify, settings, tokens, verify};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
-use crate::token_url::TokenUrl;
 use crate::types::{self, AuthSpec, InjectionSpec, TypeSpec};
 
 /// What an `auth` block gives.
@@ -28,20 +27,13 @@ pub(super) struct Built {
 
 /// An auth type: of a built-in type, or of the scheme table.
 #[derive(Clone, Copy)]
-enum Chosen<'a> {
+pub(super) enum Chosen<'a> {
     Own(&'static AuthSpec),
     Scheme(&'static str, &'a SchemeSpec),
 }
 
 /// Auth types that a later release brings.
-const LATER: &[&str] = &[
-    "gcp-service-account",
-    "azure-client-credentials",
-    "github-app",
-    "oauth",
-    "workload-identity",
-    "token-service",
-];
+const LATER: &[&str] = &["oauth", "workload-identity", "token-service"];
 
 const TOKEN_SERVICE: &str = ": it is for registries that give out tokens of their own for each repository, as Docker Hub and ghcr.io do; `basic` and `bearer` serve those that take the credential itself";
 
@@ -63,18 +55,33 @@ pub(super) fn build(
     let injections = match node.field("inject") {
         Some(list) => {
             refuse_type_fields(node, ground, report);
-            refuse_exchange(chosen, list, ground, report);
+            tokens::refuse_exchange(chosen, list, ground, report);
             list.items().iter().filter_map(|entry| entry_injection(entry, hosts, ground, report)).collect()
         }
         None => type_injections(node, chosen, hosts, kind, ground, report),
     };
-    let (dummies, agent_env) = if chosen.name() == MTLS {
+    let (dummies, mut agent_env) = if chosen.name() == MTLS {
         client_cert::refuse_unread(node, report);
         Dummies::default()
     } else {
         dummies(node, chosen, ids, report)?
     };
-    let verify = verify::build(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), report);
+    settings::add_settings(&injections, &mut agent_env);
+    let verify = verify::build(
+        node,
+        kind,
+        hosts,
+        mode,
+        dummies.first().map_or("", String::as_str),
+        ground.path,
+        report,
+    );
+    // An installation is no user.
+    let verify = verify.map(|own| {
+        let of_installation = chosen.name() == "github-app" && node.field("verify").is_none();
+        let path = if of_installation { "/installation/repositories".to_owned() } else { own.path_and_query };
+        Verify { path_and_query: path, ..own }
+    });
     let keys = match node.text_of("secretKey") {
         Some(key) => vec![key.to_owned()],
         None => chosen.keys().iter().map(|key| (*key).to_owned()).collect(),
@@ -83,7 +90,7 @@ pub(super) fn build(
     remove_headers.extend(
         chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),
     );
-    let token_urls = token_urls(&injections, ground);
+    let token_urls = tokens::token_urls(&injections, ground);
     let auth = Auth {
         token_urls,
         auth_type: chosen.name().into(),
@@ -99,24 +106,8 @@ pub(super) fn build(
     Some(Built { auth, agent_env, verify })
 }
 
-/// The token endpoints that the injections name, each once.
-fn token_urls(injections: &[Injection], ground: Ground<'_>) -> Vec<TokenUrl> {
-    let mut urls = Vec::new();
-    for one in injections {
-        let specs = ground.schemes.iter().filter(|spec| spec.name == one.scheme);
-        let fields = specs.flat_map(|spec| spec.auth_fields.iter().chain(spec.inject_fields));
-        let named = fields.filter(|field| field.kind == FieldKind::TokenUrl);
-        for url in named.filter_map(|field| TokenUrl::parse(one.fields.text(field.name)?).ok()) {
-            if !urls.contains(&url) {
-                urls.push(url);
-            }
-        }
-    }
-    urls
-}
-
 impl<'a> Chosen<'a> {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Own(own) => own.name,
             Self::Scheme(auth_type, _) => auth_type,
@@ -200,27 +191,6 @@ fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) ->
     format!("type `{}` has no such auth type, it has {}{hint}", kind.name, known.join(", "))
 }
 
-/// With `inject` the stored value itself would be put on, and not the token that it is for.
-fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
-    let exchanges = |scheme: &SchemeSpec| {
-        scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
-    };
-    let does = match chosen {
-        Chosen::Scheme(_, scheme) => exchanges(scheme),
-        Chosen::Own(own) => {
-            let keys: Vec<&str> = own.injections.iter().map(|one| one.key).collect();
-            let named = |scheme: &&&SchemeSpec| scheme.inject_key.is_some_and(|key| keys.contains(&key));
-            ground.schemes.iter().filter(named).any(|scheme| exchanges(scheme))
-        }
-    };
-    if does {
-        report.mistake(
-            list.at,
-            format!("auth type `{}` exchanges its secret for a token, which `inject` would bypass: it would put on the secret itself", chosen.name()),
-        );
-    }
-}
-
 /// With `inject` the auth type's own fields would do nothing.
 fn refuse_type_fields(node: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
     let names = auth_names(ground.schemes);
@@ -291,13 +261,28 @@ fn own_injections(
     let patterns = |hosts: &[&str]| -> Vec<HostPattern> {
         hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect()
     };
-    let known = patterns(kind.hosts);
+    let exchanges = auth.injections.iter().any(|one| tokens::exchanges(one.key, ground));
+    let mut known = patterns(kind.hosts);
+    if exchanges {
+        // A token is for the vendor's own hosts; another host that got one could use it there.
+        known.extend(auth.injections.iter().flat_map(|one| patterns(one.hosts)));
+    }
     let foreign: Vec<HostPattern> =
         hosts.iter().filter(|host| !known.iter().any(|own| host.is_within(own))).cloned().collect();
+    if exchanges && !foreign.is_empty() {
+        report.mistake(
+            node.at,
+            format!(
+                "auth type `{}` gets tokens for the hosts of its vendor, and a host of this provider is none of them",
+                auth.name
+            ),
+        );
+    }
     let mut injections = Vec::new();
     let mut add = |hosts: Vec<HostPattern>, spec: &'static InjectionSpec| match own_injection(spec, ground) {
         Some((scheme, mut fields)) => {
-            configure(&mut fields, scheme, ground, report);
+            settings::configure(&mut fields, scheme, ground, node, report);
+            settings::narrow(&mut fields, scheme, ground);
             injections.push(Injection { hosts, scheme, fields });
         }
         None => report.mistake(node.at, format!("the data plane has no auth scheme `{}`", spec.key)),
@@ -326,21 +311,6 @@ fn own_injection(spec: &InjectionSpec, ground: Ground<'_>) -> Option<(&'static s
         }
     }
     Some((scheme.name, values))
-}
-
-/// What `config` says of the scheme's fields.
-fn configure(fields: &mut Fields, scheme: &str, ground: Ground<'_>, report: &mut Report<'_>) {
-    let specs = ground.schemes.iter().filter(|spec| spec.name == scheme);
-    let specs = specs.flat_map(|spec| spec.inject_fields).filter(|field| field.kind == FieldKind::Labels);
-    for spec in specs {
-        let Some(node) = ground.config.and_then(|config| config.field(spec.name)) else { continue };
-        // What is no text was reported with the file's shape.
-        let Some(given) = fields::given(node) else { continue };
-        match fields::value(spec.kind, given) {
-            Ok(value) => drop(fields.0.insert(spec.name, value)),
-            Err(message) => report.mistake(node.at, format!("`config.{}` {message}", spec.name)),
-        }
-    }
 }
 
 /// One entry of `auth.inject`.

@@ -12,12 +12,13 @@ use ipnet::IpNet;
 use super::auth;
 use super::cases::{self, CaseText};
 use super::client_cert;
+use super::mcp;
 use super::policy;
 use super::report::{Report, shown_key, suggestion};
 use super::tree::Node;
 use super::{AgentRules, Enforcement, Mode, Provider, RequestLimits, ResponseRules, UpstreamRules};
 use crate::agent::AgentName;
-use crate::catalog::{FieldKind, SchemeSpec};
+use crate::catalog::SchemeSpec;
 use crate::rule::HostPattern;
 use crate::types::{self, TypeSpec};
 
@@ -27,6 +28,10 @@ pub(super) struct Ground<'a> {
     pub(super) schemes: &'a [&'a SchemeSpec],
     /// The document's `config`.
     pub(super) config: Option<&'a Node>,
+    /// The document's `scope`.
+    pub(super) scope: Option<&'a Node>,
+    /// The path of its MCP server.
+    pub(super) path: Option<&'a str>,
     /// The file's folder; `None` where the text comes from no file.
     pub(super) folder: Option<&'a FilePath>,
 }
@@ -80,8 +85,13 @@ pub(super) fn provider(
     // Without a name the rest is still looked through, so that all mistakes are told.
     let named = ids.is_some();
     let ids = ids.unwrap_or_else(|| Ids { project: "default".into(), name: "unnamed".into() });
-    let hosts = hosts(spec, kind, mode, report);
-    let ground = Ground { config: spec.field("config"), ..ground };
+    let (mcp, hosts) = match mcp::server(spec, kind, mode, report) {
+        Some((server, host)) => (Some(server), vec![host]),
+        None if mcp::is_mcp(kind) => (None, Vec::new()),
+        None => (None, hosts(spec, kind, mode, report)),
+    };
+    let path = mcp.as_ref().map(|server| server.path.as_str());
+    let ground = Ground { config: spec.field("config"), scope: spec.field("scope"), path, ..ground };
     refuse_config(spec, kind, ground, report);
     let auth = spec.field("auth").map(|node| auth::build(node, kind, &ids, &hosts, mode, ground, report));
     let policy = policy::build(spec, kind, report);
@@ -118,6 +128,7 @@ pub(super) fn provider(
         source: report.place(node.at).into(),
         kind,
         hosts,
+        mcp,
         mode,
         auth,
         policy,
@@ -136,13 +147,14 @@ pub(super) fn provider(
 /// Settings that nothing would read.
 fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut Report<'_>) {
     let Some(config) = ground.config else { return };
-    let injections = kind.auth.iter().flat_map(|auth| auth.injections);
+    let chosen = spec.field("auth").and_then(|auth| auth.text_of("type"));
+    let own = kind.auth.iter().find(|own| chosen.is_none_or(|chosen| own.name == chosen));
+    let injections = own.into_iter().flat_map(|auth| auth.injections);
     let keys: Vec<&str> = injections.map(|injection| injection.key).collect();
     let schemes =
         ground.schemes.iter().filter(|scheme| scheme.inject_key.is_some_and(|key| keys.contains(&key)));
     let fields = schemes.flat_map(|scheme| scheme.inject_fields);
-    let read: Vec<&str> =
-        fields.filter(|field| field.kind == FieldKind::Labels).map(|field| field.name).collect();
+    let read: Vec<&str> = fields.filter(|field| field.kind.is_setting()).map(|field| field.name).collect();
     for entry in config.entries().iter().filter(|entry| !read.contains(&entry.key.as_str())) {
         report.mistake(entry.at, format!("type `{}` has no `config.{}`", kind.name, entry.key));
     }
@@ -219,13 +231,8 @@ fn kind(spec: &Node, report: &mut Report<'_>) -> Option<&'static TypeSpec> {
     if let Some(kind) = types::by_name(name) {
         return Some(kind);
     }
-    let message = match types::LATER.iter().find(|later| **later == name) {
-        Some(later) => format!("type `{later}` comes with a later release"),
-        None => {
-            let hint = suggestion(name, types::ALL.iter().map(|kind| kind.name));
-            format!("unknown type{hint}; for a service without a type of its own write `http-token`")
-        }
-    };
+    let hint = suggestion(name, types::ALL.iter().map(|kind| kind.name));
+    let message = format!("unknown type{hint}; for a service without a type of its own write `http-token`");
     report.mistake(node.at, message);
     None
 }
@@ -420,7 +427,7 @@ fn refuse_unread(spec: &Node, mode: Mode, has_auth: bool, report: &mut Report<'_
             .mistake(spec.at, "`tls.mode: passthrough` cannot inject anything: remove `auth`, or intercept");
     }
     for entry in spec.entries() {
-        let needs_reading = ["policy", "scope", "request", "response"].contains(&entry.key.as_str());
+        let needs_reading = ["policy", "scope", "mcp", "request", "response"].contains(&entry.key.as_str());
         if needs_reading {
             report.mistake(
                 entry.at,

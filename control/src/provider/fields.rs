@@ -91,11 +91,10 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         FieldKind::Text => owned(),
         FieldKind::HeaderName => header_name(text).map(FieldValue::Text),
         FieldKind::PathTemplate if !text.starts_with('/') => Err("has to begin with `/`".to_owned()),
-        FieldKind::Choice(words) if !words.contains(&text) => Err(format!(
-            "has to be one of `{}`{}",
-            words.join("`, `"),
-            suggestion(text, words.iter().copied())
-        )),
+        FieldKind::Choice(words) if !words.contains(&text) => {
+            let hint = suggestion(text, words.iter().copied());
+            Err(format!("has to be {}{hint}", words.join(" or ")))
+        }
         FieldKind::Choice(_) => owned(),
         FieldKind::Template | FieldKind::PathTemplate | FieldKind::Message => Template::parse(text)
             .map(FieldValue::Template)

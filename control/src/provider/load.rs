@@ -95,7 +95,7 @@ pub fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
 /// All its mistakes, sorted by place.
 pub fn parse_text(name: &str, text: &str, schemes: &[&SchemeSpec]) -> Result<Loaded, Vec<Mistake>> {
     let mut set = Set::default();
-    set.add(name, name, text, Ground { schemes, config: None, folder: None });
+    set.add(name, name, text, Ground { schemes, config: None, scope: None, path: None, folder: None });
     set.finish()
 }
 
@@ -170,9 +170,12 @@ impl Set {
         let label = file.strip_prefix(root).ok().filter(|rest| !rest.as_os_str().is_empty());
         let label = label.or_else(|| file.file_name().map(Path::new)).unwrap_or(file).display().to_string();
         match text_of(file).and_then(|text| gate(file, text.as_bytes()).map(|()| text)) {
-            Ok(text) => {
-                self.add(&shown, &label, &text, Ground { schemes, config: None, folder: file.parent() })
-            }
+            Ok(text) => self.add(
+                &shown,
+                &label,
+                &text,
+                Ground { schemes, config: None, scope: None, path: None, folder: file.parent() },
+            ),
             Err(message) => self.mistakes.push(Mistake::of_file(&shown, message)),
         }
     }

@@ -61,10 +61,6 @@ const WRONG: &[(&str, &str)] = &[
         "`secretRef` has to be text, here is a map",
     ),
     (
-        "  type: github\n  auth: {type: github-app, secretRef: s}\n",
-        "auth type `github-app` comes with a later release",
-    ),
-    (
         "  type: docker-registry\n  host: a.com\n  auth: {secretRef: s, type: token-service}\n",
         "auth type `token-service` comes with a later release: it is for registries that give out tokens of their own",
     ),
@@ -174,7 +170,10 @@ const WRONG: &[(&str, &str)] = &[
         "query is not part of the path",
     ),
     ("  type: github\n  policy: {httpRules: [{id: a, effect: allow}, {id: a, effect: deny}]}\n", "same `id`"),
-    ("  type: github\n  policy: {mcp: {}}\n", "`mcp` comes with a later release"),
+    (
+        "  type: github\n  policy: {mcp: {allowedTools: [a]}}\n",
+        "type `github` has no tools: `policy.mcp` is for `type: mcp`",
+    ),
     ("  type: github\n  scope: {channels: [C1]}\n", "type `github` has no `scope.channels`"),
     ("  type: github\n  scope: {repositories: [acme]}\n", "`owner/name`"),
     ("  type: github\n  scope: {repositories: [\"acme/**\"]}\n", "`owner/name`"),
@@ -240,11 +239,55 @@ const WRONG: &[(&str, &str)] = &[
         "`assumeRole` comes with a later release: until then put",
     ),
     ("  type: aws\n  scope: {resources: [bucket]}\n", "not an ARN pattern"),
+    ("  type: gcp\n  scope: {resources: [\"arn:aws:s3:::a\"]}\n", "not a resource name such as"),
+    ("  type: azure\n  scope: {resources: [rg]}\n", "not a resource id such as"),
+    (
+        "  type: azure\n  hosts: [management.azure.com, blobs.corp.example]\n  auth: {secretRef: s}\n",
+        "gets tokens for the hosts of its vendor",
+    ),
+    (
+        "  type: gcp\n  host: \"*.corp.example\"\n  auth: {secretRef: s}\n",
+        "gets tokens for the hosts of its vendor",
+    ),
+    (
+        "  type: github\n  host: ghe.corp.example\n  auth: {type: github-app, secretRef: s}\n",
+        "gets tokens for the hosts of its vendor",
+    ),
+    (
+        "  type: azure\n  auth: {secretRef: s}\n  config: {tenantId: a/b}\n",
+        "`config.tenantId` is made of lower-case",
+    ),
+    (
+        "  type: azure\n  auth: {secretRef: s}\n  config: {project: p}\n",
+        "type `azure` has no `config.project`",
+    ),
+    (
+        "  type: github\n  auth: {secretRef: s}\n  config: {permissions: [\"contents:read\"]}\n",
+        "type `github` has no `config.permissions`",
+    ),
     (
         "  type: aws\n  hosts: [\"*.minio.example.com\"]\n  scope: {resources: [\"arn:aws:s3:::a\"]}\n",
         "cannot be checked on a wildcard that is not the type's own",
     ),
-    ("  type: github\n  mcp: {url: x}\n", "`mcp` comes with a later release"),
+    ("  type: github\n  mcp: {url: x}\n", "type `github` has no `mcp`: it is for `type: mcp`"),
+    ("  type: mcp\n", "`mcp.url`, the URL of the MCP server, is missing"),
+    ("  type: mcp\n  mcp: {}\n", "`url` is missing"),
+    ("  type: mcp\n  mcp: {url: \"http://m.example.com/mcp\"}\n", "`mcp.url` is an absolute URL"),
+    ("  type: mcp\n  mcp: {url: \"https://m.example.com/mcp?key=1\"}\n", "without a query"),
+    ("  type: mcp\n  host: m.example.com\n  mcp: {url: \"https://m.example.com/mcp\"}\n", "leave this out"),
+    ("  type: mcp\n  mcp: {url: \"https://m.example.com/mcp\", transport: ws}\n", "`transport` has to be"),
+    (
+        "  type: mcp\n  mcp: {url: \"https://m.example.com/mcp\"}\n  policy: {mcp: {}}\n",
+        "`policy.mcp` limits nothing",
+    ),
+    (
+        "  type: mcp\n  mcp: {url: \"https://m.example.com/mcp\"}\n  policy: {mcp: {allowedTools: [\"a b\"]}}\n",
+        "the name of a tool",
+    ),
+    (
+        "  type: mcp\n  tls: {mode: passthrough}\n  mcp: {url: \"https://m.example.com/mcp\"}\n",
+        "requests are not read",
+    ),
     ("  type: github\n  env: [{name: A, secretRef: s}]\n", "`env` comes with a later release"),
     ("  type: github\n  tests: [{request: \"GET\", expect: deny}]\n", "a test's `request`"),
     (
@@ -620,4 +663,38 @@ proptest! {
     fn wrong_kinds_of_values_anywhere_give_mistakes_not_panics(key in "(type|host|hosts|auth|policy|scope|limits|tls|tests|response|audit|network|request)", value in "(null|true|5|1.5|x|\\[\\]|\\[\\[\\]\\]|\\{\\}|\\{a: b\\}|\\[\\{\\}\\]|\\[null\\])") {
         drop(parse_text("f", &spec(&format!("  type: github\n  {key}: {value}\n")), SCHEMES));
     }
+}
+
+#[test]
+fn a_githubs_apps_token_is_asked_for_the_repositories_that_the_scope_names() {
+    let repositories = |scope: &str| {
+        let text = spec(&format!(
+            "  type: github\n  auth: {{type: github-app, secretRef: s}}\n  scope: {{repositories: {scope}}}\n"
+        ));
+        let loaded = parse_text("f.yaml", &text, SCHEMES).unwrap();
+        let auth = loaded.providers[0].auth.as_ref().unwrap();
+        let fields: Vec<Option<&str>> =
+            auth.injections.iter().map(|injection| injection.fields.text("repositories")).collect();
+        assert!(fields.iter().all(|field| *field == fields[0]), "{fields:?}");
+        fields[0].map(str::to_owned)
+    };
+    assert_eq!(repositories("[acme/api, Acme/web]").as_deref(), Some("api web"));
+    // These cannot be asked for; each request is held to the scope all the same.
+    for wide in ["[\"acme/*\"]", "[acme/api, \"acme/w*\"]", "[acme/api, other/web]", "[]"] {
+        assert_eq!(repositories(wide), None, "{wide}");
+    }
+}
+
+#[test]
+fn googles_libraries_get_a_key_file_whose_key_is_nobodys() {
+    let text = spec("  type: gcp\n  auth: {secretRef: s}\n  config: {project: acme-1}\n");
+    let loaded = parse_text("f.yaml", &text, SCHEMES).unwrap();
+    let file = loaded.providers[0].agent_file().unwrap();
+    assert_eq!(file.variable, "GOOGLE_APPLICATION_CREDENTIALS");
+    let env = &loaded.providers[0].agent_env;
+    assert_eq!(*env, [("GOOGLE_CLOUD_PROJECT".to_owned(), "acme-1".to_owned())]);
+    let account = crate::keyfile::ServiceAccount::read(file.text.as_bytes()).unwrap();
+    assert!(account.private_key_id.unwrap().starts_with("ya29.dw0"));
+    let github = spec("  type: github\n  auth: {secretRef: s}\n");
+    assert_eq!(parse_text("f.yaml", &github, SCHEMES).unwrap().providers[0].agent_file(), None);
 }

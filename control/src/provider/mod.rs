@@ -10,9 +10,12 @@ mod report;
 mod build;
 mod auth;
 mod client_cert;
+mod tokens;
+mod settings;
 mod verify;
 mod fields;
 mod policy;
+mod mcp;
 mod cases;
 pub mod dummy;
 mod json_schema;
@@ -33,12 +36,13 @@ use ipnet::IpNet;
 
 use crate::agent::AgentName;
 use crate::catalog::Fields;
+use crate::mcp::Server;
 use crate::policy::Policy;
 use crate::rule::HostPattern;
 use crate::secret::SecretRef;
 use crate::target::Target;
 use crate::token_url::TokenUrl;
-use crate::types::TypeSpec;
+use crate::types::{self, TypeSpec};
 
 pub use build::{METADATA_ADDRESSES, REMOVED_HEADERS, REMOVED_PREFIX, covers_only_metadata};
 pub use cases::{Case, Expect, Failed};
@@ -59,6 +63,8 @@ pub struct Provider {
     pub kind: &'static TypeSpec,
     /// The hosts (with ports) that it covers.
     pub hosts: Vec<HostPattern>,
+    /// The MCP server that it is, if it is one.
+    pub mcp: Option<Server>,
     /// What happens inside its tunnels.
     pub mode: Mode,
     /// What is injected; `None`: the hosts are allowed and nothing is injected.
@@ -98,6 +104,8 @@ pub struct Verify {
     pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
+    /// What its answer holds beside; of the type.
+    pub says: Option<&'static str>,
 }
 
 /// An Agent document: which providers an agent of the token file may use.
@@ -131,6 +139,29 @@ impl Provider {
     pub fn hosts_beyond<'a>(&'a self, bound: &'a [HostPattern]) -> impl Iterator<Item = &'a HostPattern> {
         self.hosts.iter().filter(|host| !bound.iter().any(|other| host.is_within(other)))
     }
+
+    /// The file that the agent's libraries read in the place of a variable, with the dummy; Google's read their key so.
+    pub fn agent_file(&self) -> Option<AgentFile> {
+        let auth = self.auth.as_ref()?;
+        let injection = auth.injections.iter().find(|injection| injection.scheme == "gcp-service-account")?;
+        let project = injection.fields.text("project");
+        Some(AgentFile {
+            name: format!("gcp-{}-{}.json", self.project, self.name),
+            variable: "GOOGLE_APPLICATION_CREDENTIALS",
+            text: types::gcp_key_file(auth.dummy(), project),
+        })
+    }
+}
+
+/// A file for the agent. Nothing of it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentFile {
+    /// Its name.
+    pub name: String,
+    /// The variable that gets its path.
+    pub variable: &'static str,
+    /// What is in it.
+    pub text: String,
 }
 
 /// What happens inside a provider's tunnels.

@@ -28,6 +28,7 @@ pub(super) fn build(spec: &Node, kind: &'static TypeSpec, report: &mut Report<'_
         default: if default.and_then(Node::text) == Some("allow") { Effect::Allow } else { Effect::Deny },
         default_label: Some(format!("defaultAction ({place})").into()),
         scope: scope(spec, kind, report),
+        tools: super::mcp::tools(spec, kind, report),
     }
 }
 

@@ -11,7 +11,6 @@ pub fn markdown(schemes: &[&SchemeSpec]) -> String {
     let mut page = String::from(INTRO);
     page.push_str("\n## Types\n");
     types::ALL.iter().for_each(|kind| own_type(&mut page, kind));
-    line(&mut page, format_args!("\nWith a later release: {}.", listed(types::LATER)));
     page.push_str("\n## Auth types and injections\n\n");
     page.push_str("An `http-token` provider chooses by `auth.type` (default `api-key`); `auth.inject` replaces any type's own way.\n");
     schemes.iter().for_each(|scheme| own_scheme(&mut page, scheme));

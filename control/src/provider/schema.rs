@@ -174,11 +174,24 @@ const SPEC: &[Field] = &[
         Shape::List(&Shape::Map(TEST)),
         "Requests with the expected verdict, run by `doorward check`.",
     ),
-    later("mcp", Shape::Named(&Shape::Text), "An MCP server."),
+    optional("mcp", Shape::Map(MCP), "mcp: where the server is."),
     later(
         "env",
         Shape::List(&Shape::Named(&Shape::Text)),
         "Environment entries; `secretRef` needs a vault and an attachment.",
+    ),
+];
+
+const MCP: &[Field] = &[
+    required(
+        "url",
+        Shape::Text,
+        "The server's URL; its host is the provider's, and only its path is let through.",
+    ),
+    optional(
+        "transport",
+        Shape::Choice(&["streamable-http", "sse"]),
+        "`streamable-http` where it is left out; with `sse` messages may go to any path in the folder of the URL, as the server tells.",
     ),
 ];
 
@@ -194,8 +207,19 @@ const CONFIG: &[Field] = &[
         "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`).",
     ),
     later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
-    later("project", Shape::Text, "gcp: the project."),
-    later("tenantId", Shape::Text, "azure: the tenant."),
+    optional("project", Shape::Text, "gcp: the project that the agent's libraries are told."),
+    optional("scopes", TEXTS, "gcp: the OAuth scopes that tokens are asked for."),
+    optional(
+        "token",
+        Shape::Text,
+        "gcp: `exchanged` (the default) for a token of Google's token endpoint, `self-signed` for one that the key signs itself.",
+    ),
+    optional("tenantId", Shape::Text, "azure: the directory (tenant) id, a UUID."),
+    optional(
+        "permissions",
+        TEXTS,
+        "github, auth type `github-app`: what its tokens may do, as `contents:read`; all that the installation may where it is left out.",
+    ),
 ];
 
 const AUTH: &[Field] = &[
@@ -269,7 +293,20 @@ const POLICY: &[Field] = &[
         Shape::Choice(&["deny", "allow"]),
         "For actions that neither list names; deny where it is left out.",
     ),
-    later("mcp", Shape::Named(&TEXTS), "Tools of an MCP server."),
+    optional("mcp", Shape::Map(TOOLS), "mcp: the tools that may be called and are shown."),
+];
+
+const TOOLS: &[Field] = &[
+    optional(
+        "allowedTools",
+        TEXTS,
+        "Names of tools, with `*`; an empty list allows none, and without it all are allowed that are not denied.",
+    ),
+    optional(
+        "deniedTools",
+        TEXTS,
+        "Names of tools, with `*`; beats `allowedTools`, and case does not matter.",
+    ),
 ];
 
 const HTTP_RULE: &[Field] = &[

@@ -19,11 +19,12 @@ pub(super) fn build(
     hosts: &[HostPattern],
     mode: Mode,
     dummy: &str,
+    path: Option<&str>,
     report: &mut Report<'_>,
 ) -> Option<Verify> {
     let covered = |target: &Target| hosts.iter().any(|host| host.covers(target));
     let Some(node) = node.field("verify") else {
-        return own_verify(kind, hosts, mode, dummy).filter(|own| covered(&own.target));
+        return own_verify(kind, hosts, mode, dummy, path).filter(|own| covered(&own.target));
     };
     let method = Method::from_bytes(node.text_of("method").unwrap_or("GET").as_bytes());
     let url = node.field("url")?;
@@ -55,14 +56,23 @@ pub(super) fn build(
         headers: HeaderMap::new(),
         body: None,
         expect,
+        says: None,
     })
 }
 
 /// The type's own call.
-fn own_verify(kind: &TypeSpec, hosts: &[HostPattern], mode: Mode, dummy: &str) -> Option<Verify> {
+fn own_verify(
+    kind: &TypeSpec,
+    hosts: &[HostPattern],
+    mode: Mode,
+    dummy: &str,
+    path: Option<&str>,
+) -> Option<Verify> {
     let own = kind.verify.as_ref()?;
     let host = hosts.iter().map(ToString::to_string).find(|host| !host.starts_with('*')).unwrap_or_default();
-    let filled = |text: &str| text.replace("{dummy}", dummy).replace("{host}", &host);
+    let filled = |text: &str| {
+        text.replace("{dummy}", dummy).replace("{host}", &host).replace("{path}", path.unwrap_or("/"))
+    };
     let (target, path_and_query) = split_url(&filled(own.url), mode)?;
     let header = |(name, value): &(&'static str, &str)| {
         Some((HeaderName::from_static(name), HeaderValue::try_from(filled(value)).ok()?))
@@ -74,6 +84,7 @@ fn own_verify(kind: &TypeSpec, hosts: &[HostPattern], mode: Mode, dummy: &str) -
         headers: own.headers.iter().map(header).collect::<Option<_>>()?,
         body: own.body,
         expect: own.expect,
+        says: own.says,
     })
 }
 

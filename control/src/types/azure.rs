@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
+use super::shapes::ok;
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
 
 /// The type.
@@ -23,19 +24,44 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     auth: &[AuthSpec {
         name: "azure-client-credentials",
         keys: &["client_secret", "certificate"],
-        injections: &[InjectionSpec { hosts: &[], key: "azure-client-credentials", fields: &[] }],
+        injections: &[
+            of_audience(&["management.azure.com"], &[("audience", "https://management.azure.com")]),
+            of_audience(&["graph.microsoft.com"], &[("audience", "https://graph.microsoft.com")]),
+            of_audience(STORAGE, &[("audience", "https://storage.azure.com")]),
+            of_audience(&["*.vault.azure.net"], &[("audience", "https://vault.azure.net")]),
+        ],
         public_prefixes: &[],
-        // Tokens for further tenants, and of the caller of a service.
-        remove_headers: &["x-ms-authorization-auxiliary", "x-ms-source-authorization"],
+        // Tokens for further tenants.
+        remove_headers: &["x-ms-authorization-auxiliary"],
         remove_params: &[],
         dummy: "{rand:40}",
-        env: &["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"],
+        env: &["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"],
     }],
     actions: Actions::Open(KNOWN),
     scope: Some("resources"),
-    verify: None,
+    verify: Some(ok("https://management.azure.com/tenants?api-version=2022-12-01")),
     resolve,
 };
+
+/// Where tokens are given.
+pub(super) const LOGIN: &str = "login.microsoftonline.com";
+
+/// Of these, only blobs are read; the others are hosts of a provider that names them.
+const STORAGE: &[&str] = &[
+    "*.blob.core.windows.net",
+    "*.dfs.core.windows.net",
+    "*.queue.core.windows.net",
+    "*.table.core.windows.net",
+    "*.file.core.windows.net",
+];
+
+/// A token is for one audience alone.
+const fn of_audience(
+    hosts: &'static [&'static str],
+    fields: &'static [(&'static str, &'static str)],
+) -> InjectionSpec {
+    InjectionSpec { hosts, key: "azure-client-credentials", fields }
+}
 
 /// Actions in Azure's own spelling; the listed ones are shown by name in refusals.
 const KNOWN: &[&str] = &[

@@ -7,6 +7,8 @@
 
 mod storage;
 mod tables;
+mod compute;
+mod names;
 
 use std::borrow::Cow;
 
@@ -14,7 +16,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
 
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
-use tables::{Collection, GRPC, KNOWN, SERVICES};
+use names::{GRPC, KNOWN};
+use tables::{Collection, SERVICES};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
@@ -36,6 +39,23 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     verify: None,
     resolve,
 };
+
+/// A key file for the agent, so that its libraries start: its key is published (RFC 7515, appendix A.2), so it is nobody's.
+pub(crate) fn agent_key_file(dummy: &str, project: Option<&str>) -> String {
+    let project = project.unwrap_or("doorward");
+    let file = serde_json::json!({
+        "type": "service_account",
+        "project_id": project,
+        "private_key_id": dummy,
+        "private_key": include_str!("gcp/dummy.pem"),
+        "client_email": "agent@doorward.iam.gserviceaccount.com",
+        "client_id": "0",
+        "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+        "token_uri": "https://oauth2.googleapis.com/token",
+        "universe_domain": "googleapis.com",
+    });
+    format!("{file:#}\n")
+}
 
 /// System parameters without effect on what a call does. All others that begin with `$` are not known (`$httpMethod`).
 const SYSTEM: &[&str] = &["$alt", "$fields", "$prettyPrint", "$quotaUser", "$userProject", "$.xgafv"];
@@ -150,7 +170,8 @@ fn on_collection<'a>(
         Level::Item => [head, rest.get(..1)?].concat().join("/"),
     };
     let alters = !matches!(*ask.method, Method::GET | Method::DELETE);
-    let clarity = if collection.opaque && alters { Clarity::Opaque } else { Clarity::Clear };
+    let clarity =
+        if collection.opaque && alters && call.verb.is_none() { Clarity::Opaque } else { Clarity::Clear };
     let hidden = collection.hidden && alters && call.verb.is_none();
     let resource = if hidden { Resource::Hidden } else { Resource::Arns(vec![name]) };
     // Some ask for the permission of another collection.
@@ -184,7 +205,8 @@ impl Call<'_> {
                 (&Method::DELETE, Level::Item) => "delete",
                 _ => return None,
             };
-            return collection.standard.iter().find(|known| **known == standard).copied();
+            let found = collection.standard.iter().find(|known| **known == standard).copied();
+            return if found == Some("get") { Some(collection.get) } else { found };
         };
         let mut verbs = collection.verbs.iter();
         verbs.find(|(method, name, _)| method == self.method && *name == verb).map(|(_, _, action)| *action)

@@ -24,32 +24,56 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
         "codeload.github.com",
         "*.githubusercontent.com",
     ],
-    auth: &[AuthSpec {
-        name: "pat",
-        keys: &["token"],
-        injections: &[
-            InjectionSpec {
-                hosts: &[
-                    "api.github.com",
-                    "uploads.github.com",
-                    "codeload.github.com",
-                    "raw.githubusercontent.com",
-                ],
-                key: "header",
-                fields: &[("header", "authorization"), ("template", "Bearer {{token}}")],
-            },
-            InjectionSpec {
-                hosts: &["github.com"],
-                key: "basic",
-                fields: &[("username", "x-access-token"), ("password", "{{token}}")],
-            },
-        ],
-        public_prefixes: &["github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"],
-        remove_headers: &[],
-        remove_params: &["access_token"],
-        dummy: "ghp_{rand:36}",
-        env: &["GITHUB_TOKEN", "GH_TOKEN"],
-    }],
+    auth: &[
+        AuthSpec {
+            name: "pat",
+            keys: &["token"],
+            injections: &[
+                InjectionSpec {
+                    hosts: &[
+                        "api.github.com",
+                        "uploads.github.com",
+                        "codeload.github.com",
+                        "raw.githubusercontent.com",
+                    ],
+                    key: "header",
+                    fields: &[("header", "authorization"), ("template", "Bearer {{token}}")],
+                },
+                InjectionSpec {
+                    hosts: &["github.com"],
+                    key: "basic",
+                    fields: &[("username", "x-access-token"), ("password", "{{token}}")],
+                },
+            ],
+            public_prefixes: &["github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"],
+            remove_headers: &[],
+            remove_params: &["access_token"],
+            dummy: "ghp_{rand:36}",
+            env: &["GITHUB_TOKEN", "GH_TOKEN"],
+        },
+        AuthSpec {
+            name: "github-app",
+            keys: &["private_key"],
+            injections: &[
+                InjectionSpec {
+                    hosts: &[
+                        "api.github.com",
+                        "uploads.github.com",
+                        "codeload.github.com",
+                        "raw.githubusercontent.com",
+                    ],
+                    key: "github-app",
+                    fields: &[],
+                },
+                InjectionSpec { hosts: &["github.com"], key: "github-app", fields: &[("as", "basic")] },
+            ],
+            public_prefixes: &["ghs_"],
+            remove_headers: &[],
+            remove_params: &["access_token"],
+            dummy: "ghs_{rand:36}",
+            env: &["GITHUB_TOKEN", "GH_TOKEN"],
+        },
+    ],
     actions: Actions::Listed(&[
         "meta:read",
         "user:read",

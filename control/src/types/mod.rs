@@ -33,6 +33,7 @@ mod twilio;
 mod aws;
 mod gcp;
 mod azure;
+mod mcp;
 mod compatible;
 mod shapes;
 mod read;
@@ -44,7 +45,10 @@ use std::fmt;
 
 use http::{HeaderMap, Method};
 
+use crate::mcp::Calls;
 use crate::target::Host;
+
+pub(crate) use gcp::agent_key_file as gcp_key_file;
 
 /// Every type, in the order of the docs.
 pub static ALL: &[&TypeSpec] = &[
@@ -77,10 +81,8 @@ pub static ALL: &[&TypeSpec] = &[
     &aws::SPEC,
     &gcp::SPEC,
     &azure::SPEC,
+    &mcp::SPEC,
 ];
-
-/// Types that a later release brings: refused by name.
-pub static LATER: &[&str] = &["mcp"];
 
 /// The type of this name.
 pub fn by_name(name: &str) -> Option<&'static TypeSpec> {
@@ -139,7 +141,12 @@ impl AuthSpec {
         });
         let basic =
             self.injections.iter().filter(|one| one.key == "basic" && one.field("username").is_none());
-        named.chain(basic.map(|_| "username"))
+        let signing: &[&'static str] = match self.name {
+            "github-app" => &["app_id", "installation_id"],
+            "azure-client-credentials" => &["client_id"],
+            _ => &[],
+        };
+        named.chain(basic.map(|_| "username")).chain(signing.iter().copied())
     }
 
     /// What of the agent's does not go upstream beside the credential: headers, and parameters with a `?`.
@@ -178,7 +185,15 @@ impl fmt::Display for InjectionSpec {
                 write!(f, "Basic {user}:{}", field("password"))?;
             }
             "placeholder" => write!(f, "in place of the dummy in {}", field("in").replace(' ', ", "))?,
-            other => write!(f, "{other} {}", field("template"))?,
+            other => {
+                f.write_str(other)?;
+                for (name, value) in self.fields {
+                    match *name {
+                        "template" => write!(f, " {value}")?,
+                        name => write!(f, " {name} {value}")?,
+                    }
+                }
+            }
         }
         if self.hosts.is_empty() { Ok(()) } else { write!(f, " (on {})", self.hosts.join(", ")) }
     }
@@ -218,6 +233,8 @@ pub struct VerifySpec {
     pub body: Option<&'static str>,
     /// The status of a credential that works.
     pub expect: u16,
+    /// What its answer holds beside, where the vendor answers every call with that status.
+    pub says: Option<&'static str>,
 }
 
 /// What a resolver may look at.
@@ -240,7 +257,10 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// The body, where it is a form.
     pub(crate) fn form(&self) -> Option<&'a str> {
-        self.body.map(|Told::Form(form)| form)
+        match self.body {
+            Some(Told::Form(form)) => Some(form),
+            Some(Told::Calls(_)) | None => None,
+        }
     }
 }
 
@@ -249,6 +269,8 @@ impl<'a> Ask<'a> {
 pub enum Told<'a> {
     /// A form.
     Form(&'a str),
+    /// The messages for an MCP server.
+    Calls(&'a Calls),
 }
 
 /// How a body has to be read before the resolver can judge its request.
@@ -256,6 +278,8 @@ pub enum Told<'a> {
 pub enum Reading {
     /// As a form, if it says that it is one; other bodies pass unread.
     Form,
+    /// As messages of JSON-RPC, whatever it says that it is.
+    Calls,
 }
 
 /// What a request does, in the terms of its type.
@@ -298,13 +322,27 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
+    /// Whether some of its requests say what they do in their bodies.
+    pub fn reads_bodies(&self) -> bool {
+        [&raw const aws::SPEC, &raw const mcp::SPEC].contains(&std::ptr::from_ref(self))
+    }
+
     /// How the body has to be read, if what this request does may stand in it: the resolver then wants it.
     pub fn reads(&self, ask: &Ask<'_>) -> Option<Reading> {
+        if std::ptr::eq(self, &raw const mcp::SPEC) {
+            return Some(Reading::Calls);
+        }
         (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
     }
 }
 
 impl TypeSpec {
+    /// The hosts that its secret is bound to: its own, and where its tokens are given.
+    pub fn bound_hosts(&self) -> Vec<&'static str> {
+        let login = self.ignores_case().then_some(azure::LOGIN);
+        self.hosts.iter().copied().chain(login).collect()
+    }
+
     /// Whether the vendor compares the names of its actions without regard to case.
     pub fn ignores_case(&self) -> bool {
         std::ptr::eq(self, &raw const azure::SPEC)

@@ -40,5 +40,5 @@ pub(super) const BY_RULES: TypeSpec = TypeSpec {
 
 /// A GET of this URL that is answered with 200.
 pub(super) const fn ok(url: &'static str) -> VerifySpec {
-    VerifySpec { method: "GET", url, headers: &[], body: None, expect: 200 }
+    VerifySpec { method: "GET", url, headers: &[], body: None, expect: 200, says: None }
 }

@@ -59,6 +59,7 @@ tables! {
     aws_requests "aws"
     gcp_requests "gcp"
     azure_requests "azure"
+    mcp_requests "mcp"
 }
 
 #[test]

@@ -47,6 +47,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         source: "test.yaml:1".into(),
         kind: &ANY,
         hosts: Vec::new(),
+        mcp: None,
         mode: Mode::Intercept,
         verify: Default::default(),
         auth: Some(auth),

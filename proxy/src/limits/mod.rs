@@ -89,6 +89,7 @@ limits! {
     url_bytes "url-bytes" Size 16_384 [1_024, 65_536] "the request target";
     buffered_body "buffered-body" Size 10_485_760 [1_024, 1_073_741_824] "a body that has to be held whole (body injection); streamed bodies have no cap";
     form_body "form-body" Size 1_048_576 [1_024, 16_777_216] "a form that says what its request does (AWS' query protocol): it is held before policy is asked; SQS and SNS take 1 MiB at most";
+    mcp_message "mcp-message" Size 4_194_304 [1_024, 67_108_864] "a message for an MCP server, and an answer or event of one whose tools are limited: held before it is judged";
     replay_body "replay-body" Size 65_536 [0, 1_048_576] "a body that is kept for the one retry";
     interim_answers "interim-answers" Count 8 [0, 100] "1xx answers to one request";
     h2_streams "h2-streams" Count 100 [1, 10_000] "streams of one connection, either way";

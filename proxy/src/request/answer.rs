@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::{Sleep, sleep_until};
 
-use super::body::UpstreamBody;
+use super::listing::{self, Shown};
 use super::record::Record;
 use super::refuse::{self, Dialect};
 use super::scrub::{self, ScrubError, Scrubbed, Search};
@@ -35,7 +35,7 @@ pub(crate) struct Held {
 /// Stage 10. `search` is there if a credential was put on, and says what is looked for unless the provider does not
 /// redact: hop-by-hop fields and `Alt-Svc` go, the provider's `stripHeaders` go, the rest is searched.
 pub(crate) fn scrub(
-    answer: Response<UpstreamBody>,
+    answer: Response<Shown>,
     search: Option<Option<Search>>,
     served: &Served,
     limits: &Limits,
@@ -146,6 +146,9 @@ pub(crate) fn clean(headers: &mut HeaderMap, strip: &[HeaderName]) {
 
 pub(super) fn unscrubbable(error: &ScrubError) -> Refusal {
     tracing::warn!(error = %crate::plan::chain(error), "answer refused");
+    if listing::is_fault(error) {
+        return Refusal::new(Code::Dw2010, listing::UNREAD);
+    }
     if let ScrubError::Upstream(_) = error {
         return Refusal::new(Code::Dw2006, "body: the upstream's answer ended early");
     }
@@ -165,7 +168,7 @@ pub(crate) fn recorded(mut response: Response<Body>, mut record: Record) -> Resp
 /// A refusal as the agent gets it.
 pub(crate) fn refused(
     refusal: &Refusal,
-    dialect: Dialect,
+    dialect: &Dialect,
     version: Version,
     mut record: Record,
 ) -> Response<Body> {
@@ -211,7 +214,7 @@ struct Whole {
 #[expect(clippy::large_enum_variant, reason = "nearly every body is the large one")]
 enum Kind {
     Held(Bytes),
-    Upstream { body: Scrubbed<UpstreamBody>, _held: Held },
+    Upstream { body: Scrubbed<Shown>, _held: Held },
 }
 
 impl Body {
@@ -233,6 +236,7 @@ impl Whole {
     /// What went wrong, in the record and in the log; the agent sees its stream end in the middle.
     fn failed(&mut self, error: &ScrubError) {
         let (code, reason) = match error {
+            ScrubError::Upstream(_) if listing::is_fault(error) => (Code::Dw2010, listing::UNREAD),
             ScrubError::Upstream(_) => (Code::Dw2006, "body: the upstream's answer ended early"),
             ScrubError::Held
             | ScrubError::Tangled

@@ -60,11 +60,11 @@ pub(super) fn facts<'a>(
 
 /// Takes the request's place in the provider's rate; last of all, so that no request is counted that something else
 /// refuses.
-pub(crate) fn rate(served: &Served, caller: &Caller, rates: &Rates) -> Result<(), Refusal> {
-    match served.provider.limits.requests_per_minute {
-        Some(per_minute) => rates.take(&served.provider, &caller.name, per_minute),
-        None => Ok(()),
-    }
+pub(crate) fn rate(served: &Served, caller: &Caller, rates: &Rates, parsed: &Parsed) -> Result<(), Refusal> {
+    let Some(per_minute) = served.provider.limits.requests_per_minute else { return Ok(()) };
+    // A batch is as many requests as it has messages.
+    let count = parsed.told.as_ref().map_or(1, Read::count);
+    (0..count).try_for_each(|_| rates.take(&served.provider, &caller.name, per_minute))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod inject;
 pub(crate) mod send;
 pub(crate) mod challenge;
 pub mod scrub;
+pub(crate) mod listing;
 pub(crate) mod answer;
 pub(crate) mod refuse;
 pub(crate) mod upgrade;
@@ -34,14 +35,14 @@ use upgrade::WebSocket;
 /// Serves one request, from its head to the head of its answer; the body and the record follow by themselves.
 pub(crate) async fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
     let mut record = conn.open_record(&request);
-    let (dialect, version) = (Dialect::of(request.headers()), request.version());
-    match journey(&conn, request, &mut record).await {
+    let (mut dialect, version) = (Dialect::of(request.headers()), request.version());
+    match journey(&conn, request, &mut record, &mut dialect).await {
         Ok(Outcome::Answer(response)) => answer::recorded(response, record),
         Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
         Err(Refused(refusal)) => {
             conn.end_after(&refusal, version);
             let refusal = record.refused(*refusal);
-            answer::refused(&refusal, dialect, version, record)
+            answer::refused(&refusal, &dialect, version, record)
         }
     }
 }
@@ -56,6 +57,7 @@ async fn journey(
     conn: &Arc<Conn>,
     request: Request<Incoming>,
     record: &mut Record,
+    dialect: &mut Dialect,
 ) -> Result<Outcome, Refused> {
     let exchange = conn.life.exchange();
     let shared = &conn.worker.shared;
@@ -76,9 +78,9 @@ async fn journey(
     record.provider(&served);
     named.refuse_plain_http(&served)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
-    told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record).await?;
+    told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
-    decide::rate(&served, &conn.caller, &shared.rates)?;
+    decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
     let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
     let mut signed = inject::credential(&plan, &served, &permit, ready, &conn.worker).await?;
@@ -92,6 +94,7 @@ async fn journey(
         return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
     let answer = challenge::upstream(&way, signed, &mut search, record).await?;
+    let answer = listing::of(answer, &served, &shared.limits, record).await?;
     let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
     answer::begin(&mut response).await?;
     Ok(Outcome::Answer(response))

@@ -3,6 +3,8 @@
 //! One JSON object that problem-details readers, the AI SDKs and GitHub clients all print; plain text for git. Nothing
 //! in it comes from a header value, a query, a body or a secret.
 
+mod rpc;
+
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -12,6 +14,8 @@ use http::header::{
 };
 use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
+
+pub(crate) use rpc::Rpc;
 
 /// How a journey ends early. Made by `?` from a refusal, and cold: the compiler then lays out the road of the requests that
 /// are let through in one piece, apart from the many ways out of it.
@@ -27,7 +31,7 @@ impl From<Refusal> for Refused {
 }
 
 /// Which text the client prints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// `application/problem+json`.
     #[default]
@@ -40,6 +44,8 @@ pub(crate) enum Dialect {
     FramedXml,
     /// And those of all other services as JSON with a type.
     TypedJson,
+    /// Clients of MCP servers wait for an error to each message that they sent.
+    JsonRpc(Rpc),
 }
 
 impl Dialect {
@@ -84,7 +90,7 @@ struct Inner<'a> {
 }
 
 /// The answer to a refused request.
-pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: Dialect) -> Response<Bytes> {
+pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: &Dialect) -> Response<Bytes> {
     let entry = refusal.code.entry();
     let message = format!("doorward {}: {}. {}", entry.name, refusal.detail, entry.hint);
     let (body, content_type) = match dialect {
@@ -102,10 +108,19 @@ pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: Dialect) ->
             let fields = problem.strip_prefix('{').unwrap_or_default();
             (format!("{{\"__type\":\"{}\",{fields}", entry.name), "application/problem+json")
         }
+        Dialect::JsonRpc(rpc) => {
+            (rpc.errors(refusal, &problem(refusal, request_id, &message), &message), "application/json")
+        }
         Dialect::Json => (problem(refusal, request_id, &message), "application/problem+json"),
     };
     let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
+    let status = match dialect {
+        Dialect::JsonRpc(rpc) => rpc.status(refusal),
+        Dialect::Json | Dialect::Text | Dialect::Xml | Dialect::FramedXml | Dialect::TypedJson => {
+            refusal.status
+        }
+    };
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
     let length = response.body().len();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -190,7 +205,7 @@ mod tests {
     #[test]
     fn is_read_by_problem_details_ai_sdks_and_github_clients() {
         let refusal = Refusal::new(Code::Dw1002, "rule `no-delete` denies").by_rule("no-delete");
-        let answer = response(&refusal, "c1-1", Dialect::Json);
+        let answer = response(&refusal, "c1-1", &Dialect::Json);
         assert_eq!(answer.status(), 403);
         let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
         assert_eq!(body["code"], "DW1002");
@@ -211,7 +226,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("authorization", HeaderValue::from_static(authorization));
             headers.insert("content-type", HeaderValue::from_static(kind));
-            String::from_utf8(response(&refusal, "c1-1", Dialect::of(&headers)).body().to_vec()).unwrap()
+            String::from_utf8(response(&refusal, "c1-1", &Dialect::of(&headers)).body().to_vec()).unwrap()
         };
         const S3: &str = "AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         let xml = answer(S3, "text/plain");
@@ -236,7 +251,7 @@ mod tests {
     fn speaks_plain_text_to_git() {
         let mut headers = HeaderMap::new();
         headers.insert("user-agent", HeaderValue::from_static("git/2.47.3"));
-        let answer = response(&Refusal::new(Code::Dw1002, "no"), "c1-1", Dialect::of(&headers));
+        let answer = response(&Refusal::new(Code::Dw1002, "no"), "c1-1", &Dialect::of(&headers));
         assert!(answer.body().starts_with(b"doorward DW1002: no."));
         assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
     }

@@ -25,6 +25,7 @@ use super::Outcome;
 use super::answer::{self, Body, Held};
 use super::body::{RequestBody, UpstreamBody};
 use super::challenge;
+use super::listing::Shown;
 use super::parse::Upgrade;
 use super::record::Record;
 use super::refuse::Refused;
@@ -79,6 +80,7 @@ pub(super) async fn handshake(
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let idle = limits::time(way.limits.stream_idle);
         let answer = answer.map(|body| UpstreamBody::new(body, lease, Arc::clone(&signed.progress), idle));
+        let answer = answer.map(Shown::Whole);
         let mut response = answer::scrub(answer, search, served, way.limits, held)?;
         answer::begin(&mut response).await?;
         return Ok(Outcome::Answer(response));

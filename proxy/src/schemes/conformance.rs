@@ -86,6 +86,7 @@ fn cases() -> Vec<Case> {
     const ASCII: &[(&str, &str)] = &[("token", PLAIN)];
     let mut cases = header_cases(ASCII);
     cases.extend(url_cases());
+    cases.extend(cloud_cases(ASCII));
     cases.extend(body_cases());
     cases
 }
@@ -166,6 +167,27 @@ fn header_cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case> {
             "GET /\nauthorization: Basic Ym9iOmM0bmFyeTo3Zi9Ww6FsPXVlKyY7JTIw",
         ),
     ]
+}
+
+fn cloud_cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case> {
+    const BEARER: &str = "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=";
+    const BASIC: &str =
+        "GET /\nauthorization: Basic eC1hY2Nlc3MtdG9rZW46YzRuYXJ5LTdmLlZhbHVlX29mfnRoZSt0ZXN0PQ==";
+    let google = fields([("tokenUrl", text("https://a.example/token"))]);
+    let azure = fields([
+        ("tokenUrl", text("https://a.example/")),
+        ("audience", text("https://b.example")),
+        ("tenantId", text("72f988bf-86f1-41af-91ab-2d7cd011db47")),
+    ]);
+    let git = fields([("tokenUrl", text("https://a.example/")), ("as", text("basic"))]);
+    [
+        ("gcp-service-account", google, BEARER),
+        ("azure-client-credentials", azure, BEARER),
+        ("github-app", git, BASIC),
+    ]
+    .into_iter()
+    .map(|(scheme, fields, after)| Case::head(scheme, fields, "GET /\nauthorization: own", after).with(ascii))
+    .collect()
 }
 
 fn url_cases() -> Vec<Case> {

@@ -33,6 +33,9 @@ pub mod aws_sigv4;
 mod oauth2_client_credentials;
 mod oauth2_refresh;
 mod jwt_bearer;
+mod gcp_service_account;
+mod azure_client_credentials;
+mod github_app;
 pub mod shared;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -62,6 +65,9 @@ pub static SCHEMES: &[SchemeEntry] = &[
     SchemeEntry { spec: &oauth2_client_credentials::SPEC, build: oauth2_client_credentials::build },
     SchemeEntry { spec: &oauth2_refresh::SPEC, build: oauth2_refresh::build },
     SchemeEntry { spec: &jwt_bearer::SPEC, build: jwt_bearer::build },
+    SchemeEntry { spec: &gcp_service_account::SPEC, build: gcp_service_account::build },
+    SchemeEntry { spec: &azure_client_credentials::SPEC, build: azure_client_credentials::build },
+    SchemeEntry { spec: &github_app::SPEC, build: github_app::build },
 ];
 
 static SPECS: LazyLock<Vec<&'static SchemeSpec>> =
@@ -275,12 +281,12 @@ pub enum ArmFault {
         /// The key.
         key: String,
     },
-    /// The value is of another kind than the scheme needs.
+    /// The value is not what its key says (a key file, a PEM text).
     #[error("its key `{key}` {why}")]
     Unfit {
         /// The key.
         key: String,
-        /// What it is; nothing of the value.
+        /// What is wrong with it; nothing of the value.
         why: String,
     },
     /// A key that signs would be sent.

@@ -14,10 +14,12 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 mod aws;
+mod cloud;
 mod curl;
 mod git;
 mod grpc;
 mod java;
+mod mcp;
 mod node;
 mod python;
 mod websocket;

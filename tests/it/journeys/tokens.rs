@@ -133,7 +133,8 @@ async fn a_secret_that_is_not_bound_to_the_token_host_is_refused_at_load_with_th
 async fn a_burst_shares_one_exchange_and_no_form_of_the_token_reaches_an_agent() {
     let issuer = Issuer::start().await;
     issuer.set(|state| state.takes = Duration::from_millis(300));
-    let mut proxy = builder(&issuer, &client_credentials("")).start().await;
+    let builder = builder(&issuer, &client_credentials("")).arg("--workers").arg("4");
+    let mut proxy = builder.start().await;
     let burst = join_all((0..50).map(|_| async { proxy.agent().get(HOST, "/echo").await })).await;
     for reply in &burst {
         reply.assert_ok();
@@ -151,6 +152,11 @@ async fn a_burst_shares_one_exchange_and_no_form_of_the_token_reaches_an_agent()
     // The audit says which secret and in which way.
     let line = proxy.audit().request("/echo").await;
     assert_eq!((&line["secret"], &line["scheme"]), (&"oauth".into(), &"oauth2-client-credentials".into()));
+    let line = proxy.audit().wait_for("the exchange", |line| line["kind"] == "exchange").await;
+    let said =
+        ["agent", "provider", "secret", "scheme", "host", "path", "verdict"].map(|key| line[key].clone());
+    let expected = ["worker", "demo", "oauth", "oauth2-client-credentials", LOGIN, "/oauth/token", "allow"];
+    assert_eq!(said, expected.map(serde_json::Value::from));
     watch_all(&mut proxy, &issuer);
 }
 
@@ -166,7 +172,7 @@ async fn an_expired_token_is_never_sent_while_the_issuer_is_healthy() {
         let head = format!("GET /{requests} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
         tls.exchange(head.as_bytes()).await.assert_ok();
         requests += 1;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        harness::within::pause().await;
     }
     assert_eq!(issuer.get(|state| state.wrong_at_api), 0);
     // Each 1.6 s at the earliest, 1.5 s with jitter.
@@ -185,7 +191,7 @@ async fn an_outage_of_the_issuer_is_tolerated_until_the_token_expires_and_then_f
     // Four seconds less a tenth: until then the token that there is serves, past its renewal at 80 %.
     while start.elapsed() < Duration::from_millis(3400) {
         proxy.agent().get(HOST, "/").await.assert_ok();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        harness::within::pause().await;
     }
     assert!(issuer.asked() > 1, "it was to be renewed before its end");
     until("the token's end", SOON, async || code(&proxy).await.is_some()).await;
@@ -194,6 +200,8 @@ async fn an_outage_of_the_issuer_is_tolerated_until_the_token_expires_and_then_f
     assert_eq!((reply.status, reply.code().as_deref()), (503, Some("DW1005")), "{}", reply.text());
     assert!(reply.header("retry-after").is_some() && !reply.text().contains("canary"), "{}", reply.text());
     assert_eq!((issuer.api.requests().len(), issuer.get(|state| state.wrong_at_api)), (sent, 0));
+    let (_, ready) = proxy.admin_get("/readyz?verbose");
+    assert!(ready.contains("degraded default/demo: DW1005"), "{ready}");
     issuer.set(|state| state.fails = None);
     until("the issuer to be asked again", Duration::from_secs(15), async || code(&proxy).await.is_none())
         .await;
@@ -226,6 +234,32 @@ async fn a_new_version_of_the_secret_drops_the_token_and_an_unrelated_change_kee
     assert!(!issuer.api.last().contains(&first));
     assert_eq!(issuer.get(|state| state.refused), 0);
     watch_all(&mut proxy, &issuer);
+}
+
+#[tokio::test]
+async fn an_assertion_is_signed_anew_for_each_exchange_and_verified_by_the_issuer() {
+    let issuer = Issuer::start().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    issuer.set(|state| {
+        (state.signer, state.life) = (Some(key.public_key_raw().to_vec()), Duration::from_secs(1))
+    });
+    let spec =
+        client_credentials("  issuer: robot@example.net").replace("oauth2-client-credentials", "jwt-bearer");
+    let builder = || Proxy::builder().provider("demo", &spec).origin(&issuer.login).origin(&issuer.api);
+    let mut proxy = builder().secret("oauth", "private_key", &key.serialize_pem()).start().await;
+    until("three exchanges", Duration::from_secs(10), async || {
+        proxy.agent().get(HOST, "/").await.assert_ok();
+        issuer.get(|state| state.assertions.len()) == 3
+    })
+    .await;
+    assert_eq!(issuer.get(|state| (state.refused, state.wrong_at_api)), (0, 0));
+    watch_all(&mut proxy, &issuer);
+    // Another key is refused by the issuer, no key at all by the proxy.
+    let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    for (key, expected) in [(other.as_str(), "DW1005"), ("no key at all", "DW1004")] {
+        let proxy = builder().secret("oauth", "private_key", key).start().await;
+        assert_eq!(code(&proxy).await.as_deref(), Some(expected));
+    }
 }
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";

@@ -103,6 +103,31 @@ async fn kill_9_after_the_first_use_of_a_token_never_loses_the_refresh_token() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_stops_ends_an_exchange_first() {
+    let issuer = Issuer::start().await;
+    issuer.set(|state| (state.rotates, state.life) = (true, Duration::from_secs(3)));
+    let home = vault(&issuer);
+    let mut proxy = builder(&issuer).vault(&home).drain("10s").start().await;
+    let start = Instant::now();
+    proxy.agent().get(HOST, "/").await.assert_ok();
+    issuer.set(|state| state.takes = Duration::from_millis(1500));
+    // Past 80 % of its life the next request begins a renewal that nobody waits for.
+    while start.elapsed() < Duration::from_millis(2450) {
+        harness::within::pause().await;
+    }
+    proxy.agent().get(HOST, "/").await.assert_ok();
+    issuer.login.wait_requests(2).await;
+    proxy.signal(Signal::TERM);
+    assert!(proxy.ended(Duration::from_secs(10)).await.success());
+    watch_all(&mut proxy, &issuer);
+    drop(proxy);
+    let mut proxy = builder(&issuer).vault(&home).start().await;
+    proxy.agent().get(HOST, "/").await.assert_ok();
+    assert_eq!(issuer.get(|state| (state.refused, state.asked)), (0, 3));
+    watch_all(&mut proxy, &issuer);
+}
+
+#[tokio::test]
 async fn what_the_proxy_kept_itself_is_no_rotation_and_two_providers_do_not_spoil_it_for_each_other() {
     let issuer = Issuer::start().await;
     issuer.set(|state| state.rotates = true);

@@ -62,7 +62,7 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>, host: &str) -> Option<Resolved<'a>> {
                 (action, _) => action,
             };
             let action = [BLOBS, action].concat();
-            Some(with_source(
+            Some(with_beside(
                 ask,
                 Resolved { resource: Resource::Arns(vec![url(&decoded(name))]), ..of(&action) },
             ))
@@ -71,13 +71,18 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>, host: &str) -> Option<Resolved<'a>> {
     }
 }
 
-/// What is copied from a URL is read with the same credential, or with one in that URL.
-fn with_source<'a>(ask: &Ask<'_>, resolved: Resolved<'a>) -> Resolved<'a> {
-    if !ask.headers.keys().any(|name| name.as_str().starts_with("x-ms-copy-source")) {
-        return resolved;
+/// What its headers do beside: tags are set, and what is copied from a URL is read with the same credential, or with one in
+/// that URL.
+fn with_beside<'a>(ask: &Ask<'_>, mut resolved: Resolved<'a>) -> Resolved<'a> {
+    let sends = |start: &str| ask.headers.keys().any(|name| name.as_str().starts_with(start));
+    if sends("x-ms-tags") {
+        resolved.also.push("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/tags/write");
     }
-    let also = vec!["Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"];
-    Resolved { also, resource: Resource::Hidden, ..resolved }
+    if sends("x-ms-copy-source") {
+        resolved.also.push("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read");
+        resolved.resource = Resource::Hidden;
+    }
+    resolved
 }
 
 fn of_service<'a>(method: &Method, named: bool, comp: &str) -> Option<Resolved<'a>> {

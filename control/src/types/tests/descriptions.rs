@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::{FieldValue, Spot};
 use crate::provider::dummy;
+use crate::token_url::TokenUrl;
 use crate::vault::BoundHosts;
 
 fn target(text: &str) -> Target {
@@ -17,16 +18,24 @@ fn target(text: &str) -> Target {
 fn every_type_is_whole() {
     let mut variables = BTreeMap::new();
     for kind in ALL {
-        let host = if kind.hosts.is_empty() { "host: a.example, " } else { "" };
+        let host = match kind.name {
+            "mcp" => "mcp: {url: \"https://a.example/mcp\"}, ",
+            _ if kind.hosts.is_empty() => "host: a.example, ",
+            _ => "",
+        };
         let load =
             |auth: &str| provider(&format!("{{type: {}, {host}auth: {{secretRef: s{auth}}}}}", kind.name));
         assert_eq!(load("").verify.is_some(), kind.verify.is_some(), "{}", kind.name);
         assert!(kind.hosts.is_empty() || BoundHosts::of_type(kind.hosts).is_ok(), "{}", kind.name);
-        assert!(!LATER.contains(&kind.name) && !kind.name.is_empty() && !kind.summary.is_empty());
+        assert!(!kind.name.is_empty() && !kind.summary.is_empty());
         for own in kind.auth {
             let provider = load(&format!(", type: {}", own.name));
             let auth = provider.auth.as_ref().unwrap();
             assert!(!auth.injections.is_empty(), "{}", kind.name);
+            let bound = kind.bound_hosts();
+            let bound = BoundHosts::of_type(&bound);
+            let is_bound = |url: &TokenUrl| bound.as_ref().is_ok_and(|hosts| hosts.covers(url.target()));
+            assert!(auth.token_urls.iter().all(is_bound), "{}", kind.name);
             assert!(auth.dummy().contains(dummy::MARKER), "{}", kind.name);
             assert!(own.remove_headers.iter().all(|name| *name == name.to_ascii_lowercase()));
             // `import` takes the type of a variable's name.
@@ -58,6 +67,9 @@ fn verify_calls_go_to_the_providers_own_host() {
     assert_eq!(verify(r#"{type: vllm, host: "*.corp.example", auth: {secretRef: s}}"#), None);
     assert_eq!(verify("{type: github, host: ghe.corp.example, auth: {secretRef: s}}"), None);
     assert_eq!(verify("{type: custom, host: llm.corp.example, auth: {secretRef: s}}"), None);
+    let mcp = verify("{type: mcp, mcp: {url: \"https://m.corp.example:8443/v1/mcp\"}, auth: {secretRef: s}}")
+        .unwrap();
+    assert_eq!((mcp.target.port, &*mcp.path_and_query), (8443, "/v1/mcp"));
     for (spec, host, path) in [
         ("type: azure-openai, host: a.openai.azure.com", "a.openai.azure.com:443", "/openai/v1/models"),
         (r#"type: docker-registry, host: "r.example:5000""#, "r.example:5000", "/v2/"),

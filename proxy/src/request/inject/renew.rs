@@ -20,7 +20,7 @@ use crate::schemes::shared::token::{Because, Fresh, Now};
 use crate::schemes::{CREDENTIAL, Exchange, Failed, Issuer, Values};
 use crate::upstream::exchange::{self, Client};
 use crate::upstream::guard::late;
-use crate::worker::Worker;
+use crate::worker::{Exchanging, Worker};
 
 /// The token of an injection, ready to be put on.
 pub(super) async fn token(
@@ -37,6 +37,7 @@ pub(super) async fn token(
             vault: Arc::clone(vault),
             served: Arc::clone(served),
             renewal: permit.renewal(),
+            _counted: worker.exchanging(),
         };
         Box::pin(async move { renewing.exchange(entry).await })
     };
@@ -52,6 +53,7 @@ struct Renewing {
     vault: Arc<Vault>,
     served: Arc<Served>,
     renewal: Renewal,
+    _counted: Exchanging,
 }
 
 impl Renewing {

@@ -143,4 +143,6 @@ impl Claims {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -219,4 +219,27 @@ mod tests {
             assert_eq!(object.seconds(name), seconds, "{name}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            drop(Object::parse(&bytes));
+        }
+
+        #[test]
+        fn texts_are_read_back_as_they_were_written(
+            texts in proptest::collection::btree_map(".{0,12}", ".{0,40}", 0..20),
+        ) {
+            let json = serde_json::to_vec(&texts).unwrap();
+            let object = Object::parse(&json).unwrap();
+            for (name, text) in &texts {
+                assert!(object.text(name).unwrap().matches(text.as_bytes()));
+            }
+            // Written twice it is refused, whatever stands in it.
+            if let (false, Ok(text)) = (texts.is_empty(), std::str::from_utf8(&json)) {
+                let inner = &text.trim_start_matches('{').trim_end_matches('}');
+                drop(Object::parse(format!("{{{inner},{inner}}}").as_bytes()).unwrap_err());
+            }
+        }
+    }
 }
