@@ -27,8 +27,12 @@ const SIGNING_NAMES: &[(&str, &[&str])] = &[
     ("admin.wickr", &["wickr"]),
     ("agent-registry-control", &["agent-registry"]),
     ("agreement-marketplace", &["aws-marketplace"]),
+    ("aos", &["es"]),
     ("appconfigdata", &["appconfig"]),
     ("appstream2", &["appstream"]),
+    ("appsync-api", &["appsync"]),
+    ("appsync-realtime-api", &["appsync"]),
+    ("arc-recovery-control-config", &["route53-recovery-control-config"]),
     ("bedrock-agent", &["bedrock"]),
     ("bedrock-agent-runtime", &["bedrock"]),
     ("bedrock-agentcore-control", &["bedrock-agentcore"]),
@@ -36,6 +40,7 @@ const SIGNING_NAMES: &[(&str, &[&str])] = &[
     ("bedrock-data-automation-runtime", &["bedrock"]),
     ("bedrock-runtime", &["bedrock"]),
     ("cassandra-streams", &["cassandra"]),
+    ("catalog-marketplace", &["aws-marketplace"]),
     ("catalog.marketplace", &["aws-marketplace"]),
     ("cloudhsmv2", &["cloudhsm"]),
     ("cloudsearchdomain", &["cloudsearch"]),
@@ -49,44 +54,61 @@ const SIGNING_NAMES: &[(&str, &[&str])] = &[
     ("ddb", &["dynamodb"]),
     ("deployment-marketplace", &["aws-marketplace"]),
     ("discovery-marketplace", &["aws-marketplace"]),
+    ("efs", &["elasticfilesystem"]),
     ("email", &["ses"]),
+    ("entitlement-marketplace", &["aws-marketplace"]),
     ("entitlement.marketplace", &["aws-marketplace"]),
     ("eventsv2", &["events"]),
     ("forecastquery", &["forecast"]),
     ("git-codecommit", &["codecommit"]),
     ("iam-toolbox", &["iam"]),
+    ("importexport", &["IngestionService", "importexport"]),
+    ("iot-tunneling", &["IoTSecuredTunneling"]),
     ("identity-chime", &["chime"]),
     ("iot", &["iot", "iotdata", "iotdevicegateway", "iot-jobs-data"]),
     ("ivsrealtime", &["ivs"]),
+    ("kafka-api", &["kafka"]),
     ("lambda-url", &["lambda"]),
     ("mail-manager", &["ses"]),
+    ("maps.geo", &["geo-maps", "geo"]),
     ("media-pipelines-chime", &["chime"]),
     ("meetings-chime", &["chime"]),
     ("memory-db", &["memorydb"]),
     ("messaging-chime", &["chime"]),
+    ("metering-marketplace", &["aws-marketplace"]),
     ("metering.marketplace", &["aws-marketplace"]),
     ("migrationhub-config", &["mgh"]),
     ("models-v2-lex", &["lex"]),
+    ("neptune", &["neptune-db"]),
     ("oidc", &["sso-oauth"]),
     ("participant.connect", &["execute-api"]),
     ("partnercentral-prm", &["partnercentral"]),
     ("personalize-events", &["personalize"]),
     ("personalize-runtime", &["personalize"]),
     ("pinpoint", &["mobiletargeting"]),
+    ("places.geo", &["geo-places", "geo"]),
     ("portal.sso", &["awsssoportal"]),
     ("queue", &["sqs"]),
     ("reporting-marketplace", &["aws-marketplace"]),
+    ("routes.geo", &["geo-routes", "geo"]),
     ("runtime-v2-lex", &["lex"]),
+    ("s3-accelerate", &["s3"]),
     ("s3-accesspoint", &["s3"]),
     ("s3-control", &["s3"]),
     ("s3-global", &["s3"]),
     ("servicecatalog-appregistry", &["servicecatalog"]),
     ("sms-voice.pinpoint", &["sms-voice"]),
+    ("streams-ddb", &["dynamodb"]),
+    ("streams-dynamodb", &["dynamodb"]),
+    ("timestream-ingest", &["timestream"]),
+    ("timestream-query", &["timestream"]),
+    ("transcribestreaming", &["transcribe"]),
+    ("tunneling.iot", &["IoTSecuredTunneling"]),
     ("voice-chime", &["chime"]),
 ];
 
 /// Endpoints in which the region stands before the service (`….eu-west-1.es.amazonaws.com`).
-const REGION_FIRST: &[&str] = &["queue", "es", "aoss"];
+const REGION_FIRST: &[&str] = &["queue", "es", "aoss", "osis", "cloudsearch", "neptune", "neptune-graph"];
 
 /// Services that have one endpoint for all regions, by their signing names.
 const GLOBAL: &[&str] = &[
@@ -103,12 +125,50 @@ const GLOBAL: &[&str] = &[
     "shield",
     "savingsplans",
     "importexport",
+    "IngestionService",
 ];
+
+/// The regions of a partition in which services without regions may sign as well: GovCloud's share endpoints with the
+/// commercial ones, China's IAM is not where the rest is.
+const SECOND_HOMES: &[(&str, &str)] = &[("us-east-1", "us-gov-west-1"), ("cn-northwest-1", "cn-north-1")];
+
+/// Whether a service without regions, whose endpoint signs for `home`, signs for this region too.
+pub fn is_second_home(home: &str, region: &str) -> bool {
+    SECOND_HOMES.contains(&(home, region))
+}
 
 /// Whether a service has one endpoint for all regions, so that a list of regions does not bind it. A host without a region
 /// says nothing of that: `sqs.amazonaws.com` is one of us-east-1.
 pub fn is_global(service: &str) -> bool {
     GLOBAL.contains(&service)
+}
+
+/// Services of the query protocol, and EC2 with its own form of it, by their signing names (botocore's models). All others
+/// pass `Action` over.
+const QUERY_PROTOCOL: &[&str] = &[
+    "autoscaling",
+    "cloudformation",
+    "cloudsearch",
+    "ec2",
+    "elasticache",
+    "elasticbeanstalk",
+    "elasticloadbalancing",
+    "iam",
+    "importexport",
+    "IngestionService",
+    "monitoring",
+    "rds",
+    "redshift",
+    "sdb",
+    "ses",
+    "sns",
+    "sqs",
+    "sts",
+];
+
+/// Whether a service, by its signing name, may read its operation from a form.
+pub fn speaks_query(service: &str) -> bool {
+    QUERY_PROTOCOL.contains(&service)
 }
 
 /// What a host says of itself.
@@ -176,6 +236,8 @@ pub fn endpoint(host: &str) -> Option<Endpoint<'_>> {
     let (below, usual) = below_aws(host)?;
     let mut labels: Vec<&str> = below.split('.').collect();
     let is_private = pop_if(&mut labels, |label| label == "vpce");
+    // `acme.s3-accelerate.dualstack.amazonaws.com`; elsewhere it stands before the region.
+    pop_if(&mut labels, |label| label == "dualstack");
     let last = labels.last().copied().unwrap_or_default();
     let before = labels.iter().rev().nth(1).copied().unwrap_or_default();
     let legacy = last.strip_prefix("s3-").filter(|region| is_region(region));
@@ -192,13 +254,14 @@ pub fn endpoint(host: &str) -> Option<Endpoint<'_>> {
         Region::Named(before)
     } else if last == "us-gov" {
         labels.pop();
-        Region::Fixed("us-gov-west-1")
+        // `routes.geo.us-gov-west-1.us-gov.amazonaws.com`
+        if pop_if(&mut labels, is_region) { Region::Named(before) } else { Region::Fixed("us-gov-west-1") }
     } else if matches!((before, last), ("accesspoint", "s3-global") | ("endpoint", "events")) {
         Region::All
     } else if last == "global" {
         labels.pop();
-        Region::All
-    } else if last == "s3" {
+        Region::Fixed(usual)
+    } else if matches!(last, "s3" | "s3-accelerate") {
         Region::Any(usual)
     } else {
         Region::Fixed(usual)
@@ -249,7 +312,17 @@ fn services<'h>(labels: &[&'h str]) -> (Names<'h>, usize) {
     }
 }
 
-/// Whether a text can name a region or a service: lower-case letters, digits and inner hyphens, at most 40.
+/// Whether a text can name a service: a region's letters, and capitals (`IoTSecuredTunneling`).
+pub fn is_service(text: &str) -> bool {
+    is_label(&text.to_ascii_lowercase())
+}
+
+/// Whether a text can name one of both. A region in capitals would be taken for a service, and match nothing.
+pub fn is_region_or_service(text: &str) -> bool {
+    is_label(text) || is_service(text) && !is_region(&text.to_ascii_lowercase())
+}
+
+/// Whether a text can name a region: lower-case letters, digits and inner hyphens, at most 40.
 pub fn is_label(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= LONGEST_LABEL

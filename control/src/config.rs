@@ -92,6 +92,11 @@ impl Home {
         self.state.join("audit")
     }
 
+    /// The tokens that model providers used today; in a folder of its own.
+    pub fn budgets_file(&self) -> PathBuf {
+        self.state.join("budgets").join("tokens.json")
+    }
+
     /// The user's own provider files.
     pub fn providers_dir(&self) -> PathBuf {
         self.config.join("providers")

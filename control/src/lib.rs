@@ -15,6 +15,7 @@ pub mod aws;
 pub mod mcp;
 pub mod catalog;
 pub mod policy;
+pub mod model;
 pub mod refusal;
 pub mod secret;
 pub mod pem;

@@ -18,12 +18,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Health};
+use crate::conn::base_url;
 use crate::limits::{self, Limits};
 use crate::listen::{Bound, Listen};
 use crate::loader::{Loader, Sources};
 use crate::plan::Plan;
 use crate::process::SelfCheck;
 use crate::publish::{self, Doorway, Own, Readers};
+use crate::request::model::budget::Budgets;
 use crate::upstream::Upstream;
 use crate::upstream::corporate::CorporateProxy;
 use crate::upstream::guard::Addresses;
@@ -41,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) publish: Option<PathBuf>,
     pub(crate) corporate: Option<CorporateProxy>,
     pub(crate) addresses: Addresses,
+    /// Where the tokens of the day are kept.
+    pub(crate) budgets: PathBuf,
     pub(crate) audit: Destination,
     pub(crate) durability: Durability,
     pub(crate) limits: Limits,
@@ -128,7 +132,8 @@ impl Proxy {
         let bound = Bound::bind(&settings.listen, has_tokens)?;
         let admin = settings.admin.map(admin::bind).transpose()?;
         let admin_address = admin.as_ref().map(|admin| admin.address);
-        let shared = Arc::new(Shared::new(loaded.plan, limits, audit, &authority)?);
+        let budgets = Budgets::new(Some(settings.budgets), SystemTime::now);
+        let shared = Arc::new(Shared::new(loaded.plan, limits, audit, &authority, budgets)?);
         let health = Arc::new(Health::new(Arc::clone(&shared), loaded.degraded, settings.selfcheck));
         let own = bound.tcp_addresses().chain(admin_address).collect();
         let addresses = Arc::new(settings.addresses.with_own(own));
@@ -170,6 +175,7 @@ impl Proxy {
                     self.reload().await;
                 }
                 () = self.watcher.changed() => self.reload().await,
+                () = self.shared.budgets.due() => self.shared.budgets.write(),
                 () = sleep_until(expiry) => self.tell(),
             }
         }
@@ -242,9 +248,11 @@ impl Proxy {
                 _ = &mut joined => break,
                 () = signals.ended() => self.orders.send_modify(|order| order.drain = Some(Instant::now())),
                 () = self.watcher.changed() => self.reload().await,
+                () = self.shared.budgets.due() => self.shared.budgets.write(),
                 () = sleep_until(expiry) => self.tell(),
             }
         }
+        self.shared.budgets.write();
         self.published.remove();
         self.shared.audit.lifecycle("stopped", self.shared.plan.load().revision);
         if self.shared.audit.close().await.is_err() {
@@ -329,6 +337,11 @@ impl Published {
                 let path = dir.join(&file.name);
                 put(&path, file.text.as_bytes(), Readers::All)?;
                 dummies.push((file.variable.to_owned(), path.display().to_string()));
+            }
+            // Where a token is asked for, the vendor's own host is the way: no client sends both token and key.
+            if let Some(address) = asks_nothing {
+                let own = plan.routes.providers_of(name);
+                dummies.extend(base_url::variables(own, &dummies, &address.to_string()));
             }
             let own = Own {
                 token: tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token),

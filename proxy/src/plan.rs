@@ -22,8 +22,8 @@ use crate::request::inject::Injector;
 use crate::request::local::Locals;
 use crate::request::scrub::{Needle, Scanner};
 use crate::schemes::Echo;
-use crate::upstream::identity::Identities;
 use crate::schemes::shared::token::Cell;
+use crate::upstream::identity::Identities;
 use crate::upstream::tls::UpstreamTls;
 
 /// One immutable snapshot.
@@ -303,6 +303,35 @@ impl Plan {
     /// The provider that serves this target for this agent.
     pub(crate) fn route(&self, target: &Target, agent: &AgentName) -> Option<&Arc<Served>> {
         self.served.get(self.routes.index(target, agent)?)?.as_ref()
+    }
+
+    /// The agent's model provider of this name.
+    pub(crate) fn model(&self, name: &str, agent: &AgentName) -> Option<&Arc<Served>> {
+        self.served
+            .iter()
+            .flatten()
+            .find(|served| *served.provider.name == *name && self.serves_model(served, agent))
+    }
+
+    /// Whether this is a model provider by which the agent's requests to its endpoint go.
+    fn serves_model(&self, served: &Arc<Served>, agent: &AgentName) -> bool {
+        let rules = served.provider.model.as_ref();
+        let routed = rules.and_then(|rules| self.route(&rules.endpoint.target, agent));
+        routed.is_some_and(|routed| Arc::ptr_eq(routed, served))
+    }
+
+    /// The fallbacks of a model provider that the agent has, in order.
+    pub(crate) fn fallbacks(&self, served: &Served, agent: &AgentName) -> Vec<Arc<Served>> {
+        let names = served.provider.model.iter().flat_map(|rules| &rules.fallbacks);
+        let of_name = |name: &Arc<str>| {
+            let mut all = self.served.iter().flatten();
+            all.find(|other| {
+                other.provider.project == served.provider.project
+                    && other.provider.name == *name
+                    && self.serves_model(other, agent)
+            })
+        };
+        names.filter_map(of_name).cloned().collect()
     }
 
     /// Whether some other agent has a provider for this target.

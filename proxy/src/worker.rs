@@ -24,11 +24,13 @@ use crate::conn::identify::Caller;
 use crate::conn::lane::Lanes;
 use crate::conn::life::{Closing, Registry, SWEEP, Ticks};
 use crate::conn::{self, SlotKey};
+use crate::limits::held::{Holding, Room};
 use crate::limits::rate::{Bucket, Rates};
 use crate::limits::{self, Limits};
 use crate::listen::Listener;
 use crate::metrics::{Metrics, Raised};
 use crate::plan::Plan;
+use crate::request::model::budget::Budgets;
 use crate::request::scrub::Incidents;
 use crate::request::scrub::coded::Windows;
 use crate::upstream::Upstream;
@@ -43,8 +45,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) incidents: Incidents,
     pub(crate) rates: Rates,
+    pub(crate) budgets: Arc<Budgets>,
     /// The memory of the decoders of coded answers.
     pub(crate) windows: Arc<Windows>,
+    held: Arc<Room>,
     pub(crate) trusts: Trusts,
     pub(crate) leaves: Leaves,
     pub(crate) denied_leaves: Leaves,
@@ -61,6 +65,7 @@ pub(crate) struct Shared {
 pub(crate) struct Counts {
     tunnels: AtomicUsize,
     requests: AtomicUsize,
+    held: Arc<Room>,
 }
 
 /// Whose a registered connection is.
@@ -200,6 +205,7 @@ impl Shared {
         limits: Arc<Limits>,
         audit: Sink,
         authority: &Arc<Authority>,
+        budgets: Arc<Budgets>,
     ) -> Result<Self, certs::Error> {
         Ok(Self {
             plan: ArcSwap::from_pointee(plan),
@@ -210,7 +216,9 @@ impl Shared {
             metrics: Metrics::default(),
             incidents: Incidents::default(),
             rates: Rates::default(),
+            budgets,
             windows: Windows::new(limits.decoder_windows),
+            held: Arc::default(),
             limits,
             trusts: Trusts::default(),
             counts: Mutex::default(),
@@ -273,6 +281,17 @@ impl Shared {
                     .retry_after(Duration::from_secs(1))
             },
         )
+    }
+
+    /// The room for a body of the agent's that is read whole.
+    pub(crate) fn holding(&self, agent: &AgentName) -> Holding {
+        let own = Arc::clone(&self.counts(agent).held);
+        Holding {
+            all: (Arc::clone(&self.held), limits::count(self.limits.held_bodies)),
+            own: (own, limits::count(self.limits.agent_held_bodies)),
+            idle: limits::time(self.limits.stream_idle),
+            whole: limits::time(self.limits.held_body_time),
+        }
     }
 
     /// The TLS configuration for a host; denied hosts have a cache of their own.

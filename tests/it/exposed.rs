@@ -13,6 +13,7 @@ const EXPOSED: &[(&str, usize)] = &[
     ("control/src/vault/master.rs", 4),
     ("control/src/vault/seal.rs", 1),
     ("control/src/vault/value.rs", 2),
+    ("proxy/src/cli/connect/trial.rs", 1),
     ("proxy/src/cli/demo/evidence.rs", 1),
     ("proxy/src/cli/demo/mod.rs", 1),
     ("proxy/src/cli/demo/origin.rs", 1),

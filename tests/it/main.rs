@@ -3,6 +3,7 @@
 //! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
 
 mod codes_named;
+mod connect;
 mod demo;
 mod doctor;
 mod exposed;
@@ -17,6 +18,7 @@ mod clients;
 
 mod refusals {
     mod addresses;
+    mod base_url;
     mod codes;
     mod disk;
     mod framing;
@@ -27,6 +29,7 @@ mod refusals {
     mod in_use;
     mod later;
     mod methods;
+    pub(crate) mod model;
     mod paths;
     mod placeholders;
     mod rules;
@@ -43,6 +46,7 @@ mod journeys {
     mod audit;
     mod audit_durability;
     mod audit_long;
+    mod base_url;
     mod bodies;
     mod connections;
     mod credentials;
@@ -50,12 +54,13 @@ mod journeys {
     mod inject_catalogue;
     mod inject_types;
     mod aws;
+    mod cloud;
     mod mtls;
     mod hmac;
     mod digest;
-    mod cloud;
     mod limits;
     mod mcp;
+    mod model;
     mod listeners;
     mod live;
     mod live_beside_mistakes;

@@ -53,6 +53,13 @@ pub fn credentials(value: &HeaderValue) -> Option<Credentials> {
     }
 }
 
+/// Reads a header that is a token and nothing else, as the vendors' own keys are sent.
+pub fn bare_token(value: &HeaderValue) -> Option<Credentials> {
+    let value = value.as_bytes().trim_ascii();
+    let fits = !value.is_empty() && value.len() <= MAX_VALUE;
+    fits.then(|| Credentials { user: Zeroizing::default(), password: Zeroizing::new(value.to_vec()) })
+}
+
 fn basic(coded: &[u8]) -> Option<Credentials> {
     let mut plain = Zeroizing::new(vec![0; base64::decoded_len_estimate(coded.len())]);
     let len = STANDARD.decode_slice(coded, &mut plain).ok()?;

@@ -7,7 +7,7 @@
 mod credentials;
 mod file;
 
-pub use credentials::{Credentials, credentials};
+pub use credentials::{Credentials, bare_token, credentials};
 pub use file::{Mistake, Mistakes, read_token_file};
 
 use std::fmt;

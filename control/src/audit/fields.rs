@@ -39,6 +39,23 @@ pub const FIELDS: [&str; 24] = [
     "hash",
 ];
 
+/// The keys that a line has beside, before `revision`, if the request asked a model; the figures are the vendor's, or rather
+/// too high where the answer was cut before it said them.
+pub const MODEL_FIELDS: [&str; 4] = ["model", "tokens_in", "tokens_out", "cost_micros"];
+
+/// What a request to a model used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelUse {
+    /// The model, where it was read and its name is one.
+    pub model: Option<Arc<str>>,
+    /// What the model was given.
+    pub tokens_in: u64,
+    /// What it generated.
+    pub tokens_out: u64,
+    /// What it cost, in millionths of a dollar, where the vendor says so.
+    pub cost_micros: Option<u64>,
+}
+
 /// What a line tells of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
@@ -150,6 +167,8 @@ pub struct Entry {
     pub bytes_out: u64,
     /// From its begin to its end.
     pub elapsed: Duration,
+    /// What a request to a model used.
+    pub model: Option<Box<ModelUse>>,
     /// The version of the secret that was used; in lifecycle lines, the plan's.
     pub revision: Option<u64>,
 }
@@ -176,6 +195,7 @@ impl Entry {
             bytes_in: 0,
             bytes_out: 0,
             elapsed: Duration::ZERO,
+            model: None,
             revision: None,
         }
     }

@@ -19,7 +19,7 @@ const MAX_PATH: usize = 2048;
 /// The most bytes of any other text.
 const MAX_TEXT: usize = 512;
 /// The longest line: every text at its limit, each byte as `\u00XX`, and the fixed parts.
-pub(super) const MAX_LINE: usize = 6 * (MAX_PATH + 8 * MAX_TEXT) + 2048;
+pub(super) const MAX_LINE: usize = 6 * (MAX_PATH + 9 * MAX_TEXT) + 2048;
 /// Before a line's hash; what comes after has a fixed length.
 pub(super) const HASH_KEY: &str = ",\"hash\":\"";
 /// `,"hash":"`, 64 hex digits, `"}`.
@@ -193,6 +193,15 @@ fn fields(entry: &Entry, out: &mut Vec<u8>) {
     number(out, key!("bytes_in"), entry.bytes_in);
     number(out, key!("bytes_out"), entry.bytes_out);
     number(out, key!("elapsed_us"), u64::try_from(entry.elapsed.as_micros()).unwrap_or(u64::MAX));
+    if let Some(used) = &entry.model {
+        text(out, key!("model"), used.model.as_deref(), MAX_TEXT);
+        number(out, key!("tokens_in"), used.tokens_in);
+        number(out, key!("tokens_out"), used.tokens_out);
+        match used.cost_micros {
+            Some(cost) => number(out, key!("cost_micros"), cost),
+            None => null(out, key!("cost_micros")),
+        }
+    }
     match entry.revision {
         Some(revision) => number(out, key!("revision"), revision),
         None => null(out, key!("revision")),

@@ -67,16 +67,7 @@ pub struct TermArgs {
 impl TermArgs {
     /// The end, in unix seconds.
     pub(crate) fn end(&self) -> Result<Option<i64>, Failure> {
-        let Some(text) = &self.expires else { return Ok(None) };
-        let now = OffsetDateTime::now_utc();
-        match when::parse(text, now) {
-            None => Err(Failure::new(
-                Exit::Usage,
-                "--expires: write 2027-01-31, 2027-01-31T12:00:00Z, 90d, 12h or 30m",
-            )),
-            Some(end) if end <= now => Err(Failure::new(Exit::Usage, "--expires: that is over already")),
-            Some(end) => Ok(Some(end.unix_timestamp())),
-        }
+        end(self.expires.as_deref())
     }
 
     /// The hosts given, with those of the type.
@@ -90,6 +81,20 @@ impl TermArgs {
             hosts.extend(hosts_of_type(name)?);
         }
         if hosts.is_empty() { Ok(None) } else { BoundHosts::of_type(&hosts).map(Some).map_err(usage) }
+    }
+}
+
+/// What `--expires` says, in unix seconds.
+pub fn end(expires: Option<&str>) -> Result<Option<i64>, Failure> {
+    let Some(text) = expires else { return Ok(None) };
+    let now = OffsetDateTime::now_utc();
+    match when::parse(text, now) {
+        None => Err(Failure::new(
+            Exit::Usage,
+            "--expires: write 2027-01-31, 2027-01-31T12:00:00Z, 90d, 12h or 30m",
+        )),
+        Some(end) if end <= now => Err(Failure::new(Exit::Usage, "--expires: that is over already")),
+        Some(end) => Ok(Some(end.unix_timestamp())),
     }
 }
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{Env, Exit, Failure, Format};
 use crate::agent::AgentName;
 use crate::config::Home;
-use crate::policy::{Facts, Outcome, Step, decide, explain};
+use crate::model::{Asked, ModelRules, Reading, reading};
+use crate::policy::{Facts, Outcome, Permit, Step, decide, explain};
 use crate::provider::{Loaded, Mode, Provider, load};
 use crate::refusal::{Code, Refusal};
 use crate::rule::Path;
@@ -108,6 +109,8 @@ impl CheckProvider {
 #[derive(Debug)]
 struct Answer<'a> {
     provider: Option<&'a Provider>,
+    /// Where a model provider reads the model.
+    model: Option<&'static str>,
     steps: Vec<Step>,
     injected: Option<&'static str>,
     would_deny: bool,
@@ -146,6 +149,7 @@ impl CheckRequest {
         let refused = |refusal| {
             Ok(Answer {
                 provider: None,
+                model: None,
                 steps: Vec::new(),
                 injected: None,
                 would_deny: false,
@@ -180,14 +184,43 @@ impl CheckRequest {
             headers: &headers,
         };
         let verdict = decide(&facts);
+        let (model, verdict) = match (&provider.model, verdict) {
+            (Some(rules), Ok(permit)) => judged_model(rules, &facts, permit),
+            (_, verdict) => (None, verdict),
+        };
         let injection = provider.auth.as_ref().and_then(|auth| auth.injection_for(&target));
         Ok(Answer {
             provider: Some(provider),
+            model,
             steps: explain(&facts),
             injected: injection.filter(|_| verdict.is_ok()).map(|injection| injection.scheme),
             would_deny: verdict.as_ref().is_ok_and(|permit| permit.trace().would_deny.is_some()),
             verdict: verdict.map(drop),
         })
+    }
+}
+
+/// What a model provider makes of the request line; what its body says is judged when it comes.
+fn judged_model(
+    rules: &ModelRules,
+    facts: &Facts<'_>,
+    permit: Permit,
+) -> (Option<&'static str>, Result<Permit, Refusal>) {
+    match reading(facts, rules.vendor) {
+        Reading::Unreadable if rules.limits() => {
+            (Some("cannot be read"), Err(rules.unreadable().of_provider(&facts.provider.name)))
+        }
+        Reading::Unreadable => (Some("not read"), Ok(permit)),
+        Reading::Free => (Some("none is asked"), Ok(permit)),
+        Reading::Body(_) => (Some("in the body, judged when it comes"), Ok(permit)),
+        Reading::Path(_, model) => {
+            let mut asked = Asked::default();
+            asked.add_model(&model);
+            match rules.judge_models(&asked) {
+                Ok(()) => (Some("in the path, with the body judged when it comes"), Ok(permit)),
+                Err(refusal) => (Some("in the path"), Err(refusal.of_provider(&facts.provider.name))),
+            }
+        }
     }
 }
 
@@ -205,6 +238,7 @@ impl Answer<'_> {
         if let Some(provider) = self.provider {
             lines.push(format!("provider     {} ({})", provider.name, provider.source));
         }
+        lines.extend(self.model.map(|model| format!("model        {model}")));
         for step in &self.steps {
             let outcome =
                 if step.outcome == Outcome::Passed { String::new() } else { format!("{}: ", step.outcome) };
@@ -240,6 +274,7 @@ impl Answer<'_> {
         json!({
             "verdict": self.word(),
             "provider": self.provider.map(|provider| &*provider.name),
+            "model": self.model,
             "steps": steps,
             "scheme": self.injected,
             "secret": self.provider.and_then(|provider| provider.auth.as_ref()).map(|auth| auth.secret.to_string()),
@@ -270,6 +305,11 @@ apiVersion: doorward.dev/v1alpha1
 kind: Provider
 metadata: {name: lan}
 spec: {type: http-token, host: lan.example, tls: {mode: plain}}
+---
+apiVersion: doorward.dev/v1alpha1
+kind: ModelProvider
+metadata: {name: m}
+spec: {provider: gemini, allowedModels: [g-2]}
 ";
 
     fn answer(method: &str, url: &str) -> (String, Vec<String>) {
@@ -296,6 +336,14 @@ spec: {type: http-token, host: lan.example, tls: {mode: plain}}
             ("DELETE", "https://api.github.com/repos/a/b", "denyDW1002"),
             ("GET", "https://api.github.com/repos/a/b/issues", "allow"),
             ("GET", "http://lan.example/", "allow"),
+            (
+                "POST",
+                "https://generativelanguage.googleapis.com/v1beta/models/g-3:generateContent",
+                "denyDW1002",
+            ),
+            ("POST", "https://generativelanguage.googleapis.com/v1beta/models/g-2:generateContent", "allow"),
+            ("POST", "https://generativelanguage.googleapis.com/v1beta/batches/x", "denyDW1002"),
+            ("GET", "https://generativelanguage.googleapis.com/v1beta/models", "allow"),
         ] {
             assert_eq!(answer(method, url).0, wanted, "{method} {url}");
         }

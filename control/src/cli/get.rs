@@ -8,6 +8,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::listing::{Item, Listing, describe};
+use super::models::{ModelProvider, ModelProviders};
 use super::types::{Type, Types};
 use super::users::{ProviderArgs, Users, last_used};
 use super::vault::{VaultArgs, block_on, home, no_secret, not_found, project};
@@ -27,6 +28,9 @@ pub enum Get {
     /// Built-in provider types: what `spec.type` can be.
     #[command(visible_alias = "type")]
     Types(Types),
+    /// Model providers: models, budgets, and what of today's is used.
+    #[command(visible_alias = "model-provider")]
+    ModelProviders(ModelProviders),
 }
 
 /// Show one thing with everything that is known of it.
@@ -41,6 +45,9 @@ pub enum Describe {
     /// A built-in provider type: hosts, auth, dummies, actions.
     #[command(visible_alias = "types")]
     Type(Type),
+    /// A model provider.
+    #[command(visible_alias = "model-providers")]
+    ModelProvider(ModelProvider),
 }
 
 /// Which ones.
@@ -86,6 +93,7 @@ impl Get {
             Self::Secrets(names) => block_on(secrets(env, names)),
             Self::Variables(names) => block_on(variables(env, names)),
             Self::Types(names) => names.listing(),
+            Self::ModelProviders(names) => names.listing(env),
         };
         listing?.print(env)
     }
@@ -155,6 +163,7 @@ impl Describe {
             Self::Secret(wanted) => describe_secret(env, &wanted),
             Self::Variable(wanted) => describe_variable(env, &wanted),
             Self::Type(wanted) => wanted.run(env),
+            Self::ModelProvider(wanted) => wanted.run(env),
         }
     }
 }

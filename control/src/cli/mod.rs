@@ -7,6 +7,7 @@ pub mod add;
 pub mod import;
 pub mod get;
 pub mod types;
+pub mod models;
 pub mod rotate;
 pub mod delete;
 pub mod allow;

@@ -99,7 +99,7 @@ fn listed(words: &[&str]) -> String {
 }
 
 fn hosts(kind: &TypeSpec) -> String {
-    if kind.hosts.is_empty() { "from spec.host".to_owned() } else { listed(kind.hosts) }
+    if kind.hosts.is_empty() { format!("from {}", kind.hosts_from()) } else { listed(kind.hosts) }
 }
 
 fn actions(kind: &TypeSpec) -> String {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::vault::home;
 use super::{Env, Exit, Failure};
-use crate::provider::{self, Provider};
+use crate::provider::{self, Loaded, Provider};
 use crate::secret::SecretName;
 
 /// The longest audit line that is looked at.
@@ -29,18 +29,23 @@ pub struct ProviderArgs {
 pub(crate) struct Users(BTreeMap<SecretName, Vec<(String, String)>>);
 
 impl ProviderArgs {
-    /// Reads the files. With mistakes in them nobody knows who uses what.
-    pub(crate) fn users(&self, env: &Env, project: &str) -> Result<Users, Failure> {
+    /// What the files hold; nothing where there are none.
+    pub(crate) fn load(&self, env: &Env) -> Result<Loaded, Failure> {
         let own = home(env)?.providers_dir();
         let paths = match (self.providers.is_empty(), own.is_dir()) {
             (false, _) => self.providers.clone(),
             (true, true) => vec![own],
-            (true, false) => return Ok(Users::default()),
+            (true, false) => return Ok(Loaded::default()),
         };
-        let loaded = provider::load(&paths, env.schemes).map_err(|mistakes| {
+        provider::load(&paths, env.schemes).map_err(|mistakes| {
             let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
             Failure::new(Exit::Error, lines.join("\n"))
-        })?;
+        })
+    }
+
+    /// Reads the files. With mistakes in them nobody knows who uses what.
+    pub(crate) fn users(&self, env: &Env, project: &str) -> Result<Users, Failure> {
+        let loaded = self.load(env)?;
         let mut users = Users::default();
         for provider in loaded.providers.iter().map(AsRef::as_ref) {
             users.note(project, provider);

@@ -12,9 +12,19 @@ use crate::secret::Secret;
 use crate::vault::process;
 use crate::vault::value::{self, VALUE_MAX, without_final_line_break};
 
-/// The sources of a secret's values; several may be given. None: a hidden prompt.
+/// The sources of a secret's values, and the key that is asked for where there are none.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ValueArgs {
+    #[command(flatten)]
+    sources: Sources,
+    /// The key that the prompt asks for.
+    #[arg(long, value_name = "KEY", default_value = "token")]
+    pub key: String,
+}
+
+/// The sources of a secret's values; several may be given.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Sources {
     /// A key and its value. The command line is visible to other processes and kept in the shell's history.
     #[arg(long, value_name = "KEY=VALUE")]
     pub from_literal: Vec<String>,
@@ -30,14 +40,52 @@ pub struct ValueArgs {
     /// A key and a program that prints its value now. It is run without a shell; quotes and backslashes work.
     #[arg(long, value_name = "KEY=COMMAND")]
     pub from_command: Vec<String>,
-    /// The key that the prompt asks for.
-    #[arg(long, value_name = "KEY", default_value = "token")]
-    pub key: String,
 }
 
+/// What to give where there is nobody to ask.
+const INSTEAD: &str =
+    "--from-stdin KEY, --from-file [KEY=]PATH, --from-env-file FILE or --from-command KEY=COMMAND";
+
 impl ValueArgs {
-    /// Reads all of them, in this order: literals, files, files of lines, standard input, programs.
+    /// Reads the sources, or asks.
     pub(crate) fn read(&self, env: &Env) -> Result<Vec<(String, Secret)>, Failure> {
+        let mut values = self.sources.given(env)?;
+        if values.is_empty() {
+            let value = ask_hidden(env, &format!("Value of key `{}`", self.key), INSTEAD)?;
+            values.push((self.key.clone(), value));
+        }
+        checked(values)
+    }
+}
+
+fn checked(values: Vec<(String, Secret)>) -> Result<Vec<(String, Secret)>, Failure> {
+    value::check_all(&values).map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
+    Ok(values)
+}
+
+impl Sources {
+    /// Reads the sources for a secret that needs these keys, of each group the first or one of the others; asks for what
+    /// is missing.
+    pub fn read_for(&self, env: &Env, needed: &[Vec<String>]) -> Result<Vec<(String, Secret)>, Failure> {
+        let mut values = self.given(env)?;
+        for group in needed {
+            let is_there = values.iter().any(|(key, _)| group.contains(key));
+            let Some(first) = group.first().filter(|_| !is_there) else { continue };
+            // A file's text has lines, which a prompt does not take.
+            if first.contains('.') || matches!(first.as_str(), "private_key" | "certificate") {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("key `{first}` is missing; give --from-file {first}=PATH"),
+                ));
+            }
+            let instead = format!("key `{first}`: {INSTEAD}");
+            values.push((first.clone(), ask_hidden(env, &format!("Value of key `{first}`"), &instead)?));
+        }
+        checked(values)
+    }
+
+    /// Reads all of them, in this order: literals, files, files of lines, standard input, programs.
+    fn given(&self, env: &Env) -> Result<Vec<(String, Secret)>, Failure> {
         let mut values = Vec::new();
         if !self.from_literal.is_empty() {
             env.output.say("warning: values on the command line can be seen by other processes and stay in the shell's history; prefer --from-stdin or --from-file");
@@ -64,12 +112,6 @@ impl ValueArgs {
             let mut bytes = process::output(&argv, process::DEADLINE, VALUE_MAX + 2).map_err(failed)?;
             values.push((key.to_owned(), without_final_line_break(std::mem::take(&mut *bytes))));
         }
-        if values.is_empty() {
-            let instead = "--from-stdin KEY, --from-file [KEY=]PATH, --from-env-file FILE or --from-command KEY=COMMAND";
-            let value = ask_hidden(env, &format!("Value of key `{}`", self.key), instead)?;
-            values.push((self.key.clone(), value));
-        }
-        value::check_all(&values).map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
         Ok(values)
     }
 }

@@ -98,12 +98,12 @@ impl VaultArgs {
 }
 
 /// The home's folders.
-pub(crate) fn home(env: &Env) -> Result<Home, Failure> {
+pub fn home(env: &Env) -> Result<Home, Failure> {
     Home::find(env).map_err(|error| Failure::new(Exit::Error, error.to_string()))
 }
 
 /// The project that the command works in.
-pub(crate) fn project(env: &Env) -> Result<&str, Failure> {
+pub fn project(env: &Env) -> Result<&str, Failure> {
     let name = env.globals.project.as_deref().unwrap_or("default");
     let fits = (1..=63).contains(&name.len())
         && !name.starts_with('-')
@@ -117,7 +117,7 @@ pub(crate) fn project(env: &Env) -> Result<&str, Failure> {
 }
 
 /// Asks a person for a value that is not shown while it is typed.
-pub(crate) fn ask_hidden(env: &Env, question: &str, instead: &str) -> Result<Secret, Failure> {
+pub fn ask_hidden(env: &Env, question: &str, instead: &str) -> Result<Secret, Failure> {
     use std::io::IsTerminal;
     if env.globals.no_input || !std::io::stdin().is_terminal() {
         return Err(Failure::new(Exit::Usage, format!("there is nobody to ask; give {instead}")));
@@ -129,8 +129,21 @@ pub(crate) fn ask_hidden(env: &Env, question: &str, instead: &str) -> Result<Sec
         .map_err(|error| Failure::new(Exit::Error, error.to_string()))
 }
 
+/// Asks a person for something that is no secret.
+pub fn ask(env: &Env, question: &str, instead: &str) -> Result<String, Failure> {
+    use std::io::IsTerminal;
+    if env.globals.no_input || !std::io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, format!("there is nobody to ask; give {instead}")));
+    }
+    env.output.say(format!("{question}:"));
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line);
+    read.map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
+    Ok(line.trim().to_owned())
+}
+
 /// Runs what a command awaits, on a runtime of its own that ends with it.
-pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::new(Exit::Error, error.to_string()))?.block_on(work)
 }
@@ -143,7 +156,7 @@ pub(crate) async fn no_secret(store: &Arc<dyn Store>, project: &str, name: &Secr
 }
 
 /// What to say when something is not there.
-pub(crate) fn not_found<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
+pub fn not_found<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
     let near = known.map(|other| (strsim::damerau_levenshtein(name, other), other)).min();
     let hint = near.filter(|(distance, _)| *distance <= 1 + name.len() / 4);
     let hint = hint.map(|(_, other)| format!("; did you mean `{other}`?")).unwrap_or_default();

@@ -156,7 +156,11 @@ fn changed(event: &str, is_first: bool, lets: &dyn Fn(&str) -> bool) -> Result<O
         Ok(Listing::Same) => Ok(None),
         Ok(Listing::Cut(list)) => Ok(Some(rewritten(bare, &list))),
         // Where messages go (SSE), and what other kinds of events say, is no JSON.
-        Err(Fault::NotJson | Fault::NotRpc) if !matches!(kind, "" | "message") => Ok(None),
+        Err(Fault::NotJson | Fault::NotRpc)
+            if !matches!(kind, "" | "message") && !data.trim_start().starts_with(['{', '[']) =>
+        {
+            Ok(None)
+        }
         Err(fault) => Err(fault),
     }
 }

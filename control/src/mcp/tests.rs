@@ -233,6 +233,9 @@ fn a_stream_is_cut_at_an_event_that_cannot_be_judged() {
     let whole = |text: &str| stream(&[text.as_bytes()], 1000);
     assert_eq!(whole("data: {\n\n"), Err(EventFault::Message(Fault::NotJson)));
     assert_eq!(whole("event: message\ndata: hello\n\n"), Err(EventFault::Message(Fault::NotJson)));
+    let mixed = "event: other\ndata:   [{\"result\":{\"tools\":[{\"name\":\"bad\"}]}},7]\n\n";
+    assert_eq!(whole(mixed), Err(EventFault::Message(Fault::NotRpc)));
+    assert!(whole("event: ping\ndata: 2026-11-22\n\nevent: ping\ndata: 7\n\n").is_ok());
     assert_eq!(whole("data: {\"result\":{\"tools\":0}}"), Err(EventFault::Message(Fault::NotRpc)));
     assert_eq!(stream(&[b"data: \xff\n\n"], 1000), Err(EventFault::NotUtf8));
     assert_eq!(stream(&[&[b'x'; 1001]], 1000), Err(EventFault::Long));

@@ -35,7 +35,7 @@ use crate::types::{Ask, Told};
 
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
-pub(crate) use rules::{ActionGlob, Effect, HttpRule, Scope};
+pub(crate) use rules::{ActionGlob, Case, Effect, HttpRule, Scope};
 pub(crate) use tools::ToolGlob;
 pub use tools::Tools;
 

@@ -77,19 +77,25 @@ impl HttpRule {
 #[derive(Debug)]
 pub(crate) struct ActionGlob {
     wildcard: Wildcard,
-    ignores_case: bool,
+    case: Case,
     /// As written, and where: `admin:* (github.yaml:14)`.
     pub(crate) label: Arc<str>,
 }
 
-impl ActionGlob {
-    pub(crate) fn new(text: &str, place: &str) -> Self {
-        Self { wildcard: Wildcard::new(text), ignores_case: false, label: format!("{text} ({place})").into() }
-    }
+/// Whether the case of letters counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    Counts,
+    Ignored,
+}
 
-    /// For a vendor that compares its actions without regard to case.
-    pub(crate) fn ignoring_case(self, text: &str) -> Self {
-        Self { wildcard: Wildcard::new(&text.to_ascii_lowercase()), ignores_case: true, ..self }
+impl ActionGlob {
+    pub(crate) fn new(text: &str, place: &str, case: Case) -> Self {
+        let wildcard = match case {
+            Case::Counts => Wildcard::new(text),
+            Case::Ignored => Wildcard::new(&text.to_ascii_lowercase()),
+        };
+        Self { wildcard, case, label: format!("{text} ({place})").into() }
     }
 
     /// Whether it is `*` alone.
@@ -98,10 +104,9 @@ impl ActionGlob {
     }
 
     pub(crate) fn matches(&self, action: &str) -> bool {
-        if self.ignores_case {
-            self.wildcard.matches_ignoring_case(action.as_bytes())
-        } else {
-            self.wildcard.matches(action.as_bytes())
+        match self.case {
+            Case::Counts => self.wildcard.matches(action.as_bytes()),
+            Case::Ignored => self.wildcard.matches_ignoring_case(action.as_bytes()),
         }
     }
 }

@@ -140,6 +140,7 @@ pub(super) fn provider(
         log_requests: audit.and_then(|audit| audit.field("logRequests")).and_then(Node::bool).unwrap_or(true),
         agent_env,
         verify,
+        model: None,
     };
     named.then_some((provider, tests))
 }
@@ -184,14 +185,19 @@ fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], re
 /// Builds an Agent document.
 pub(super) fn agent(node: &Node, report: &mut Report<'_>) -> Option<AgentRules> {
     let ids = metadata(node, report)?;
-    let names = node.field("spec")?.field("providers")?.items();
-    let providers = names.iter().filter_map(Node::text).map(Arc::from).collect();
+    let providers = agent_providers(node).filter_map(Node::text).map(Arc::from).collect();
     Some(AgentRules {
         project: ids.project,
         name: AgentName::new(&ids.name),
         providers,
         source: report.place(node.at).into(),
     })
+}
+
+/// The names that an Agent document lists: its providers, then its model providers, which share their names.
+pub(super) fn agent_providers(node: &Node) -> impl Iterator<Item = &Node> {
+    let list = |name| node.field("spec").and_then(|spec| spec.field(name)).map_or(&[][..], Node::items);
+    list("providers").iter().chain(list("modelProviders"))
 }
 
 /// Who a document is.

@@ -91,10 +91,11 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         FieldKind::Text => owned(),
         FieldKind::HeaderName => header_name(text).map(FieldValue::Text),
         FieldKind::PathTemplate if !text.starts_with('/') => Err("has to begin with `/`".to_owned()),
-        FieldKind::Choice(words) if !words.contains(&text) => {
-            let hint = suggestion(text, words.iter().copied());
-            Err(format!("has to be {}{hint}", words.join(" or ")))
-        }
+        FieldKind::Choice(words) if !words.contains(&text) => Err(format!(
+            "has to be one of `{}`{}",
+            words.join("`, `"),
+            suggestion(text, words.iter().copied())
+        )),
         FieldKind::Choice(_) => owned(),
         FieldKind::Template | FieldKind::PathTemplate | FieldKind::Message => Template::parse(text)
             .map(FieldValue::Template)
@@ -166,7 +167,7 @@ fn labels(items: &[&str]) -> Result<FieldValue, String> {
     if items.is_empty() {
         return Err("is empty; leave it out for no limit".to_owned());
     }
-    if !items.iter().all(|item| crate::aws::is_label(item)) {
+    if !items.iter().all(|item| crate::aws::is_region_or_service(item)) {
         return Err("is made of lower-case letters, digits and hyphens, as `eu-west-1` or `s3`".to_owned());
     }
     Ok(FieldValue::Text(items.join(",")))

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Field, KINDS, Kind, Need, Shape};
 use crate::catalog::{FieldKind, FieldSpec, SchemeSpec};
+use crate::model::VENDORS;
 use crate::types;
 
 /// The kinds that have a schema.
@@ -30,6 +31,10 @@ fn pin(schema: &mut Value, kind: &Kind) {
     if kind.name == "Provider" {
         let names: Vec<&str> = types::ALL.iter().map(|kind| kind.name).collect();
         put(schema, "/properties/spec/properties/type", "enum", json!(names));
+    }
+    if kind.name == "ModelProvider" {
+        let names: Vec<&str> = VENDORS.iter().map(|vendor| vendor.name).collect();
+        put(schema, "/properties/spec/properties/provider", "enum", json!(names));
     }
 }
 

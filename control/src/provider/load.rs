@@ -13,7 +13,7 @@ use super::cases::{Case, CaseText};
 use super::report::{Mistake, Report, shown_key, suggestion};
 use super::schema::{self, KINDS, Kind, Shape};
 use super::tree::{self, FILE_MAX, Node, Place, Value};
-use super::{AgentRules, Provider};
+use super::{AgentRules, Provider, model};
 use crate::catalog::SchemeSpec;
 use crate::rule::Routes;
 
@@ -153,11 +153,20 @@ struct Found<T> {
     at: Place,
 }
 
+/// Where the fallbacks of a ModelProvider stand.
+#[derive(Debug)]
+struct Fallbacks {
+    project: Arc<str>,
+    name: Arc<str>,
+    places: Vec<Place>,
+}
+
 /// What was read so far.
 #[derive(Debug, Default)]
 struct Set {
     providers: Vec<Found<Arc<Provider>>>,
     agents: Vec<Found<(AgentRules, Vec<Place>)>>,
+    fallbacks: Vec<Found<Fallbacks>>,
     tests: Vec<Case>,
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
@@ -208,16 +217,22 @@ impl Set {
                 }
             }
             "Agent" => {
-                let names =
-                    node.field("spec").and_then(|spec| spec.field("providers")).map_or(&[][..], Node::items);
                 if let Some(agent) = build::agent(node, report) {
-                    let value = (agent, names.iter().map(|name| name.at).collect());
+                    let names = build::agent_providers(node);
+                    let value =
+                        (agent, names.filter(|name| name.text().is_some()).map(|name| name.at).collect());
                     self.agents.push(Found { value, path: report.path.to_owned(), at: node.at });
                 }
             }
-            later => {
-                let at = node.field("kind").map_or(node.at, |kind| kind.at);
-                report.mistake(at, format!("kind `{later}` comes with a later release"));
+            _ => {
+                if let Some(provider) = model::provider(node, ground, report) {
+                    let list = node.field("spec").and_then(|spec| spec.field("fallbacks"));
+                    let places = list.map_or(&[][..], Node::items).iter().map(|name| name.at).collect();
+                    let value =
+                        Fallbacks { project: provider.project.clone(), name: provider.name.clone(), places };
+                    self.fallbacks.push(Found { value, path: report.path.to_owned(), at: node.at });
+                    self.provider(provider, Vec::new(), report.path, node.at);
+                }
             }
         }
     }
@@ -237,6 +252,7 @@ impl Set {
 
     fn finish(mut self) -> Result<Loaded, Vec<Mistake>> {
         self.check_agents();
+        self.check_fallbacks();
         let providers: Vec<Arc<Provider>> =
             self.providers.iter().map(|found| Arc::clone(&found.value)).collect();
         let agents: Vec<AgentRules> = self.agents.iter().map(|found| found.value.0.clone()).collect();
@@ -266,6 +282,24 @@ impl Set {
         })
     }
 
+    fn check_fallbacks(&mut self) {
+        let mut mistakes = Vec::new();
+        for Found { value: Fallbacks { project, name, places }, path, .. } in &self.fallbacks {
+            let of = |wanted: &str| {
+                let mut all = self.providers.iter().map(|found| &found.value);
+                all.find(|one| one.project == *project && *one.name == *wanted)
+            };
+            let Some(own) = of(name) else { continue };
+            let names = own.model.iter().flat_map(|rules| &rules.fallbacks);
+            for (fallback, at) in names.zip(places) {
+                if let Some(why) = unfit_fallback(own, of(fallback).map(|other| &**other)) {
+                    mistakes.push(at_place(path, *at, why));
+                }
+            }
+        }
+        self.mistakes.append(&mut mistakes);
+    }
+
     fn check_agents(&mut self) {
         let mut mistakes = Vec::new();
         for (index, found) in self.agents.iter().enumerate() {
@@ -288,6 +322,20 @@ impl Set {
         }
         self.mistakes.append(&mut mistakes);
     }
+}
+
+/// Why a model provider cannot be another one's fallback.
+fn unfit_fallback(own: &Provider, other: Option<&Provider>) -> Option<&'static str> {
+    let Some(other) = other else { return Some("no model provider of this name in the project") };
+    let (Some(own_rules), Some(rules)) = (&own.model, &other.model) else {
+        return Some("a Provider cannot be a fallback, only a ModelProvider");
+    };
+    if own.name == other.name {
+        return Some("a model provider cannot be its own fallback");
+    }
+    let same = own_rules.vendor.name == rules.vendor.name
+        || (own_rules.vendor.is_compatible && rules.vendor.is_compatible);
+    (!same).then_some("a fallback has to speak the same API")
 }
 
 fn at_place(path: &str, at: Place, message: impl Into<String>) -> Mistake {

@@ -35,6 +35,16 @@ const WRONG: &[(&str, &str)] = &[
         "  type: gcp\n  auth: {type: workload-identity, secretRef: s}\n",
         "auth type `workload-identity` comes with a later release",
     ),
+    (
+        "  type: aws\n  policy:\n    deny: [\"s3:Delete?ucket\"]\n",
+        "7:12: `?` is no wildcard here: write `*`, or each action",
+    ),
+    ("  type: slack\n  policy: {allow: [\"chat.?\"]}\n", "`?` is no wildcard here"),
+    (
+        "  type: aws\n  scope: {resources: [\"arn:aws:s3:::log-?/*\"]}\n",
+        "6:23: not an ARN pattern such as `arn:aws:s3:::bucket/*`; `*` is the only wildcard",
+    ),
+    ("  type: aws\n  scope: {resources: [\"arn:aws:s3:::${aws:username}/*\"]}\n", "`*` is the only wildcard"),
     ("  type: 5\n  host: a.com\n", "`type` has to be text, here is a number; put it in quotes"),
     ("  type: http-token\n", "has no hosts of its own"),
     ("  type: github\n  host: a.com\n  hosts: [b.com]\n", "6:9: `host` cannot stand beside `hosts`"),
@@ -352,8 +362,8 @@ fn refuses_documents_that_are_no_provider() {
             "`apiVersion` of a Provider is",
         ),
         (
-            "apiVersion: pai.io/v1\nkind: ModelProvider\nmetadata: {name: a}\nspec: {provider: openai}\n",
-            "2:7: kind `ModelProvider` comes with a later release",
+            "apiVersion: pai.io/v1\nkind: ModelProvider\nmetadata: {name: a}\nspec: {provider: opnai}\n",
+            "did you mean \"openai\"?",
         ),
         (
             "apiVersion: pai.io/v1\nkind: Agent\nmetadata: {name: a}\nspec: {providers: []}\n",

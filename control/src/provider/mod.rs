@@ -9,9 +9,11 @@ mod schema;
 mod report;
 mod build;
 mod auth;
-mod client_cert;
 mod tokens;
 mod settings;
+mod client_cert;
+mod model;
+mod model_schema;
 mod verify;
 mod fields;
 mod policy;
@@ -37,6 +39,7 @@ use ipnet::IpNet;
 use crate::agent::AgentName;
 use crate::catalog::Fields;
 use crate::mcp::Server;
+use crate::model::ModelRules;
 use crate::policy::Policy;
 use crate::rule::HostPattern;
 use crate::secret::SecretRef;
@@ -87,6 +90,8 @@ pub struct Provider {
     pub agent_env: Vec<(String, String)>,
     /// The call that tells whether the credential works.
     pub verify: Option<Verify>,
+    /// What a ModelProvider says beside; `None`: it is a Provider.
+    pub model: Option<Arc<ModelRules>>,
 }
 
 /// The call that tells whether a credential works.

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::report::{Report, suggestion};
 use super::tree::Node;
-use crate::policy::{ActionGlob, Effect, HttpRule, Policy, Scope};
+use crate::policy::{ActionGlob, Case, Effect, HttpRule, Policy, Scope};
 use crate::rule::Glob;
 use crate::types::{Actions, TypeSpec};
 
@@ -14,11 +14,13 @@ pub(super) fn build(spec: &Node, kind: &'static TypeSpec, report: &mut Report<'_
     let policy = spec.field("policy");
     let field = |name: &str| policy.and_then(|policy| policy.field(name));
     let rules = http_rules(field("httpRules"), report);
-    let mut allow = globs(field("allow"), "allow", kind, report);
-    let deny = globs(field("deny"), "deny", kind, report);
+    let case = |ignored| if ignored { Case::Ignored } else { Case::Counts };
+    let mut allow = globs(field("allow"), "allow", kind, case(kind.ignores_case()), report);
+    let denied = case(kind.ignores_case() || kind.denies_in_any_case());
+    let deny = globs(field("deny"), "deny", kind, denied, report);
     let default = field("defaultAction");
     if field("allow").is_none() && field("httpRules").is_none() && default.is_none() {
-        allow.push(ActionGlob::new("*", &report.place(policy.unwrap_or(spec).at)));
+        allow.push(ActionGlob::new("*", &report.place(policy.unwrap_or(spec).at), Case::Counts));
     }
     let place = report.place(default.or(policy).unwrap_or(spec).at);
     Policy {
@@ -110,12 +112,25 @@ fn paths(node: &Node, report: &mut Report<'_>) -> Vec<Glob> {
     globs
 }
 
-fn globs(list: Option<&Node>, name: &str, kind: &TypeSpec, report: &mut Report<'_>) -> Vec<ActionGlob> {
+fn globs(
+    list: Option<&Node>,
+    name: &str,
+    kind: &TypeSpec,
+    case: Case,
+    report: &mut Report<'_>,
+) -> Vec<ActionGlob> {
     let mut globs = Vec::new();
     for node in list.map_or(&[][..], Node::items) {
         let Some(text) = node.text() else { continue };
-        let glob = ActionGlob::new(text, &format!("{name}, {}", report.place(node.at)));
-        let glob = if kind.ignores_case() { glob.ignoring_case(text) } else { glob };
+        if text.contains('?') {
+            report.mistake(node.at, "`?` is no wildcard here: write `*`, or each action");
+            continue;
+        }
+        let glob = ActionGlob::new(text, &format!("{name}, {}", report.place(node.at)), case);
+        if name == "deny" && kind.denies_in_any_case() && glob.matches("iam:PassRole") && !text.contains('*')
+        {
+            report.warn(node.at, "a role is passed by what a body says, which is not read: deny the calls that pass roles, or deny `iam:PassRole` in the credential's own IAM policy");
+        }
         if !glob.is_everything() && !kind.actions.names().iter().any(|action| glob.matches(action)) {
             unknown_action(node, text, kind, report);
         }

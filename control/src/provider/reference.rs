@@ -45,7 +45,8 @@ fn listed(words: &[&str]) -> String {
 
 fn own_type(page: &mut String, kind: &TypeSpec) {
     line(page, format_args!("\n### `{}`\n\n{}\n", kind.name, kind.summary));
-    let hosts = if kind.hosts.is_empty() { "from `spec.host`".to_owned() } else { listed(kind.hosts) };
+    let hosts =
+        if kind.hosts.is_empty() { format!("from `{}`", kind.hosts_from()) } else { listed(kind.hosts) };
     line(page, format_args!("- hosts: {hosts}"));
     kind.auth.iter().for_each(|auth| own_auth(page, auth));
     match kind.actions {

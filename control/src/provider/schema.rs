@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::model_schema;
 use super::report::{Report, shown_key, suggestion};
 use super::tree::{Node, Value};
 use crate::catalog::SchemeSpec;
@@ -45,11 +46,11 @@ pub(super) struct Field {
     pub(super) doc: &'static str,
 }
 
-const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Field {
+pub(super) const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { name, shape, need: Need::Required, doc }
 }
 
-const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> Field {
+pub(super) const fn optional(name: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { name, shape, need: Need::Optional, doc }
 }
 
@@ -57,7 +58,7 @@ const fn later(name: &'static str, shape: Shape, doc: &'static str) -> Field {
     Field { name, shape, need: Need::Later, doc }
 }
 
-const TEXTS: Shape = Shape::List(&Shape::Text);
+pub(super) const TEXTS: Shape = Shape::List(&Shape::Text);
 
 /// A kind of document.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ pub(super) static KINDS: &[Kind] = &[
         name: "ModelProvider",
         api_versions: &[API_VERSION, "pai.io/v1"],
         fields: MODEL_PROVIDER,
-        doc: "A model vendor with budgets; comes with a later release.",
+        doc: "A model vendor: the models that may be asked, and budgets of tokens. Works intercepted, and as a base URL.",
     },
 ];
 
@@ -103,7 +104,7 @@ const PROVIDER: &[Field] = &[HEAD[0], HEAD[1], HEAD[2], required("spec", Shape::
 const AGENT: &[Field] =
     &[HEAD[0], HEAD[1], HEAD[2], required("spec", Shape::Map(AGENT_SPEC), "What it may use.")];
 const MODEL_PROVIDER: &[Field] =
-    &[HEAD[0], HEAD[1], HEAD[2], required("spec", Shape::Map(MODEL_PROVIDER_SPEC), "What it is.")];
+    &[HEAD[0], HEAD[1], HEAD[2], required("spec", Shape::Map(model_schema::SPEC), "What it is.")];
 
 const METADATA: &[Field] = &[
     required("name", Shape::Text, "A DNS label style name, unique in its project."),
@@ -114,29 +115,12 @@ const METADATA: &[Field] = &[
 
 const AGENT_SPEC: &[Field] = &[
     required("providers", TEXTS, "The names of the providers that the agent may use, of its own project."),
-    later("modelProviders", TEXTS, "Model providers that the agent may use."),
+    optional("modelProviders", TEXTS, "The names of the model providers that the agent may use."),
     later(
         "env",
         Shape::List(&Shape::Named(&Shape::Text)),
         "Environment entries; `secretRef` needs a vault and an attachment.",
     ),
-];
-
-const MODEL_PROVIDER_SPEC: &[Field] = &[
-    required("provider", Shape::Text, "The vendor."),
-    optional(
-        "apiKeySecretRef",
-        Shape::Map(&[required("name", Shape::Text, "The secret."), optional("key", Shape::Text, "Its key.")]),
-        "The credential.",
-    ),
-    optional("endpoint", Shape::Text, "The base URL of a vendor without its own."),
-    optional("apiVersion", Shape::Text, "The vendor's API version."),
-    optional("allowedModels", TEXTS, "Models that may be used."),
-    optional("deniedModels", TEXTS, "Models that may not."),
-    optional("maxTokensPerDay", Shape::Count, "A budget."),
-    optional("maxTokensPerRequest", Shape::Count, "A budget."),
-    optional("retry", Shape::Named(&Shape::Count), "Attempts and waits."),
-    optional("fallbacks", TEXTS, "Model providers to try next."),
 ];
 
 const SPEC: &[Field] = &[
@@ -204,7 +188,7 @@ const CONFIG: &[Field] = &[
     optional(
         "services",
         TEXTS,
-        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`).",
+        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`), or by the label of an endpoint where code of anybody's answers (`lambda-url`).",
     ),
     later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
     optional("project", Shape::Text, "gcp: the project that the agent's libraries are told."),
@@ -327,7 +311,7 @@ const SCOPE: &[Field] = &[
     optional(
         "resources",
         TEXTS,
-        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one.",
+        "aws: ARN patterns (`arn:aws:s3:::bucket/prefix/*`); the account is `*` where a request does not name one. On a host that is not AWS' own the path's first segment is the bucket.",
     ),
 ];
 
@@ -366,7 +350,7 @@ const TLS: &[Field] = &[
     ),
 ];
 
-const NETWORK: &[Field] = &[optional(
+pub(super) const NETWORK: &[Field] = &[optional(
     "allowCIDRs",
     TEXTS,
     "Ranges that are refused by default and that this provider needs; never cloud metadata.",

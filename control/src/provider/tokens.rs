@@ -24,16 +24,6 @@ pub(super) fn token_urls(injections: &[Injection], ground: Ground<'_>) -> Vec<To
     urls
 }
 
-/// Whether a scheme exchanges its secret for a token.
-fn has_token_url(scheme: &SchemeSpec) -> bool {
-    scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
-}
-
-/// Whether the scheme that this key chooses does.
-pub(super) fn exchanges(key: &str, ground: Ground<'_>) -> bool {
-    ground.schemes.iter().any(|scheme| scheme.inject_key == Some(key) && has_token_url(scheme))
-}
-
 /// With `inject` the stored value itself would be put on, and not the token that it is for.
 pub(super) fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
     let does = match chosen {
@@ -46,4 +36,13 @@ pub(super) fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_
             format!("auth type `{}` exchanges its secret for a token, which `inject` would bypass: it would put on the secret itself", chosen.name()),
         );
     }
+}
+
+/// Whether the scheme that this key chooses exchanges its secret.
+pub(super) fn exchanges(key: &str, ground: Ground<'_>) -> bool {
+    ground.schemes.iter().any(|scheme| scheme.inject_key == Some(key) && has_token_url(scheme))
+}
+
+fn has_token_url(scheme: &SchemeSpec) -> bool {
+    scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
 }

@@ -5,6 +5,8 @@
 //! and opaque, since an agent can make any request so on purpose.
 //! S3 names its objects; other services mostly in the body, which is not read, so a scope refuses them.
 
+mod actions;
+mod foreign;
 mod s3;
 mod lambda;
 #[cfg(test)]
@@ -12,13 +14,14 @@ mod tests;
 
 use std::borrow::Cow;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::shapes::ok;
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
 use crate::aws::scope::{ScopeFault, Signed, is_parameter};
-use crate::aws::{Endpoint, Region, endpoint};
+use crate::aws::{Endpoint, Region, endpoint, speaks_query};
+use actions::KNOWN;
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
@@ -41,151 +44,10 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     resolve,
 };
 
-/// Actions that refusals show by name; others are taken as they come.
-const KNOWN: &[&str] = &[
-    "s3:ListAllMyBuckets",
-    "s3:ListBucket",
-    "s3:ListBucketVersions",
-    "s3:ListBucketMultipartUploads",
-    "s3:ListMultipartUploadParts",
-    "s3:AbortMultipartUpload",
-    "s3:CreateBucket",
-    "s3:DeleteBucket",
-    "s3:GetObject",
-    "s3:GetObjectVersion",
-    "s3:GetObjectAcl",
-    "s3:GetObjectVersionAcl",
-    "s3:GetObjectAttributes",
-    "s3:GetObjectVersionAttributes",
-    "s3:GetObjectTagging",
-    "s3:GetObjectVersionTagging",
-    "s3:GetObjectRetention",
-    "s3:GetObjectLegalHold",
-    "s3:PutObject",
-    "s3:PutObjectAcl",
-    "s3:PutObjectVersionAcl",
-    "s3:PutObjectTagging",
-    "s3:PutObjectVersionTagging",
-    "s3:PutObjectRetention",
-    "s3:PutObjectLegalHold",
-    "s3:BypassGovernanceRetention",
-    "s3:RestoreObject",
-    "s3:DeleteObject",
-    "s3:DeleteObjectVersion",
-    "s3:DeleteObjectTagging",
-    "s3:DeleteObjectVersionTagging",
-    "s3:GetBucketLocation",
-    "s3:GetBucketAcl",
-    "s3:GetBucketPolicy",
-    "s3:GetBucketPolicyStatus",
-    "s3:GetBucketVersioning",
-    "s3:GetBucketTagging",
-    "s3:GetBucketCORS",
-    "s3:GetBucketWebsite",
-    "s3:GetBucketLogging",
-    "s3:GetBucketNotification",
-    "s3:GetBucketRequestPayment",
-    "s3:GetBucketPublicAccessBlock",
-    "s3:GetBucketOwnershipControls",
-    "s3:GetBucketObjectLockConfiguration",
-    "s3:GetLifecycleConfiguration",
-    "s3:GetReplicationConfiguration",
-    "s3:GetEncryptionConfiguration",
-    "s3:GetAccelerateConfiguration",
-    "s3:PutBucketAcl",
-    "s3:PutBucketPolicy",
-    "s3:DeleteBucketPolicy",
-    "s3:PutBucketVersioning",
-    "s3:PutBucketTagging",
-    "s3:PutBucketCORS",
-    "s3:PutBucketWebsite",
-    "s3:DeleteBucketWebsite",
-    "s3:PutBucketLogging",
-    "s3:PutBucketNotification",
-    "s3:PutBucketRequestPayment",
-    "s3:PutBucketPublicAccessBlock",
-    "s3:PutBucketOwnershipControls",
-    "s3:PutBucketObjectLockConfiguration",
-    "s3:PutLifecycleConfiguration",
-    "s3:PutReplicationConfiguration",
-    "s3:PutEncryptionConfiguration",
-    "s3:PutAccelerateConfiguration",
-    "s3express:CreateSession",
-    "lambda:InvokeFunction",
-    "lambda:InvokeAsync",
-    "lambda:InvokeFunctionUrl",
-    "lambda:ListFunctions",
-    "lambda:CreateFunction",
-    "lambda:GetFunction",
-    "lambda:DeleteFunction",
-    "lambda:GetFunctionConfiguration",
-    "lambda:UpdateFunctionConfiguration",
-    "lambda:UpdateFunctionCode",
-    "lambda:GetPolicy",
-    "lambda:AddPermission",
-    "lambda:ListVersionsByFunction",
-    "lambda:PublishVersion",
-    "execute-api:Invoke",
-    "execute-api:ManageConnections",
-    "sts:GetCallerIdentity",
-    "sts:AssumeRole",
-    "sts:GetSessionToken",
-    "sts:GetFederationToken",
-    "iam:CreateAccessKey",
-    "iam:ListUsers",
-    "dynamodb:GetItem",
-    "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-    "dynamodb:DeleteItem",
-    "dynamodb:Query",
-    "dynamodb:Scan",
-    "dynamodb:BatchGetItem",
-    "dynamodb:BatchWriteItem",
-    "dynamodb:DescribeTable",
-    "dynamodb:ListTables",
-    "sqs:SendMessage",
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueUrl",
-    "sqs:ListQueues",
-    "sns:Publish",
-    "kms:Encrypt",
-    "kms:Decrypt",
-    "secretsmanager:GetSecretValue",
-    "ssm:GetParameter",
-    "logs:PutLogEvents",
-    "cloudwatch:PutMetricData",
-    "events:PutEvents",
-    "states:StartExecution",
-];
-
-/// Services whose IAM prefix is not their signing name.
-const PREFIXES: &[(&str, &str)] = &[("monitoring", "cloudwatch"), ("iotdata", "iot")];
-
-/// Services of the query protocol, and EC2 with its own form of it, by their signing names (botocore's models). All others
-/// pass `Action` over.
-const QUERY_PROTOCOL: &[&str] = &[
-    "autoscaling",
-    "cloudformation",
-    "cloudsearch",
-    "ec2",
-    "elasticache",
-    "elasticbeanstalk",
-    "elasticloadbalancing",
-    "iam",
-    "importexport",
-    "monitoring",
-    "rds",
-    "redshift",
-    "sdb",
-    "ses",
-    "sns",
-    "sqs",
-    "sts",
-];
-
 /// The longest name of an operation.
 const LONGEST_NAME: usize = 96;
+/// The most pairs of a query or a form that are looked at: EC2's and SES' largest calls have some thousands.
+const MOST_PAIRS: usize = 10_000;
 
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     let place = ask.host.name().and_then(endpoint);
@@ -229,7 +91,7 @@ fn by_service<'a>(ask: &Ask<'a>, service: &str, place: Option<&Endpoint<'_>>) ->
         "" => Resolved::unknown(),
         // Outposts, tables, vectors: REST with other actions.
         service if service.starts_with("s3") => Resolved::unknown(),
-        service => operation(ask, service).map_or(Resolved::unknown(), |name| named(service, &name)),
+        service => operation(ask, service, place).map_or(Resolved::unknown(), |name| named(service, &name)),
     }
 }
 
@@ -260,10 +122,6 @@ fn search<'a>(method: &Method, place: Option<&Endpoint<'_>>) -> Resolved<'a> {
     }
 }
 
-fn speaks_query(service: &str) -> bool {
-    QUERY_PROTOCOL.contains(&service)
-}
-
 /// Whether a service that reads headers and parameters does so on this path; SQS does on its queues' as well.
 fn is_endpoint(service: &str, path: &str) -> bool {
     path == "/" || service == "sqs" && is_queue(path)
@@ -291,9 +149,12 @@ enum Way {
 
 /// The operation that the request names. Two ways at once could be read differently by the service: not known. Services of
 /// REST pass header and parameter over, and take the path for what it says.
-fn operation(ask: &Ask<'_>, service: &str) -> Option<String> {
+fn operation(ask: &Ask<'_>, service: &str, place: Option<&Endpoint<'_>>) -> Option<String> {
     let rpc = rpc(ask.path);
     if rpc.is_none() && !is_endpoint(service, ask.path) {
+        return None;
+    }
+    if [ask.query, ask.form()].into_iter().flatten().any(|text| pairs(text) > MOST_PAIRS) {
         return None;
     }
     let targets = ask.headers.get_all("x-amz-target").iter().map(target);
@@ -302,12 +163,15 @@ fn operation(ask: &Ask<'_>, service: &str) -> Option<String> {
     let (Some(Some((way, name))), None) = (named.next(), named.next()) else { return None };
     let (is_get, is_post) = (*ask.method == Method::GET, *ask.method == Method::POST);
     let is_read = match way {
-        // A service of both protocols tells them apart by the body's type.
-        Way::Target => is_post && ask.path == "/" && (!speaks_query(service) || is_json(ask.headers)),
+        // A service of two protocols tells them apart by the body's type.
+        Way::Target => is_post && ask.path == "/" && is_json(ask.headers),
         // A body that was not read could name another one.
-        Way::Query => speaks_query(service) && (is_get || is_post && ask.form().is_some()),
+        Way::Query => {
+            speaks_query(service)
+                && (is_get && !may_have_body(ask.headers) || is_post && ask.form().is_some())
+        }
         Way::Form => speaks_query(service) && is_post,
-        Way::Path => is_post,
+        Way::Path => is_post && speaks_rpc(service, place) && is_rpc(ask.headers),
         Way::Alias => false,
     };
     let fits =
@@ -315,10 +179,31 @@ fn operation(ask: &Ask<'_>, service: &str) -> Option<String> {
     (is_read && fits).then(|| name.to_owned())
 }
 
+/// Whether a service may read its operation off the path. One that reads forms passes such a path over and takes the form,
+/// but for CloudWatch and SES' mail manager, which share a signing name with what reads forms.
+fn speaks_rpc(service: &str, place: Option<&Endpoint<'_>>) -> bool {
+    !speaks_query(service)
+        || service == "monitoring"
+        || place.is_some_and(|place| place.label == "mail-manager")
+}
+
+/// Whether a message that should have no body could have one all the same.
+fn may_have_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_TYPE)
+        || headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0")
+}
+
 /// The operation of an `X-Amz-Target`; `None`: it cannot be read.
 fn target(value: &HeaderValue) -> Option<(Way, &str)> {
     let text = value.to_str().ok()?;
-    Some((Way::Target, text.rsplit_once('.').map_or(text, |(_, name)| name)))
+    let (api, name) = text.rsplit_once('.')?;
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.');
+    (!api.is_empty() && api.bytes().all(is_name)).then_some((Way::Target, name))
+}
+
+fn pairs(text: &str) -> usize {
+    1 + text.bytes().filter(|b| matches!(b, b'&' | b';')).count()
 }
 
 /// What a query or a form names as its operation, raw.
@@ -332,10 +217,28 @@ fn actions(text: Option<&str>, way: Way) -> impl Iterator<Item = (Way, &str)> {
     })
 }
 
+/// The one value of a header; `Err`: there are several, or it is no text.
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(|text| Some(text.trim())).map_err(|_| ()),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+/// Whether the body's type is AWS' JSON, said once and in no foreign charset.
 fn is_json(headers: &HeaderMap) -> bool {
-    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
-    let is_json = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/x-amz-json-");
-    kinds.next().is_some_and(is_json) && kinds.next().is_none()
+    let Ok(Some(kind)) = only(headers, CONTENT_TYPE.as_str()) else { return false };
+    let (essence, rest) = kind.split_once(';').unwrap_or((kind, ""));
+    matches!(essence.trim(), "application/x-amz-json-1.0" | "application/x-amz-json-1.1")
+        && (rest.is_empty() || rest.trim().eq_ignore_ascii_case("charset=utf-8"))
+}
+
+/// Whether the request says, once, that it is Smithy's RPC v2, and nothing else of its body.
+fn is_rpc(headers: &HeaderMap) -> bool {
+    only(headers, "smithy-protocol") == Ok(Some("rpc-v2-cbor"))
+        && matches!(only(headers, CONTENT_TYPE.as_str()), Ok(None | Some("application/cbor")))
 }
 
 /// The operation of `/service/NAME/operation/NAME` (Smithy's RPC v2).
@@ -352,14 +255,13 @@ fn title(method: &Method) -> String {
 
 /// `service:Operation`, on something that the request line does not show.
 fn named<'a>(service: &str, operation: &str) -> Resolved<'a> {
-    let prefix = PREFIXES.iter().find(|(own, _)| *own == service).map_or(service, |(_, prefix)| prefix);
-    let action = [prefix, ":", operation].concat();
+    let action = actions::action(service, operation);
     let known = KNOWN.iter().find(|known| **known == action);
     let resource = if action == "sts:GetCallerIdentity" { Resource::None } else { Resource::Hidden };
     Resolved {
+        also: actions::beside(&action),
         action: known.map_or(Cow::Owned(action), |known| Cow::Borrowed(*known)),
         resource,
-        also: Vec::new(),
         clarity: Clarity::Clear,
     }
 }

@@ -131,6 +131,9 @@ fn rest_call<'a>(ask: &Ask<'a>, service: &str, segments: &[&str]) -> Option<Reso
         Some((name, verb)) => (name, Some(verb)),
         None => (*last, None),
     };
+    if last.is_empty() {
+        return None;
+    }
     let path: Vec<&str> = parents.iter().copied().chain([last]).collect();
     let collections = SERVICES.iter().filter(|(name, _)| *name == service).flat_map(|(_, all)| *all);
     collections.into_iter().find_map(|collection| on_collection(ask, collection, &path, verb))
@@ -156,7 +159,7 @@ fn on_collection<'a>(
         return None;
     }
     let call = match (rest, verb) {
-        ([], verb) => Call { method: ask.method, level: Level::Collection, verb },
+        ([], None) => Call { method: ask.method, level: Level::Collection, verb },
         ([_], verb) => Call { method: ask.method, level: Level::Item, verb },
         // Services of the older kind name a verb by a segment.
         ([_, verb], None) if collection.by_segment => {

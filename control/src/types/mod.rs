@@ -322,6 +322,11 @@ pub enum Clarity {
 pub const UNKNOWN: &str = "unknown";
 
 impl TypeSpec {
+    /// The field that names the hosts of a type without its own.
+    pub fn hosts_from(&self) -> &'static str {
+        if std::ptr::eq(self, &raw const mcp::SPEC) { "spec.mcp.url" } else { "spec.host" }
+    }
+
     /// Whether some of its requests say what they do in their bodies.
     pub fn reads_bodies(&self) -> bool {
         [&raw const aws::SPEC, &raw const mcp::SPEC].contains(&std::ptr::from_ref(self))
@@ -333,6 +338,11 @@ impl TypeSpec {
             return Some(Reading::Calls);
         }
         (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
+    }
+
+    /// Whether the vendor compares actions without regard to case, so that what is denied is denied in any (IAM).
+    pub(crate) fn denies_in_any_case(&self) -> bool {
+        std::ptr::eq(self, &raw const aws::SPEC)
     }
 }
 
@@ -359,7 +369,11 @@ impl TypeSpec {
                 text.starts_with("/subscriptions/") || text.starts_with("https://"),
                 "not a resource id such as `/subscriptions/ID/resourceGroups/NAME/*`, nor a URL such as `https://acme.blob.core.windows.net/logs/*`",
             ),
-            _ => (text.starts_with("arn:"), "not an ARN pattern such as `arn:aws:s3:::bucket/*`"),
+            // IAM's own patterns have more, which would be taken literally here.
+            _ => (
+                text.starts_with("arn:") && !text.contains('?') && !text.contains("${"),
+                "not an ARN pattern such as `arn:aws:s3:::bucket/*`; `*` is the only wildcard",
+            ),
         };
         let fits = (text == "*" || is_pattern) && text.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii());
         if !fits {

@@ -32,7 +32,11 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     }],
     actions: Actions::Open(METHODS),
     scope: Some("channels"),
-    verify: Some(VerifySpec { method: "POST", says: Some(r#""ok":true"#), ..ok("https://slack.com/api/auth.test") }),
+    verify: Some(VerifySpec {
+        method: "POST",
+        says: Some(r#""ok":true"#),
+        ..ok("https://slack.com/api/auth.test")
+    }),
     resolve,
 };
 

@@ -58,6 +58,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         keep_headers: Vec::new(),
         upstream: UpstreamRules::default(),
         log_requests: true,
+        model: None,
         agent_env: Vec::new(),
     });
     policy::decide(&Facts {

@@ -211,7 +211,6 @@ mod tests {
         assert!(check("username", &secret(b"a\nb")).is_err());
         check("token", &secret(b"12345678")).unwrap();
         check("password", &secret(b"correct horse")).unwrap();
-        check("private_key", &secret(b"-----BEGIN\n-----END\n")).unwrap();
         check("username", &secret(b"bob")).unwrap();
     }
 

@@ -3,6 +3,7 @@
 pub mod proxy;
 pub mod run;
 pub mod demo;
+pub mod connect;
 pub mod environment;
 pub mod trust;
 pub mod doctor;
@@ -10,6 +11,7 @@ pub mod health;
 pub mod completion;
 pub mod version;
 pub(crate) mod sidecar;
+pub(crate) mod through;
 pub(crate) mod folder;
 pub(crate) mod logging;
 pub(crate) mod vault;
@@ -26,6 +28,8 @@ pub enum Command {
     Run(Box<run::Run>),
     /// Show the whole journey with a vault, a proxy, an origin and an agent of its own; nothing leaves this machine.
     Demo(demo::Demo),
+    /// Make a secret and its provider, and see that the credential works, in one step.
+    Connect(Box<connect::Connect>),
     /// Print the environment of an agent, as a running proxy publishes it.
     Env(environment::Environment),
     /// Hand out or look at the CA that agents trust.
@@ -56,6 +60,7 @@ impl Command {
             Self::Proxy(command) => command.run(env),
             Self::Run(command) => command.run(env),
             Self::Demo(command) => command.run(env),
+            Self::Connect(command) => command.run(env),
             Self::Env(command) => command.run(env),
             Self::Trust(command) => command.run(env),
             Self::Doctor(command) => command.run(env),

@@ -176,7 +176,10 @@ impl Proxy {
         let audits = home.audit_dir();
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&audits);
         made.map_err(|cause| error(format!("{}: {cause}", audits.display())))?;
-        let mut write = vec![audits];
+        let budgets = folder(&home.budgets_file());
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&budgets);
+        made.map_err(|cause| error(format!("{}: {cause}", budgets.display())))?;
+        let mut write = vec![audits, budgets];
         for dir in self.publish.iter().chain(&self.ca_dir) {
             std::fs::create_dir_all(dir).map_err(|cause| error(format!("{}: {cause}", dir.display())))?;
             write.push(dir.clone());
@@ -235,6 +238,7 @@ impl Proxy {
             publish: self.publish.as_ref().map(std::path::absolute).transpose().map_err(error)?,
             corporate: self.corporate()?,
             addresses: self.addresses()?,
+            budgets: home(env)?.budgets_file(),
             audit: self.audit(env)?,
             durability: self.audit_durability,
             selfcheck,

@@ -5,11 +5,12 @@
 
 use std::time::SystemTime;
 
-use control::agent::{AgentName, Identity, Unidentified, credentials};
+use control::agent::{AgentName, Credentials, Identity, Unidentified, credentials};
 use control::refusal::{Code, Refusal};
-use http::HeaderMap;
 use http::header::PROXY_AUTHORIZATION;
 
+use super::accept::Head;
+use super::base_url;
 use crate::plan::Plan;
 
 /// Where a connection comes from.
@@ -48,7 +49,24 @@ pub(crate) fn ended() -> Refusal {
 }
 
 /// Identifies the sender of a head.
-pub(crate) fn caller(plan: &Plan, peer: Peer, headers: &HeaderMap, own_uid: u32) -> Result<Caller, Refusal> {
+///
+/// Clients of a base URL know nothing of proxies: they are told with 401, and may send their token as the vendor's key.
+pub(crate) fn caller(plan: &Plan, peer: Peer, head: &Head, own_uid: u32) -> Result<Caller, Refusal> {
+    let is_base_url = base_url::is_one(&head.target);
+    let presented = head.headers.get(PROXY_AUTHORIZATION).and_then(credentials);
+    let presented = presented.or_else(|| base_url::presented(&head.headers).filter(|_| is_base_url));
+    let found = identified(plan, peer, presented, own_uid);
+    found.map_err(
+        |refusal| if is_base_url && refusal.status == 407 { refusal.with_status(401) } else { refusal },
+    )
+}
+
+fn identified(
+    plan: &Plan,
+    peer: Peer,
+    presented: Option<Credentials>,
+    own_uid: u32,
+) -> Result<Caller, Refusal> {
     let now = SystemTime::now();
     let Some(agents) = &plan.agents else {
         let is_ours = match peer {
@@ -59,7 +77,6 @@ pub(crate) fn caller(plan: &Plan, peer: Peer, headers: &HeaderMap, own_uid: u32)
         let local = is_ours.then(|| Caller { name: AgentName::local(), identity: None });
         return local.ok_or_else(|| Unidentified::Unknown.refusal());
     };
-    let presented = headers.get(PROXY_AUTHORIZATION).and_then(credentials);
     let found = match peer {
         // Whatever is sent: there the uid alone decides.
         Peer::Loopback(uid) => uid.map_or(Err(Unidentified::Unknown), |uid| agents.by_uid(uid, now)),

@@ -12,6 +12,7 @@ pub(crate) mod lane;
 pub(crate) mod passthrough;
 pub(crate) mod flow;
 pub(crate) mod plain;
+pub(crate) mod base_url;
 pub(crate) mod life;
 pub(crate) mod wire;
 mod turn_away;
@@ -207,7 +208,7 @@ async fn first_head(worker: &Arc<Worker>, stream: &mut Stream, peer: Peer) -> Op
             }
         };
         let plan = worker.shared.plan.load();
-        let refusal = match identify::caller(&plan, peer, &head.headers, worker.shared.own_uid) {
+        let refusal = match identify::caller(&plan, peer, &head, worker.shared.own_uid) {
             Ok(caller) => return Some((head, caller)),
             Err(refusal) => refusal,
         };

@@ -157,7 +157,7 @@ pub(super) fn unscrubbable(error: &ScrubError) -> Refusal {
 
 /// The answer with its record, which closes when the body ends or is dropped.
 pub(crate) fn recorded(mut response: Response<Body>, mut record: Record) -> Response<Body> {
-    record.answered(response.status());
+    record.answered(response.status(), response.headers());
     if response.headers().contains_key("doorward-note") {
         record.credential_rejected();
     }
@@ -274,11 +274,16 @@ impl HttpBody for Body {
         match &frame {
             Some(Ok(frame)) => {
                 if let (Some(record), Some(data)) = (&mut this.record, frame.data_ref()) {
-                    record.sent(data.len() as u64);
+                    record.passed(data);
                 }
             }
             Some(Err(error)) => this.failed(error),
             None => {}
+        }
+        let is_end = frame.is_none()
+            || matches!((&frame, &this.kind), (Some(Ok(_)), Kind::Upstream { body, .. }) if body.is_end_stream());
+        if let (true, Some(record)) = (is_end, &mut this.record) {
+            record.ended();
         }
         Poll::Ready(frame)
     }

@@ -21,7 +21,7 @@ pub(crate) fn permit(
     target: &Target,
     parsed: &mut Parsed,
 ) -> Result<Permit, Refusal> {
-    let told = parsed.told.as_ref().map(Read::told).transpose()?;
+    let told = parsed.told.as_ref().map(Read::told).transpose()?.flatten();
     judged(served, &caller.name, target, &mut parsed.head, &parsed.path, told)
 }
 

@@ -22,7 +22,6 @@ use super::record::Record;
 use super::refuse::Refused;
 use crate::conn::Conn;
 use crate::conn::plain::Named;
-use crate::limits;
 use crate::plan::{Plan, Served};
 use crate::schemes::shared::stand_in::{Call, LocalAnswer, Place};
 
@@ -79,15 +78,18 @@ pub(crate) async fn answer(
     parsed: Parsed,
     record: &mut Record,
 ) -> Result<Response<Body>, Refused> {
-    let Parsed { head, mut body, path, .. } = parsed;
+    let Parsed { head, body, path, .. } = parsed;
     if let Some(first) = served.first() {
         record.provider(first);
     }
     let _seat = conn.request_seat()?;
-    let limits = &conn.worker.shared.limits;
     let whole = if head.method == Method::POST {
-        let reading = inject::hold(&mut body, CALL_MOST, limits::time(limits.stream_idle));
-        Box::pin(record.while_lasting(reading)).await?
+        match body {
+            Some(body) => {
+                Box::pin(record.while_lasting(inject::hold(body, CALL_MOST, record.holding()))).await?
+            }
+            None => Bytes::new(),
+        }
     } else {
         Bytes::new()
     };

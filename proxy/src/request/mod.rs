@@ -1,6 +1,6 @@
 //! The journey of a request, top to bottom: [`serve`].
 //!
-//! parse 5 · select 6 · decide 7 · inject 8 · send 9 · scrub 10 · refuse 11. Each stage consumes what the one before it
+//! parse 5 · select 6 · decide 7 (and [`model`]) · inject 8 · send 9 · scrub 10 · refuse 11. Each stage consumes what the one before it
 //! made, so none can be skipped: there is no `Permit` without policy, no `Signed` without a permit, and no answer reaches
 //! the agent but through the scrubber.
 
@@ -10,6 +10,7 @@ pub(crate) mod select;
 pub(crate) mod local;
 pub(crate) mod told;
 pub(crate) mod decide;
+pub mod model;
 pub mod inject;
 pub(crate) mod send;
 pub(crate) mod challenge;
@@ -26,7 +27,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::conn::Conn;
+use crate::conn::plain::Named;
+use crate::plan::Plan;
 use answer::{Body, Held};
+use model::fallback;
+use parse::Parsed;
 use record::Record;
 use refuse::{Dialect, Refused};
 use send::Way;
@@ -48,52 +53,72 @@ pub(crate) async fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> Respon
 }
 
 /// What a journey ends with.
-enum Outcome {
+pub(crate) enum Outcome {
     Answer(Response<Body>),
     WebSocket(Box<WebSocket>),
 }
 
 async fn journey(
     conn: &Arc<Conn>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
+    record: &mut Record,
+    dialect: &mut Dialect,
+) -> Result<Outcome, Refused> {
+    let shared = &conn.worker.shared;
+    let plan = shared.plan.load_full(); // one snapshot, start to end
+    conn.recheck(&plan, record.began())?;
+    let entered = conn.enter(&plan, &mut request)?;
+    let named = &entered.named;
+    record.target(&named.target);
+    let parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
+    if entered.fallbacks.is_empty() {
+        return attempt(conn, &plan, named, parsed, record, dialect).await;
+    }
+    // Boxed: of the many requests that have no fallback none should carry this along.
+    Box::pin(fallback::journey(conn, &plan, entered, parsed, record, dialect)).await
+}
+
+/// From the target to the head of its answer; once for nearly every request.
+async fn attempt(
+    conn: &Arc<Conn>,
+    plan: &Plan,
+    named: &Named,
+    mut parsed: Parsed,
     record: &mut Record,
     dialect: &mut Dialect,
 ) -> Result<Outcome, Refused> {
     let exchange = conn.life.exchange();
     let shared = &conn.worker.shared;
-    let plan = shared.plan.load_full(); // one snapshot, start to end
-    conn.recheck(&plan, record.began())?;
-    let named = conn.named(&request)?;
-    record.target(&named.target);
-    let mut parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
     record.path(&parsed.path);
     conn.refuse_if_mismatched()?;
-    let issuers = local::providers(&plan, &named, &conn.caller.name, &parsed.path);
+    let issuers = local::providers(plan, named, &conn.caller.name, &parsed.path);
     if !issuers.is_empty() {
         // Boxed, as few requests are for an issuer.
         return Box::pin(local::answer(conn, &issuers, parsed, record)).await.map(Outcome::Answer);
     }
-    named.refuse_unrouted_plain_http(&plan, &conn.caller)?;
-    let served = select::route(&plan, &named.target, &conn.caller)?;
+    named.refuse_unrouted_plain_http(plan, &conn.caller)?;
+    let served = select::route(plan, &named.target, &conn.caller)?;
     record.provider(&served);
     named.refuse_plain_http(&served)?;
     let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
     told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect).await?;
     let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
+    let meter = model::judge(&served, &conn.caller, &named.target, &mut parsed, shared, record).await?;
     decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
-    let ready = inject::prepare(&served.injector, &named.target, parsed, &shared.limits, record).await?;
+    record.meter(meter);
+    let ready = inject::prepare(&served.injector, &named.target, parsed, record).await?;
     record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
-    let mut signed = inject::credential(&plan, &served, &permit, ready, &conn.worker).await?;
+    let mut signed = inject::credential(plan, &served, &permit, ready, &conn.worker).await?;
     record.signed(&signed);
     let slot = conn.slot(&served, signed.versions(), &named.target);
     let identity = signed.identity.take();
-    let way = Way::of(conn, &served, identity.as_deref(), &named, &slot);
+    let way = Way::of(conn, &served, identity.as_deref(), named, &slot);
     let mut search = signed.used.as_mut().map(|used| used.search.take());
     if let Some(agent) = signed.upgrade.take() {
         // Boxed, so that the other requests do not carry the room for it.
         return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
-    let answer = challenge::upstream(&way, signed, &mut search, record).await?;
+    let answer = send::patiently(&way, signed, &mut search, record).await?;
     let answer = listing::of(answer, &served, &shared.limits, record).await?;
     let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
     answer::begin(&mut response).await?;

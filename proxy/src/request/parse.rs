@@ -22,13 +22,24 @@ pub(crate) struct Parsed {
     pub(crate) head: Head,
     /// The canonical path as rules see it.
     pub(crate) path: Path,
-    pub(crate) body: Incoming,
-    /// The body, where it was read because what the request does may stand in it.
+    /// `None`: it was read, and is the next field.
+    pub(crate) body: Option<Incoming>,
+    /// The body, where it was read because what the request does may stand in it: a form, messages, or what a model is asked.
     pub(crate) told: Option<Read>,
     /// A WebSocket handshake: h1 upgrade, or extended CONNECT (RFC 8441).
     pub(crate) upgrade: Option<Upgrade>,
     /// hyper's handle on the agent's side of an upgrade.
     pub(crate) on_upgrade: Option<hyper::upgrade::OnUpgrade>,
+}
+
+impl Parsed {
+    /// The same request again, for another attempt; `None` where its body was not read whole.
+    pub(crate) fn again(&self) -> Option<Self> {
+        let told = Some(Read::unjudged(self.told.as_ref()?.bytes.clone()));
+        let Head { method, target, headers } = &self.head;
+        let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
+        Some(Self { head, path: self.path.clone(), body: None, told, upgrade: None, on_upgrade: None })
+    }
 }
 
 /// How the agent asked for a WebSocket.
@@ -65,7 +76,7 @@ pub(crate) fn request(
     let on_upgrade = upgrade.map(|_| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let head = Head { method, target: canonical, headers: parts.headers };
-    Ok(Parsed { head, path, body, told: None, upgrade, on_upgrade })
+    Ok(Parsed { head, path, body: Some(body), told: None, upgrade, on_upgrade })
 }
 
 /// The method that rules see and records show, which is the one that the upstream will get: a WebSocket handshake is a GET

@@ -9,17 +9,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use control::agent::AgentName;
 pub(crate) use control::audit::Verdict;
 use control::audit::{Entry, Kind, Place, RequestId};
 use control::policy::Permit;
 use control::refusal::{Code, Refusal};
 use control::rule::Path;
 use control::target::Target;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::body::Progress;
+use super::model::Meter;
 use super::send::Signed;
 use crate::conn::identify::Caller;
+use crate::limits::held::Holding;
 use crate::metrics::Raised;
 use crate::plan::Served;
 use crate::worker::Shared;
@@ -30,8 +33,10 @@ pub(crate) struct Record {
     shared: Arc<Shared>,
     place: Option<Place>,
     entry: Entry,
+    agent: AgentName,
     start: Instant,
     progress: Option<Arc<Progress>>,
+    meter: Option<Box<Meter>>,
     logged: bool,
     _in_flight: Raised,
 }
@@ -47,8 +52,10 @@ impl Record {
             place: shared.audit.reserve().ok(),
             shared: Arc::clone(shared),
             entry,
+            agent: caller.name.clone(),
             start: Instant::now(),
             progress: None,
+            meter: None,
             logged: true,
             _in_flight: Raised::new(shared, |metrics| &metrics.in_flight),
         }
@@ -63,6 +70,12 @@ impl Record {
     /// When the request came.
     pub(crate) fn began(&self) -> SystemTime {
         self.entry.at
+    }
+
+    /// Closes this record, and opens that of the same request's next attempt.
+    pub(crate) fn next_attempt(&mut self, id: RequestId, caller: &Caller) {
+        let method = self.entry.method.clone().unwrap_or_default();
+        *self = Self::open(&Arc::clone(&self.shared), id, caller, &method);
     }
 
     /// The id that the agent sees as well.
@@ -99,6 +112,12 @@ impl Record {
     pub(crate) fn replayed(&mut self, progress: &Arc<Progress>) {
         let before = self.progress.replace(Arc::clone(progress));
         self.entry.bytes_in += before.map_or(0, |progress| progress.sent());
+    }
+
+    /// Counts what the answer uses.
+    pub(crate) fn meter(&mut self, meter: Option<Meter>) {
+        self.entry.model = meter.as_ref().map(|meter| Box::new(meter.begun()));
+        self.meter = meter.map(Box::new);
     }
 
     /// What policy said; with `write` and `sync` durability the `open` line is down before this returns.
@@ -151,8 +170,18 @@ impl Record {
     }
 
     /// The answer's status, and what was wrong with our credential if the upstream said so (DW1006).
-    pub(crate) fn answered(&mut self, status: StatusCode) {
+    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.entry.status = status.as_u16();
+        if let Some(meter) = &mut self.meter {
+            meter.answered(status, headers);
+        }
+    }
+
+    /// The answer came to its own end.
+    pub(crate) fn ended(&mut self) {
+        if let Some(meter) = &mut self.meter {
+            meter.ended();
+        }
     }
 
     /// The upstream did not take our credential.
@@ -193,6 +222,14 @@ impl Record {
         self.entry.bytes_out += bytes;
     }
 
+    /// These bytes of the answer went out to the agent.
+    pub(crate) fn passed(&mut self, bytes: &[u8]) {
+        self.sent(bytes.len() as u64);
+        if let Some(meter) = &mut self.meter {
+            meter.passed(bytes);
+        }
+    }
+
     /// Bytes came in from the agent outside of a request body.
     pub(crate) fn received(&mut self, bytes: u64) {
         self.entry.bytes_in += bytes;
@@ -201,6 +238,11 @@ impl Record {
     /// From when on the exchange is one that lasts.
     pub(crate) fn lasts_from(&self) -> Instant {
         self.start + crate::limits::time(self.shared.limits.audit_open_after)
+    }
+
+    /// The room for this exchange's body, if it has to be read whole.
+    pub(crate) fn holding(&self) -> Holding {
+        self.shared.holding(&self.agent)
     }
 
     /// Does a part of the exchange; if the exchange lasts meanwhile, its `open` line is written.
@@ -234,6 +276,12 @@ impl Drop for Record {
         let verdict = *self.entry.verdict.get_or_insert(Verdict::Error);
         let metrics = &self.shared.metrics;
         metrics.count(verdict, self.entry.code);
+        if let Some(mut meter) = self.meter.take() {
+            let was_sent = self.progress.as_ref().is_some_and(|progress| progress.sent() > 0);
+            let used = meter.settle(was_sent);
+            metrics.tokens(&used);
+            self.entry.model = Some(Box::new(used));
+        }
         metrics.bytes_in.inc_by(self.entry.bytes_in);
         metrics.bytes_out.inc_by(self.entry.bytes_out);
         metrics.duration.observe(self.entry.elapsed.as_secs_f64());

@@ -8,15 +8,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::model::Retry;
 use control::refusal::{Code, Refusal};
-use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderValue, TE};
+use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderValue, RETRY_AFTER, TE};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::body::{Progress, RequestBody, UpstreamBody};
+use super::challenge;
 use super::parse::Upgrade;
 use super::record::Record;
 use super::refuse::Refused;
@@ -140,6 +142,80 @@ pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record)
         }
         retried = true;
     }
+}
+
+/// As [`upstream`]; a model provider's `retry` asks again where nothing was answered: after 429 and 5xx, and where no
+/// byte of the body had gone out. Only bodies that are held whole are sent again.
+pub(crate) async fn patiently(
+    way: &Way<'_>,
+    signed: Signed,
+    search: &mut Option<Option<Search>>,
+    record: &mut Record,
+) -> Result<Answer, Refused> {
+    match way.peer.provider.model.as_ref().and_then(|rules| rules.retry) {
+        None => challenge::upstream(way, signed, search, record).await,
+        // Boxed: few requests are sent more than once.
+        Some(retry) => Box::pin(repeatedly(way, signed, retry, record)).await,
+    }
+}
+
+async fn repeatedly(
+    way: &Way<'_>,
+    mut signed: Signed,
+    retry: Retry,
+    record: &mut Record,
+) -> Result<Answer, Refused> {
+    for attempt in 1..retry.attempts {
+        let Some(again) = signed.again() else { break };
+        let progress = Arc::clone(&signed.progress);
+        let outcome = upstream(way, signed, record).await;
+        let Some(wait) = wait_after(&outcome, &progress, retry, attempt) else { return outcome };
+        drop(outcome);
+        tracing::debug!(attempt, ?wait, "nothing was answered, asking again");
+        record.while_lasting(tokio::time::sleep(wait)).await;
+        record.signed(&again);
+        signed = again;
+    }
+    upstream(way, signed, record).await
+}
+
+impl Signed {
+    /// The same request again, with a count of its own; `None` where bytes of its body are gone.
+    fn again(&self) -> Option<Self> {
+        let (body, progress) = self.body.afresh()?;
+        let Head { method, target, headers } = &self.head;
+        let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
+        let used = self.used.as_ref().map(|used| Used { version: used.version, search: None });
+        Some(Self { head, body, progress, used, identity: None, responder: None, upgrade: None })
+    }
+}
+
+/// How long to wait before the next attempt; `None`: this one counts. Half of the wait is left to chance, so that agents that
+/// were refused together do not come back together.
+fn wait_after(
+    outcome: &Result<Answer, Refused>,
+    progress: &Progress,
+    retry: Retry,
+    attempt: u32,
+) -> Option<Duration> {
+    let doubled =
+        retry.initial.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX)).min(retry.most);
+    let chance = getrandom::u32().unwrap_or_default();
+    let wait = doubled / 2 + (doubled / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX));
+    match outcome {
+        Ok(answer) if is_unanswered(answer.status()) => {
+            let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+            let asked = Duration::from_secs(asked.unwrap_or_default());
+            (asked <= retry.most).then(|| wait.max(asked))
+        }
+        Err(refused) => (refused.0.code == Code::Dw2006 && progress.sent() == 0).then_some(wait),
+        Ok(_) => None,
+    }
+}
+
+/// Whether a status says that nothing was done: too many requests, or a failure of the vendor's.
+pub(super) fn is_unanswered(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
 }
 
 /// A request that may have to be written twice.

@@ -1,6 +1,6 @@
 //! Between the stages 6 and 7: a body that may say what its request does is read before policy is asked.
 //!
-//! Refuses what could be read in another way by the upstream (a coding, a type that is said twice) and what is too long.
+//! Refuses what could be read in another way by the upstream (a type that is said twice, a charset) and what is too long.
 //! Invariant: the bytes that were judged are the bytes that are sent.
 
 use bytes::Bytes;
@@ -34,21 +34,29 @@ pub(crate) struct Read {
 enum Says {
     Form,
     Calls(Calls),
+    /// Nothing that policy asks for.
+    Unjudged,
 }
 
 impl Read {
+    /// A body that was read for another reason than policy.
+    pub(crate) fn unjudged(bytes: Bytes) -> Self {
+        Self { bytes, says: Says::Unjudged }
+    }
+
     /// What policy may look at.
-    pub(crate) fn told(&self) -> Result<Told<'_>, Refusal> {
+    pub(crate) fn told(&self) -> Result<Option<Told<'_>>, Refusal> {
         match &self.says {
-            Says::Form => text(&self.bytes).map(Told::Form),
-            Says::Calls(calls) => Ok(Told::Calls(calls)),
+            Says::Form => text(&self.bytes).map(|form| Some(Told::Form(form))),
+            Says::Calls(calls) => Ok(Some(Told::Calls(calls))),
+            Says::Unjudged => Ok(None),
         }
     }
 
     /// How many things it asks for.
     pub(crate) fn count(&self) -> usize {
         match &self.says {
-            Says::Form => 1,
+            Says::Form | Says::Unjudged => 1,
             Says::Calls(calls) => calls.count(),
         }
     }
@@ -58,7 +66,7 @@ impl Read {
 /// rule refuses anyway. From then on refusals speak as the client of such a type expects (`dialect`).
 ///
 /// # Errors
-/// DW2008 for a body that is coded or cannot be read in one way, DW2012 for one that is too long.
+/// DW2008 for a body that cannot be read in one way, DW2012 for one that is too long.
 pub(crate) async fn read(
     served: &Served,
     caller: &Caller,
@@ -72,7 +80,7 @@ pub(crate) async fn read(
         return Ok(());
     }
     match wanted(served, caller, target, parsed) {
-        Some(Reading::Form) if is_form(&parsed.head.headers) => form(parsed, limits, record).await,
+        Some(Reading::Form) if is_form(&parsed.head.headers)? => form(parsed, limits, record).await,
         Some(Reading::Calls) => calls(served, parsed, limits, record, dialect).await,
         Some(Reading::Form) | None => Ok(()),
     }
@@ -105,7 +113,8 @@ async fn calls(
     }
     match parsed.head.method {
         Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS => {
-            if !parsed.body.is_end_stream() && !hold(parsed, 0, limits, record).await?.is_empty() {
+            let is_empty = parsed.body.as_ref().is_none_or(|body| body.is_end_stream());
+            if !is_empty && !hold(parsed, 0, record).await?.is_empty() {
                 return Err(malformed("a request of this method has no body"));
             }
             Ok(())
@@ -129,11 +138,13 @@ async fn messages(
     dialect: &mut Dialect,
 ) -> Result<(), Refusal> {
     let headers = &parsed.head.headers;
-    refuse_coded(headers)?;
+    if is_coded(headers) {
+        return Err(malformed("the message for an MCP server has a content coding"));
+    }
     if !is_json(headers) {
         return Err(malformed("messages for an MCP server are `application/json` in UTF-8, said once"));
     }
-    let bytes = hold(parsed, limits.mcp_message, limits, record).await?;
+    let bytes = hold(parsed, limits.mcp_message, record).await?;
     let calls = Calls::read(text(&bytes)?, &parsed.head.headers)
         .map_err(|fault| malformed(format!("the message for the MCP server is not let through: {fault}")))?;
     *dialect = Dialect::JsonRpc(Rpc::to(&calls, transport));
@@ -142,32 +153,39 @@ async fn messages(
 }
 
 async fn form(parsed: &mut Parsed, limits: &Limits, record: &mut Record) -> Result<(), Refusal> {
-    refuse_coded(&parsed.head.headers)?;
-    let bytes = hold(parsed, limits.form_body, limits, record).await?;
+    let bytes = hold(parsed, limits.form_body, record).await?;
     text(&bytes)?;
     parsed.told = Some(Read { bytes, says: Says::Form });
     Ok(())
 }
 
 /// Takes the whole body, of at most so many bytes.
-async fn hold(
-    parsed: &mut Parsed,
-    most: u64,
-    limits: &Limits,
-    record: &mut Record,
-) -> Result<Bytes, Refusal> {
-    let reading = inject::hold(&mut parsed.body, limits::count(most), limits::time(limits.stream_idle));
+async fn hold(parsed: &mut Parsed, most: u64, record: &mut Record) -> Result<Bytes, Refusal> {
+    let Some(body) = parsed.body.take() else { return Ok(Bytes::new()) };
+    let reading = inject::hold(body, limits::count(most), record.holding());
     let bytes = Box::pin(record.while_lasting(reading)).await?;
     parsed.head.headers.remove(EXPECT);
     Ok(bytes)
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
-    let is_form = |value: &HeaderValue| {
-        let essence = value.as_bytes().split(|&b| b == b';').next().unwrap_or_default();
-        essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+/// The type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Whether the body is a form that can be read. A coded one is left unread, so that nothing is known of its request.
+fn is_form(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let begins = |value: &HeaderValue| {
+        let essence = value.as_bytes().split(|&b| matches!(b, b';' | b',')).next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(FORM.as_bytes())
     };
-    headers.get_all(CONTENT_TYPE).iter().any(is_form)
+    if is_coded(headers) || !headers.get_all(CONTENT_TYPE).iter().any(begins) {
+        return Ok(false);
+    }
+    match inject::sole_type(headers) {
+        Some(essence) if essence == FORM => Ok(true),
+        Some(_) | None => {
+            Err(malformed("the form that says what the request does has two types or is not in UTF-8"))
+        }
+    }
 }
 
 /// `application/json`, in UTF-8, said once.
@@ -182,12 +200,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// The one parameter that JSON may have.
 const UTF_8: [&[u8]; 2] = [b"charset=utf-8", b"charset=\"utf-8\""];
 
-fn refuse_coded(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(CONTENT_ENCODING);
-    if codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
-        return Err(malformed("the body that says what the request does has a content coding"));
-    }
-    Ok(())
+    codings.iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 fn text(body: &[u8]) -> Result<&str, Refusal> {
@@ -196,4 +211,45 @@ fn text(body: &[u8]) -> Result<&str, Refusal> {
 
 fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::Dw2008, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&'static str, &'static str)]) -> Option<bool> {
+        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let mut map = HeaderMap::new();
+        headers.for_each(|(name, value): (http::HeaderName, HeaderValue)| {
+            map.append(name, value);
+        });
+        is_form(&map).ok()
+    }
+
+    #[test]
+    fn a_form_whose_bytes_could_be_read_in_two_ways_is_refused() {
+        for kind in [
+            "application/x-www-form-urlencoded; charset=IBM037",
+            "application/x-www-form-urlencoded;charset=\"utf-16\"",
+            "application/x-www-form-urlencoded; x=y; CHARSET = utf-7",
+            "application/x-www-form-urlencoded, application/x-amz-json-1.0",
+        ] {
+            assert_eq!(read(&[("content-type", kind)]), None, "{kind}");
+        }
+        const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+        assert_eq!(read(&[FORM, ("content-type", "text/plain")]), None);
+        assert_eq!(read(&[("content-type", "text/plain"), FORM]), None);
+        assert_eq!(read(&[FORM, FORM]), None);
+        assert_eq!(read(&[FORM]), Some(true));
+        assert_eq!(read(&[("content-type", "Application/X-WWW-Form-Urlencoded; charset=UTF-8")]), Some(true));
+    }
+
+    #[test]
+    fn a_coded_form_and_another_type_are_left_unread() {
+        const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+        assert_eq!(read(&[FORM, ("content-encoding", "gzip")]), Some(false));
+        assert_eq!(read(&[FORM, ("content-encoding", "identity")]), Some(true));
+        assert_eq!(read(&[("content-type", "text/plain")]), Some(false));
+        assert_eq!(read(&[]), Some(false));
+    }
 }

@@ -137,7 +137,7 @@ async fn ask_once(
 pub(crate) fn begin(conn: &Arc<Conn>, socket: WebSocket, mut record: Record) -> Response<Body> {
     let WebSocket { kind, mut headers, agent, upstream, scrubber, lease, held } = socket;
     let status = agreed(kind, &mut headers);
-    record.answered(status);
+    record.answered(status, &HeaderMap::new());
     let limits = &conn.worker.shared.limits;
     let flow = Flow::new(limits::time(limits.tunnel_idle), limits::time(limits.tunnel_write));
     let conn = Arc::clone(conn);

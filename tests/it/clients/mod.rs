@@ -20,6 +20,7 @@ mod git;
 mod grpc;
 mod java;
 mod mcp;
+mod models;
 mod node;
 mod python;
 mod websocket;

@@ -12,6 +12,10 @@ const ID: &str = "AKIAREALREALREALREAL";
 const TOKEN: &str = "IQoJc4narySessionToken//0123456789==";
 
 async fn world(up: &str, more: &str) -> World {
+    world_with(up, more, &[]).await
+}
+
+async fn world_with(up: &str, more: &str, limits: &[(&str, &str)]) -> World {
     let spec = format!(
         "type: aws\nauth: {{secretRef: aws}}\nconfig: {{region: eu-west-1, services: [s3, sts]}}\n{more}"
     );
@@ -21,6 +25,7 @@ async fn world(up: &str, more: &str) -> World {
         "session_token",
         TOKEN,
     );
+    let proxy = limits.iter().fold(proxy, |proxy, (name, value)| proxy.limit(name, value));
     World::built(Origin::builder(&[HOST, STS]).only(up), proxy).await
 }
 
@@ -128,14 +133,20 @@ async fn the_action_of_the_query_protocol_is_read_from_the_form() {
     const FORM: &str = "application/x-www-form-urlencoded";
     let form = |body: &'static str| sent("/", FORM, body.as_bytes());
     let coded = "application/x-www-form-urlencoded\r\nContent-Encoding: gzip";
-    for (kind, body) in
-        [(coded, &b"Action=GetCallerIdentity"[..]), (FORM, &b"Action=GetCallerIdentity&a=\xff"[..])]
-    {
+    let (foreign, twice) = (
+        "application/x-www-form-urlencoded; charset=IBM037",
+        "application/x-www-form-urlencoded\r\nContent-Type: text/plain",
+    );
+    for (kind, body) in [
+        (foreign, &b"Action=GetCallerIdentity"[..]),
+        (twice, &b"Action=GetCallerIdentity"[..]),
+        (FORM, &b"Action=GetCallerIdentity&a=\xff"[..]),
+    ] {
         let reply = sent("/", kind, body).await;
         assert_eq!(reply.status, 400, "{kind}: {}", reply.text());
         assert!(reply.text().contains("DW2008"), "{}", reply.text());
     }
-    for kind in ["text/plain", "application/x-amz-json-1.0"] {
+    for kind in ["text/plain", "application/x-amz-json-1.0", coded] {
         let reply = sent("/?Action=GetCallerIdentity", kind, b"Action=AssumeRole").await;
         assert_eq!(reply.status, 403, "{kind}: {}", reply.text());
     }
@@ -152,6 +163,40 @@ async fn the_action_of_the_query_protocol_is_read_from_the_form() {
     world.assert_nothing_left();
     form("Action=GetCallerIdentity&Version=2011-06-15").await.assert_ok();
     assert_eq!(world.origin.only().body, b"Action=GetCallerIdentity&Version=2011-06-15");
+}
+
+#[tokio::test]
+async fn a_coded_form_passes_unread_where_nothing_is_denied() {
+    let world = world("h1", "policy: {allow: [\"*\"]}").await;
+    let body = b"\x1f\x8b not looked at";
+    let head = format!(
+        "POST / HTTP/1.1\r\n{}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\n\
+         Content-Length: {}",
+        signed("sts"),
+        body.len()
+    );
+    world.agent().tls(STS).await.exchange(&harness::agent::wire(STS, &head, body)).await.assert_ok();
+    assert_eq!(world.origin.only().body, body);
+}
+
+#[tokio::test]
+async fn bodies_that_are_held_have_no_more_room_than_their_agent() {
+    let world = world_with("h1", "policy: {allow: [\"*\"]}", &[("agent-held-bodies", "1MiB")]).await;
+    let posted = |bytes: usize| {
+        let agent = world.agent();
+        async move {
+            let head = format!("POST / HTTP/1.1\r\n{}\r\nContent-Length: {bytes}", signed("sts"));
+            agent.tls(STS).await.exchange(&harness::agent::wire(STS, &head, &vec![b'x'; bytes])).await
+        }
+    };
+    let reply = posted(2 << 20).await;
+    assert_eq!(reply.status, 429, "{}", reply.text());
+    assert!(reply.text().contains("DW1009"), "{}", reply.text());
+    world.assert_nothing_left();
+    // What was refused has given its room back.
+    for _ in 0..4 {
+        posted(300 << 10).await.assert_ok();
+    }
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn fields_that_would_sign_nothing_are_refused_with_their_line() {
         ("  headers: {X-Sig: \"{{signature}}\"}", "`sign` is missing"),
         (
             "  sign: \"{{body}}\"\n  headers: {X-Sig: \"{{signature}}\"}\n  algorithm: sha1",
-            "has to be sha256 or sha384",
+            "has to be one of `sha256`",
         ),
         ("  sign: \"{{body}}\"\n  headers: {X-Sig: \"{{signature}}\", x-sig: \"a\"}", "names `x-sig` twice"),
         ("  sign: \"{{body}}\"\n  headers: {Host: \"{{signature}}\"}", "cannot carry a credential"),

@@ -258,7 +258,7 @@ async fn an_answer_that_cannot_be_read_for_its_tools_is_not_shown() {
     let mut response = client.open(request).await.unwrap();
     let feed = answer::next(&mut feeds).await;
     feed.send(": first\n\n").await;
-    assert_eq!(read(&mut response, 10).await, ": first\n\n");
+    assert_eq!(read(&mut response, 9).await, ": first\n\n");
     feed.send(format!("data: {twice}\n\ndata: {{}}\n\n")).await;
     assert!(within("the cut", response.body_mut().frame()).await.is_none_or(|frame| frame.is_err()));
     proxy.audit().code("DW2010").await;

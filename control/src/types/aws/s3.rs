@@ -5,7 +5,7 @@
 
 use http::Method;
 
-use super::{Ask, Endpoint, Region, Resolved, Resource, decoded, partition};
+use super::{Ask, Endpoint, Region, Resolved, Resource, decoded, foreign, partition};
 use crate::aws::scope::is_parameter;
 use crate::types::UNKNOWN;
 
@@ -130,12 +130,19 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>, place: Option<&Endpoint<'_>>) -> Resolv
         Thing::Elsewhere { key } => return action(ask, &key, &part),
         Thing::Bucket { bucket, key } => (bucket, key),
     };
+    if place.is_none() && foreign::has_own_header(ask.headers) {
+        return Resolved::unknown();
+    }
     if bucket.is_empty() {
         let lists = *ask.method == Method::GET && part.name.is_empty() && key.is_empty();
         return if lists { Resolved::hidden("s3:ListAllMyBuckets") } else { Resolved::unknown() };
     }
+    if place.is_none() && !foreign::is_bucket(&bucket) {
+        return Resolved::unknown();
+    }
     let named = action(ask, &key, &part);
-    if part.name == "delete" {
+    // What is deleted, and where a restored selection is written, stands in the body.
+    if matches!(part.name.as_str(), "delete" | "restore") {
         return named;
     }
     let arn = |bucket: &str, key: &str| {
@@ -166,7 +173,9 @@ fn action<'a>(ask: &Ask<'_>, key: &str, part: &Part) -> Resolved<'a> {
         })
     };
     let action = match *ask.method {
-        Method::GET | Method::HEAD => get,
+        Method::GET => get,
+        // Of an object, of one of its versions, or of a bucket: S3 has no others.
+        Method::HEAD if matches!(part.name.as_str(), "" | "versionId") => get,
         Method::PUT => put,
         Method::DELETE => delete,
         Method::POST if key.is_empty() && part.name == "delete" => "s3:DeleteObject",
@@ -188,8 +197,14 @@ fn also(ask: &Ask<'_>, action: &'static str, part: &Part) -> Vec<&'static str> {
     let acl = match action {
         "s3:PutObject" => "s3:PutObjectAcl",
         "s3:CreateBucket" => "s3:PutBucketAcl",
-        _ => return also,
+        _ => {
+            also.extend(by_body(action, part));
+            return also;
+        }
     };
+    if action == "s3:CreateBucket" {
+        also.extend(with_bucket(&sends));
+    }
     let beside: [(&[&str], &'static str); 5] = [
         (&["x-amz-acl", "x-amz-grant-"], acl),
         (&["x-amz-tagging"], "s3:PutObjectTagging"),
@@ -203,6 +218,25 @@ fn also(ask: &Ask<'_>, action: &'static str, part: &Part) -> Vec<&'static str> {
         also.push("s3:GetObjectVersion");
     }
     also
+}
+
+/// What comes with a new bucket, beside its ACL.
+fn with_bucket(sends: &dyn Fn(&[&str]) -> bool) -> Vec<&'static str> {
+    let ownership = ["s3:PutBucketOwnershipControls"].into_iter();
+    let lock = ["s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"].into_iter();
+    ownership
+        .filter(|_| sends(&["x-amz-object-ownership"]))
+        .chain(lock.filter(|_| sends(&["x-amz-bucket-object-lock-enabled"])))
+        .collect()
+}
+
+/// What a request's body may ask for beside: versions among what is deleted, a selection that is written elsewhere.
+fn by_body(action: &str, part: &Part) -> &'static [&'static str] {
+    match (action, part.name.as_str()) {
+        ("s3:DeleteObject", "delete") => &["s3:DeleteObjectVersion"],
+        ("s3:RestoreObject", _) => &["s3:GetObject", "s3:PutObject", "s3:PutObjectAcl"],
+        _ => &[],
+    }
 }
 
 /// The action that is asked for beside where a sub-resource is a version's.
@@ -234,13 +268,24 @@ impl Part {
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let raw = pair.split_once('=').map_or(pair, |(name, _)| name);
             let name = decoded(raw);
-            if MODIFIERS.contains(&&*name) || name.starts_with("response-") || is_of_signature(raw, &name) {
+            if MODIFIERS.contains(&&*name)
+                || name.starts_with("response-")
+                || is_of_signature(raw, &name)
+                || is_of_object(&name)
+            {
                 continue;
             }
             let is_known = name == "delete"
                 || OF_BUCKET.iter().any(|(known, ..)| *known == name)
                 || OF_OBJECT.iter().any(|(known, ..)| *known == name);
-            part.is_version |= name == "versionId";
+            if name == "versionId" {
+                // An empty one is none to some, and a version to others.
+                let is_named = pair.split_once('=').is_some_and(|(_, value)| !value.is_empty());
+                if !is_named || part.is_version {
+                    return None;
+                }
+                part.is_version = true;
+            }
             // A version of a sub-resource is that sub-resource's.
             match (is_known, part.name.as_str(), &*name) {
                 (true, "" | "versionId", _) => part.name = name.into_owned(),
@@ -248,8 +293,21 @@ impl Part {
                 _ => return None,
             }
         }
-        Some(part)
+        (!part.is_version || OF_VERSION.contains(&part.name.as_str())).then_some(part)
     }
+}
+
+/// What a version can stand beside, or for.
+const OF_VERSION: &[&str] =
+    &["versionId", "acl", "tagging", "attributes", "retention", "legal-hold", "restore"];
+
+/// Whether a header as a parameter says how an object is kept, as presigned requests of JavaScript's SDK have it; none that
+/// IAM asks for, and none that has a server unpack the object.
+fn is_of_object(name: &str) -> bool {
+    let is_meta = name.strip_prefix("x-amz-meta-");
+    is_meta.is_some_and(|own| !own.starts_with("snowball") && !own.starts_with("minio"))
+        || name.starts_with("x-amz-server-side-encryption")
+        || name == "x-amz-storage-class"
 }
 
 fn is_of_signature(raw: &str, name: &str) -> bool {
@@ -286,6 +344,7 @@ fn thing(path: &str, place: Option<&Endpoint<'_>>) -> Thing {
         },
         (_, "") if is_s3 => of_path(path),
         (_, bucket) if is_s3 => of(bucket),
+        ("s3-accelerate", bucket) if !bucket.is_empty() => of(bucket),
         ("s3-accesspoint" | "s3-object-lambda" | "s3-global", point) if !point.is_empty() => elsewhere(),
         // `b--zone--x-s3.s3express-zone` is a bucket as well.
         (label, bucket)
@@ -312,13 +371,34 @@ fn of_path(path: &str) -> Thing {
     Thing::Bucket { bucket, key: decoded(key).into_owned() }
 }
 
-/// Bucket and key of `x-amz-copy-source`: `/bucket/key?versionId=…`, encoded. An access point's ARN is none.
+/// Bucket and key of `x-amz-copy-source`: `/bucket/key?versionId=…`, encoded. `None` for an access point's ARN, and for what
+/// some server reads otherwise: MinIO takes it for a URL, with host (`//`) and fragment (`#`), and S3 takes `+` for a space.
 fn source(text: &str) -> Option<(String, String)> {
-    let text = text.strip_prefix('/').unwrap_or(text);
-    let (text, _) = text.split_once('?').unwrap_or((text, ""));
-    let text = decoded(text);
-    let text = text.strip_prefix('/').unwrap_or(&text);
-    let (bucket, key) = text.split_once('/')?;
-    let fits = !bucket.is_empty() && !bucket.contains(':') && !key.is_empty();
+    let (path, version) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
+    let is_plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'#' | b'+' | b'\\');
+    if !path.bytes().all(is_plain) || !is_encoded(path) || !version.is_none_or(is_version) {
+        return None;
+    }
+    let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    let path = path.strip_prefix('/').unwrap_or(&path);
+    let (bucket, key) = path.split_once('/')?;
+    let fits = !bucket.is_empty()
+        && !bucket.contains(':')
+        && !key.is_empty()
+        && !path.bytes().any(|b| b.is_ascii_control())
+        && !path.split('/').any(|segment| matches!(segment, "." | ".."));
     fits.then(|| (bucket.to_owned(), key.to_owned()))
+}
+
+/// Whether every `%` begins a code: what is malformed is left as it is by some servers, and in part by others.
+fn is_encoded(text: &str) -> bool {
+    text.split('%')
+        .skip(1)
+        .all(|after| after.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
+}
+
+/// `versionId=…`, and nothing else.
+fn is_version(query: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    query.strip_prefix("versionId=").is_some_and(|id| !id.is_empty() && id.bytes().all(is_inner))
 }

@@ -1,5 +1,9 @@
 //! What headers, forms and foreign hosts say of a request; the rest is in the fixture table.
 
+mod beside;
+mod foreign;
+mod ways;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::*;
@@ -93,7 +97,7 @@ fn operations_are_read_where_each_protocol_names_them() {
         post(
             "monitoring.eu-west-1.amazonaws.com/service/GraniteServiceVersion20100801/operation/PutMetricData",
             "",
-            &[]
+            &[("smithy-protocol", "rpc-v2-cbor")]
         ),
         "cloudwatch:PutMetricData ?"
     );
@@ -157,7 +161,7 @@ fn what_is_done_to_a_version_has_to_be_allowed_as_well() {
     assert_eq!(also(Method::DELETE, ACME, &[bypass]), ["s3:BypassGovernanceRetention"]);
     assert_eq!(
         also(Method::POST, "acme.s3.eu-west-1.amazonaws.com/?delete", &[bypass]),
-        ["s3:BypassGovernanceRetention"]
+        ["s3:BypassGovernanceRetention", "s3:DeleteObjectVersion"]
     );
     for (method, part, expected) in [
         (Method::GET, "acl", "s3:GetObjectVersionAcl"),

@@ -93,8 +93,8 @@ fn part_of_bucket(method: &Method, part: &str) -> Option<&'static str> {
 /// An object, a part of it, or a copy of it.
 fn objects<'a>(ask: &Ask<'a>, bucket: &str, rest: &[&str]) -> Option<Resolved<'a>> {
     let (read, post) = (*ask.method == Method::GET, *ask.method == Method::POST);
-    if post && let Some(copy) = Copy::of(bucket, rest) {
-        return copy.resolved(ask);
+    if post && let Some(transfer) = Transfer::of(bucket, rest) {
+        return transfer.resolved(ask);
     }
     match rest {
         [name, "compose"] if post => {
@@ -121,7 +121,7 @@ fn objects<'a>(ask: &Ask<'a>, bucket: &str, rest: &[&str]) -> Option<Resolved<'a
 }
 
 /// A copy or a move: `o/SOURCE/rewriteTo/b/BUCKET/o/NAME`, `o/SOURCE/moveTo/o/NAME`.
-struct Copy {
+struct Transfer {
     from: String,
     to: String,
     is_move: bool,
@@ -129,7 +129,7 @@ struct Copy {
     is_exact: bool,
 }
 
-impl Copy {
+impl Transfer {
     fn of(bucket: &str, rest: &[&str]) -> Option<Self> {
         let is_verb = |segment: &&str| matches!(*segment, "rewriteTo" | "copyTo" | "moveTo");
         let at = rest.iter().skip(1).position(is_verb)? + 1;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use control::policy::Permit;
 use control::provider::Mode;
 use control::refusal::{Code, Refusal};
@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::{Injector, Prepared, renew};
-use crate::limits::{self, Limits};
+use crate::limits::held::Holding;
 use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
 use crate::request::challenge;
@@ -49,7 +49,6 @@ pub(crate) async fn prepare(
     injector: &Injector,
     target: &Target,
     parsed: Parsed,
-    limits: &Limits,
     record: &mut Record,
 ) -> Result<Ready, Refused> {
     let Parsed { mut head, body, upgrade, on_upgrade, path, told } = parsed;
@@ -59,10 +58,10 @@ pub(crate) async fn prepare(
         let detail = "the path holds dot segments, which no AWS request needs";
         return Err(Refusal::new(Code::Dw2008, detail).into());
     }
-    let mut body = Some(body);
+    let mut body = body;
     if let Some(told) = told {
         body = None;
-        if prepared.injects() {
+        if prepared.needs_body().is_some() {
             injector.read_body(&mut prepared, told.bytes)?;
         } else {
             prepared.keep(told.bytes);
@@ -76,30 +75,34 @@ pub(crate) async fn prepare(
         && let Some(incoming) = body.take()
     {
         // Boxed: of the many requests that hold no body none should carry this along.
-        let hold = Box::pin(record.while_lasting(hold(incoming, most, limits::time(limits.stream_idle))));
-        let whole = hold.await?;
+        let reading = hold(incoming, most, record.holding());
+        let whole = Box::pin(record.while_lasting(reading)).await?;
         injector.read_body(&mut prepared, whole)?;
         head.headers.remove(http::header::EXPECT);
     }
     Ok(Ready { head, prepared, body, upgrade: upgrade.zip(on_upgrade) })
 }
 
-/// Reads a body whole. It is over at its limit, or when nothing of it comes for too long.
-pub(crate) async fn hold<B>(body: B, most: usize, idle: Duration) -> Result<Bytes, Refusal>
+/// Reads a body whole. It is over at its limit, where it has no room beside others, when nothing of it comes for too long,
+/// and when it takes too long.
+pub(crate) async fn hold<B>(body: B, most: usize, holding: Holding) -> Result<Bytes, Refusal>
 where
     B: http_body::Body<Data = Bytes, Error = hyper::Error> + Unpin,
 {
-    let mut body = Limited::new(body, most);
-    let mut whole = BytesMut::new();
+    let (idle, whole) = (holding.idle, holding.whole);
+    let (began, mut body) = (tokio::time::Instant::now(), Limited::new(body, most));
+    let mut growing = holding.begin();
     loop {
-        match timeout(idle, body.frame()).await {
+        let left = whole.saturating_sub(began.elapsed());
+        match timeout(idle.min(left), body.frame()).await {
+            Err(_) if left <= idle => return Err(slow(whole)),
             Err(_) => return Err(stopped(idle)),
-            Ok(None) => return Ok(whole.freeze()),
+            Ok(None) => return Ok(growing.end()),
             Ok(Some(Err(error))) => return Err(unread(&*error, most)),
             Ok(Some(Ok(frame))) => {
                 // Request trailers are dropped, as everywhere.
                 if let Some(data) = frame.data_ref() {
-                    whole.extend_from_slice(data);
+                    growing.push(data)?;
                 }
             }
         }
@@ -195,6 +198,11 @@ fn stopped(idle: Duration) -> Refusal {
     Refusal::new(Code::Dw2008, detail)
 }
 
+fn slow(whole: Duration) -> Refusal {
+    let detail = format!("the body has to be held whole for this rule, and was not there within {whole:?}");
+    Refusal::new(Code::Dw2008, detail)
+}
+
 fn unread(error: &(dyn std::error::Error + Send + Sync + 'static), limit: usize) -> Refusal {
     if error.is::<LengthLimitError>() {
         return Refusal::new(
@@ -233,5 +241,47 @@ impl Watch for Watching {
     fn event(&self, _needle: usize) {
         let standing = self.shared.incidents.record(&self.of, Instant::now());
         tracing::warn!(agent = %self.of.agent, secret = %self.of.secret, ?standing, "answer held part of a credential");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    fn holding(idle: u64, whole: u64) -> Holding {
+        let (idle, whole) = (Duration::from_secs(idle), Duration::from_secs(whole));
+        Holding { all: (Arc::default(), 1 << 20), own: (Arc::default(), 1 << 20), idle, whole }
+    }
+
+    /// A byte each second, without end.
+    fn trickle() -> impl http_body::Body<Data = Bytes, Error = hyper::Error> + Unpin {
+        let next = |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x"))), ()))
+        };
+        Box::pin(StreamBody::new(futures_util::stream::unfold((), next)).map_err(|never| match never {}))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_ends_at_its_deadline() {
+        let began = tokio::time::Instant::now();
+        let refusal = hold(trickle(), 1 << 20, holding(300, 120)).await.unwrap_err();
+        assert_eq!((refusal.code, began.elapsed().as_secs()), (Code::Dw2008, 120));
+        let refusal = hold(trickle(), 1 << 20, holding(0, 120)).await.unwrap_err();
+        assert!(refusal.detail.contains("nothing of it came"), "{refusal}");
+        let refusal = hold(trickle(), 16, holding(300, 120)).await.unwrap_err();
+        assert_eq!(refusal.code, Code::Dw2012);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_no_more_room_than_its_agent() {
+        let mut room = holding(300, 3000);
+        room.own.1 = 100;
+        assert_eq!(hold(trickle(), 1 << 20, room).await.unwrap_err().code, Code::Dw1009);
     }
 }

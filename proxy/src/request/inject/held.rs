@@ -79,17 +79,22 @@ fn at(body: &[u8], pointer: &Pointer, own: &[String], has_to_be_there: bool) -> 
 }
 
 /// `application/json` or `…+json`, in UTF-8, said once.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    sole_type(headers).is_some_and(|essence| essence == "application/json" || essence.ends_with("+json"))
+}
+
+/// The type of a body, in lower case and without parameters; `None`: it is said twice or not at all, or in another charset
+/// than UTF-8, in which the same bytes would say something else.
+pub(crate) fn sole_type(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    let Ok(text) = value.to_str() else { return false };
-    let mut parts = text.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let mut parts = value.to_str().ok()?.split(';').map(str::trim);
+    let essence = parts.next()?.to_ascii_lowercase();
     let foreign_charset = parts.filter_map(|part| part.split_once('=')).any(|(name, value)| {
         name.trim().eq_ignore_ascii_case("charset")
             && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
     });
-    (essence == "application/json" || essence.ends_with("+json")) && !foreign_charset
+    (!foreign_charset).then_some(essence)
 }
 
 #[cfg(test)]

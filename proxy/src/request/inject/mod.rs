@@ -36,6 +36,7 @@ mod files;
 pub use agent::{Sent, agent_credential};
 pub(crate) use credential::{credential, hold, prepare};
 pub use dummies::Dummies;
+pub(crate) use held::{is_json, sole_type};
 
 /// What one provider puts on requests; compiled once for each plan.
 #[derive(Debug)]

@@ -7,9 +7,10 @@
 use std::time::SystemTime;
 
 use control::aws::scope::Signed;
+use control::aws::speaks_query;
 use control::refusal::{Code, Refusal};
 use control::target::Target;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 
 use super::chunked::{Form, announced};
 use super::host::{Allowed, HostFault, Place, place};
@@ -123,6 +124,11 @@ impl Asked {
 
     /// What stands for the payload in what is signed.
     pub(super) fn payload(&self, out: &Outgoing<'_>) -> Result<String, Refusal> {
+        if self.is_odd_get(out) {
+            return Err(malformed(
+                "a GET to this service has no body: it could name another action than the query",
+            ));
+        }
         let held = out.body().map(|body| String::from_utf8_lossy(&sign::hash(body)).into_owned());
         match (&self.payload, held) {
             (Payload::Hash(named), Some(held)) if *named != held => {
@@ -134,6 +140,18 @@ impl Asked {
             (_, Some(held)) => Ok(held),
             (Payload::Unknown, None) => Err(Refusal::new(Code::Dw1004, "the body was not read")),
         }
+    }
+
+    /// Whether a service that reads actions off queries and forms gets both: over HTTP/2 only the body itself shows that.
+    fn is_odd_get(&self, out: &Outgoing<'_>) -> bool {
+        let is_empty = match (&self.payload, out.body()) {
+            (_, Some(held)) => held.is_empty(),
+            (Payload::Hash(named), None) => *named.as_bytes() == sign::hash(b""),
+            (Payload::Unsigned | Payload::Chunked { .. } | Payload::Unknown, None) => false,
+        };
+        matches!(out.head().method, Method::GET | Method::HEAD)
+            && speaks_query(&self.place.service)
+            && !is_empty
     }
 
     /// Says what happens to the body while it streams.

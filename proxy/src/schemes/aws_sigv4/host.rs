@@ -3,7 +3,7 @@
 //! Refuses a scope that differs from the host, and services or regions that the provider does not list. Invariant: hosts
 //! are read, never made: no region or service becomes part of a name that is dialled.
 
-use control::aws::{Endpoint, Region, endpoint, is_global, is_label};
+use control::aws::{Endpoint, Region, endpoint, is_global, is_second_home, is_service};
 
 use super::canonical::PathRules;
 use super::scope::{AgentScope, Algorithm};
@@ -77,10 +77,12 @@ pub fn place(host: &str, scope: Option<&AgentScope<'_>>, allowed: &Allowed) -> R
         Some(endpoint) => of_aws(&endpoint, scope, allowed)?,
         None => elsewhere(scope, allowed)?,
     };
-    if !lists(&allowed.services, &place.service) {
+    let is_listed = lists(&allowed.services, &place.service)
+        || tenants(host).is_some_and(|label| names(&allowed.services, label));
+    if !is_listed {
         return Err(HostFault::ServiceNotListed);
     }
-    if is_label(&place.service) { Ok(place) } else { Err(HostFault::NoService) }
+    if is_service(&place.service) { Ok(place) } else { Err(HostFault::NoService) }
 }
 
 fn of_aws(
@@ -100,6 +102,11 @@ fn of_aws(
         if lists(&allowed.regions, region) { Ok(Box::from(region)) } else { Err(HostFault::RegionNotListed) }
     };
     let (region, algorithm) = match endpoint.region {
+        Region::Fixed(home)
+            if is_global(service) && agents.is_some_and(|agents| is_second_home(home, agents)) =>
+        {
+            (Box::from(agents.unwrap_or(home)), algorithm)
+        }
         Region::Named(region) | Region::Fixed(region) if !same(region) => return Err(HostFault::Region),
         Region::Named(region) => (listed(region)?, algorithm),
         Region::Fixed(region) if is_global(service) => (Box::from(region), algorithm),
@@ -117,10 +124,12 @@ fn of_aws(
     Ok(Place { service: service.into(), region, algorithm })
 }
 
-/// A host that is not AWS' own (MinIO, R2, Ceph): the agent's scope decides; without one it is S3, as policy reads it.
+/// A host that is not AWS' own (MinIO, R2, Ceph) is S3, as policy reads it, and another service only where the provider lists
+/// that: the agent's scope alone says so, and policy would read a request for S3 as that service's.
 fn elsewhere(scope: Option<&AgentScope<'_>>, allowed: &Allowed) -> Result<Place, HostFault> {
     let service = match scope {
-        Some(scope) => scope.service,
+        Some(scope) if is_s3(scope.service) || names(&allowed.services, scope.service) => scope.service,
+        Some(_) => return Err(HostFault::ServiceNotListed),
         None if lists(&allowed.services, "s3") => "s3",
         None => return Err(HostFault::NoService),
     };
@@ -133,8 +142,30 @@ fn elsewhere(scope: Option<&AgentScope<'_>>, allowed: &Allowed) -> Result<Place,
     Ok(Place { service: service.into(), region: region.into(), algorithm })
 }
 
+/// Endpoints behind which code of anybody's runs, or reads the headers: functions, APIs, resolvers, services of a lattice.
+const TENANTS: &[&str] =
+    &["lambda-url", "execute-api", "appsync-api", "appsync-realtime-api", "vpc-lattice-svcs"];
+
+/// The label of an endpoint behind which code of anybody's may run.
+pub fn tenants(host: &str) -> Option<&str> {
+    let label = endpoint(host)?.label;
+    (TENANTS.contains(&label) || host.ends_with(".on.aws")).then_some(label)
+}
+
+impl Allowed {
+    /// Whether a session token may go to this host: it would open, with the rest of the credential, more than the one
+    /// request, and so goes to code of anybody's only where the provider lists that by its label.
+    pub fn trusts_with_token(&self, host: &str) -> bool {
+        tenants(host).is_none_or(|label| names(&self.services, label))
+    }
+}
+
 fn lists(list: &[Box<str>], name: &str) -> bool {
-    list.is_empty() || list.iter().any(|listed| **listed == *name)
+    list.is_empty() || names(list, name)
+}
+
+fn names(list: &[Box<str>], name: &str) -> bool {
+    list.iter().any(|listed| **listed == *name)
 }
 
 #[cfg(test)]
@@ -252,6 +283,29 @@ mod tests {
             ("search-logs-x1.eu-west-1.es.amazonaws.com", "es eu-west-1"),
             ("x1.eu-west-1.aoss.amazonaws.com", "aoss eu-west-1"),
             ("sqs.eusc-de-east-1.amazonaws.eu", "sqs eusc-de-east-1"),
+            ("maps.geo.eu-west-1.amazonaws.com", "geo-maps eu-west-1"),
+            ("places.geo.eu-west-1.api.aws", "geo-places eu-west-1"),
+            ("routes.geo.us-gov-west-1.us-gov.amazonaws.com", "geo-routes us-gov-west-1"),
+            ("api.tunneling.iot.eu-west-1.amazonaws.com", "IoTSecuredTunneling eu-west-1"),
+            ("api.iot-tunneling.eu-west-1.api.aws", "IoTSecuredTunneling eu-west-1"),
+            ("importexport.amazonaws.com", "IngestionService us-east-1"),
+            ("streams-dynamodb.eu-west-1.api.aws", "dynamodb eu-west-1"),
+            ("efs.eu-west-1.api.aws", "elasticfilesystem eu-west-1"),
+            ("aos.eu-west-1.api.aws", "es eu-west-1"),
+            ("kafka-api.eu-west-1.api.aws", "kafka eu-west-1"),
+            ("timestream-query.eu-west-1.api.aws", "timestream eu-west-1"),
+            ("timestream-ingest.eu-west-1.api.aws", "timestream eu-west-1"),
+            ("catalog-marketplace.us-east-1.api.aws", "aws-marketplace us-east-1"),
+            ("entitlement-marketplace.us-east-1.api.aws", "aws-marketplace us-east-1"),
+            ("metering-marketplace.us-east-1.api.aws", "aws-marketplace us-east-1"),
+            ("arc-recovery-control-config.us-west-2.api.aws", "route53-recovery-control-config us-west-2"),
+            ("acme.s3-accelerate.amazonaws.com", "s3 us-east-1"),
+            ("acme.s3-accelerate.dualstack.amazonaws.com", "s3 us-east-1"),
+            ("transcribestreaming.eu-west-1.amazonaws.com", "transcribe eu-west-1"),
+            ("x.appsync-api.eu-west-1.amazonaws.com", "appsync eu-west-1"),
+            ("db.cluster-x1.eu-west-1.neptune.amazonaws.com", "neptune-db eu-west-1"),
+            ("x-1.eu-west-1.osis.amazonaws.com", "osis eu-west-1"),
+            ("doc-x-1.eu-west-1.cloudsearch.amazonaws.com", "cloudsearch eu-west-1"),
         ] {
             assert_eq!(found(host), expected, "{host}");
         }
@@ -273,6 +327,36 @@ mod tests {
         assert_eq!((&*found.service, &*found.region, found.is_s3()), ("s3", "auto", true));
         let found = place("account.r2.cloudflarestorage.com", None, &lists).unwrap();
         assert_eq!((&*found.service, &*found.region), ("s3", "auto"));
+    }
+
+    #[test]
+    fn refuses_a_foreign_service_that_is_not_listed() {
+        let host = "local.test";
+        for service in ["sqs", "sts", "iam", "s3tables"] {
+            let scope = scope("auto", service);
+            assert_eq!(place(host, Some(&scope), &Allowed::default()), Err(HostFault::ServiceNotListed));
+            assert!(place(host, Some(&scope), &allowed(&[service], &[])).is_ok(), "{service}");
+        }
+        assert!(place(host, Some(&scope("auto", "s3")), &Allowed::default()).is_ok());
+    }
+
+    #[test]
+    fn a_service_without_regions_signs_for_both_homes_of_its_partition() {
+        let all = Allowed::default();
+        let signed = |host: &str, region: &str, service: &str| {
+            place(host, Some(&scope(region, service)), &all).map(|place| place.region)
+        };
+        for (host, region, service) in [
+            ("budgets.api.aws", "us-gov-west-1", "budgets"),
+            ("cloudfront.api.aws", "us-gov-west-1", "cloudfront"),
+            ("cloudfront.global.api.aws", "us-east-1", "cloudfront"),
+            ("iam.global.api.aws", "us-east-1", "iam"),
+            ("iam-fips.amazonaws.com.cn", "cn-north-1", "iam"),
+        ] {
+            assert_eq!(signed(host, region, service), Ok(region.into()), "{host}");
+        }
+        assert_eq!(signed("iam.amazonaws.com", "eu-west-1", "iam"), Err(HostFault::Region));
+        assert_eq!(signed("sqs.amazonaws.com", "us-gov-west-1", "sqs"), Err(HostFault::Region));
     }
 
     #[test]

@@ -63,24 +63,25 @@ pub(crate) static SPEC: SchemeSpec = SchemeSpec {
             kind: FieldKind::Labels,
             required: false,
             default: None,
-            doc: "The services, by their signing names.",
+            doc: "The services, by their signing names or by an endpoint's label (`lambda-url`).",
         },
     ],
     default_keys: &["secret_access_key"],
 };
 
 pub(crate) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
-    let list = |name: &'static str| -> Result<Vec<Box<str>>, BuildError> {
+    let list = |name: &'static str, fits: fn(&str) -> bool| -> Result<Vec<Box<str>>, BuildError> {
         let items: Vec<Box<str>> =
             fields.text(name).map_or_else(Vec::new, |text| text.split(',').map(Box::from).collect());
-        let fits = items.iter().all(|item| control::aws::is_label(item));
-        if fits {
+        if items.iter().all(|item| fits(item)) {
             Ok(items)
         } else {
             Err(BuildError::Invalid { field: name, why: "names what is no region or service" })
         }
     };
-    Ok(Box::new(AwsSigv4 { allowed: Allowed { services: list("services")?, regions: list("region")? } }))
+    let (services, regions) =
+        (list("services", control::aws::is_service)?, list("region", control::aws::is_label)?);
+    Ok(Box::new(AwsSigv4 { allowed: Allowed { services, regions } }))
 }
 
 #[derive(Debug)]
@@ -147,6 +148,11 @@ impl Armed for ArmedAws {
         let errand =
             out.errand().ok_or_else(|| refuse("a signature needs to know where the request goes"))?;
         let asked = Asked::of(out.head(), errand.target, &self.allowed)?;
+        let host = errand.target.host.name().unwrap_or_default();
+        if self.token.is_some() && !self.allowed.trusts_with_token(host) {
+            let detail = "code of anybody's may answer on this host and would see the session token: list the endpoint's label (`lambda-url`, `execute-api` …) in config.services to send it there";
+            return Err(Refusal::new(Code::Dw1002, detail));
+        }
         let stamp =
             Stamp::at((errand.now)()).ok_or_else(|| refuse("the clock is outside of what AWS can read"))?;
         let signer = self

@@ -136,6 +136,53 @@ fn refuses_a_call_that_would_hand_out_session_credentials() {
 }
 
 #[test]
+fn refuses_a_body_beside_an_action_in_the_query() {
+    let sts = AGENTS.replace("/s3/", "/sts/");
+    let get = |headers: &str, body: Option<&str>| {
+        let sent = format!("GET /?Action=GetCallerIdentity\n{sts}{headers}");
+        whole("sts.us-east-1.amazonaws.com", &Fields::default(), &sent, body, KEYS)
+            .map_err(|refusal| refusal.code)
+    };
+    assert_eq!(get("", Some("Action=AssumeRole")).err(), Some(Code::Dw2008));
+    let hash = format!("\nx-amz-content-sha256: {}", "0".repeat(64));
+    assert_eq!(get(&hash, None).err(), Some(Code::Dw2008));
+    assert!(get("", Some("")).is_ok());
+    assert!(get(&format!("\nx-amz-content-sha256: {EMPTY}"), None).is_ok());
+    // Searches are sent so.
+    let es = AGENTS.replace("/s3/", "/es/");
+    let sent = format!("GET /i/_search\n{es}");
+    assert!(whole("x.us-east-1.es.amazonaws.com", &Fields::default(), &sent, Some("{}"), KEYS).is_ok());
+}
+
+#[test]
+fn refuses_to_send_a_session_token_to_code_of_anybodys() {
+    let to = |host: &str, service: &str, listed: &str, values: &[(&str, &str)]| {
+        let config = if listed.is_empty() { Fields::default() } else { limited(listed, "us-east-1") };
+        let sent = format!("POST /\n{}\nx-amz-content-sha256: {EMPTY}", AGENTS.replace("/s3/", service));
+        let sent = whole(host, &config, &sent, None, values).map(|sent| shown(&sent.head));
+        sent.map_err(|refusal| refusal.code)
+    };
+    let with_token = [KEYS, &[("session_token", TOKEN)]].concat();
+    for (host, service) in [
+        ("x.lambda-url.us-east-1.on.aws", "/lambda/"),
+        ("x.execute-api.us-east-1.amazonaws.com", "/execute-api/"),
+        ("x.execute-api-fips.us-east-1.amazonaws.com", "/execute-api/"),
+        ("vpce-1a.execute-api.us-east-1.vpce.amazonaws.com", "/execute-api/"),
+        ("x.appsync-api.us-east-1.amazonaws.com", "/appsync/"),
+        ("x.7d67968.vpc-lattice-svcs.us-east-1.on.aws", "/vpc-lattice-svcs/"),
+        ("x.novelty.us-east-1.on.aws", "/novelty/"),
+    ] {
+        assert_eq!(to(host, service, "", &with_token), Err(Code::Dw1002), "{host}");
+        assert_eq!(to(host, service, "lambda,s3,appsync", &with_token), Err(Code::Dw1002), "{host}");
+        assert!(to(host, service, "", KEYS).unwrap().contains("authorization: AWS4"), "{host}");
+    }
+    let url = "x.lambda-url.us-east-1.on.aws";
+    assert!(to(url, "/lambda/", "lambda-url", &with_token).unwrap().contains(TOKEN));
+    assert!(to("lambda.us-east-1.amazonaws.com", "/lambda/", "", &with_token).unwrap().contains(TOKEN));
+    assert_eq!(to("lambda.us-east-1.amazonaws.com", "/lambda/", "lambda-url", KEYS), Err(Code::Dw1002));
+}
+
+#[test]
 fn refuses_secrets_that_are_no_aws_credentials_by_their_key() {
     let scheme = build("aws-sigv4", &Fields::default()).unwrap();
     let arm = |values: &[(&str, &str)]| scheme.arm(&Values::new(&opened(values), &[])).unwrap_err();

@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn refuses_a_target_that_would_end_the_quotes() {
         let scheme = build("digest", &Fields::default()).unwrap();
-        for path in ["/a?b=\"c", "/\"/"] {
+        for path in ["/a\"b", "/?\\"] {
             let refusal = scheme.judge(&target(), &request(&format!("GET {path}"))).unwrap_err();
             assert_eq!(refusal.code, Code::Dw2008, "{path}");
         }

@@ -209,7 +209,6 @@ fn okx_and_gate_requests() {
         now: || UNIX_EPOCH + Duration::from_secs(1_541_993_715),
         before: "POST /api/v4/futures/orders?contract=BTC_USD&size=100",
         body: "{\"a\":1}",
-        ..Case::default()
     };
     assert_eq!(
         signed(&gate),

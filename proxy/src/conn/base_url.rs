@@ -1,0 +1,245 @@
+//! `/model/NAME/…`: requests of clients whose base URL is the proxy itself, as if it were the vendor.
+//!
+//! The client says who it is as to the proxy, or, since such clients know only the vendor's way, with its own token in the
+//! place of the API key. The name leads to a model provider of the agent's; what follows it is joined to that provider's
+//! endpoint by a strict grammar, and the request then makes the same journey as one to the vendor's own host.
+//! Refuses what a web page could send (a page can reach loopback): an `Origin`, and a `Host` that is not loopback where
+//! reaching the listener is the only proof.
+
+use std::sync::Arc;
+
+use control::agent::{Credentials, bare_token, credentials};
+use control::model::{Endpoint, ModelRules, Vendor};
+use control::provider::Provider;
+use control::refusal::{Code, Refusal};
+use control::rule::Path;
+use control::target::Target;
+use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Uri};
+
+use super::plain::Named;
+use super::{Conn, Door};
+use crate::plan::{Plan, Served};
+
+const PREFIX: &str = "/model/";
+
+/// Where the clients of the vendors put the key.
+const KEYS: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// Whether a request target, as sent, is one of a base URL.
+pub(crate) fn is_one(target: &str) -> bool {
+    target.starts_with(PREFIX)
+}
+
+/// The token that a client of a base URL may have sent in the place of its key.
+pub(crate) fn presented(headers: &HeaderMap) -> Option<Credentials> {
+    let key = || KEYS.iter().find_map(|name| headers.get(name)).and_then(bare_token);
+    headers.get(AUTHORIZATION).and_then(credentials).or_else(key)
+}
+
+/// Where a request of a base URL goes, and what else may be asked.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) named: Arc<Named>,
+    /// The path behind the endpoint's, and the query: what a fallback gets behind its own.
+    pub(crate) tail: Option<String>,
+    /// The fallbacks that the agent has, in order.
+    pub(crate) fallbacks: Vec<Arc<Served>>,
+}
+
+impl Conn {
+    /// The target of a request: the tunnel's, the one that an absolute-form request names, or the endpoint of the model
+    /// provider that its path names; the request is then written anew for it.
+    pub(crate) fn enter<B>(&self, plan: &Plan, request: &mut Request<B>) -> Result<Entered, Refusal> {
+        let is_base_url = matches!(self.door, Door::Plain)
+            && request.uri().authority().is_none()
+            && is_one(request.uri().path());
+        if !is_base_url {
+            return Ok(Entered { named: self.named(request)?, tail: None, fallbacks: Vec::new() });
+        }
+        refuse_pages(plan, request.headers())?;
+        let sent = request.uri().clone();
+        let (name, rest) = split(&sent)?;
+        let served = plan.model(name, &self.caller.name).ok_or_else(unknown)?;
+        let rules = served.provider.model.as_ref().ok_or_else(unknown)?;
+        let (named, target) = join(&rules.endpoint, rest)?;
+        *request.uri_mut() = target.into();
+        request.headers_mut().insert(HOST, named.host.clone());
+        self.remove_tokens(plan, request.headers_mut());
+        let fallbacks = plan.fallbacks(served, &self.caller.name);
+        let tail = if fallbacks.is_empty() { None } else { tail(rules, rest) };
+        Ok(Entered { named: Arc::new(named), tail, fallbacks })
+    }
+
+    /// The agent's own token is for us and goes no further.
+    fn remove_tokens(&self, plan: &Plan, headers: &mut HeaderMap) {
+        let Some(agents) = &plan.agents else { return };
+        let now = std::time::SystemTime::UNIX_EPOCH;
+        for name in KEYS.iter().chain([&AUTHORIZATION]) {
+            let is_token = headers.get_all(name).iter().any(|value| {
+                let read = if *name == AUTHORIZATION { credentials(value) } else { bare_token(value) };
+                agents.identify(read.as_ref(), now).is_ok()
+            });
+            if is_token {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
+/// A page in a browser on the same host can send requests here; no client of a model does it with an `Origin`.
+fn refuse_pages(plan: &Plan, headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key(ORIGIN) {
+        return Err(Refusal::new(
+            Code::Dw1002,
+            "the request comes from a web page, and this base URL is for programs",
+        ));
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let (host, None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else {
+        return Err(Refusal::new(Code::Dw2008, "there are several Host fields"));
+    };
+    let is_loopback = host.and_then(|host| Target::parse_host(host, 80).ok()).is_some_and(|target| {
+        match target.host.ip() {
+            Some(ip) => ip.is_loopback(),
+            None => target.host.name() == Some("localhost"),
+        }
+    });
+    if plan.agents.is_none() && !is_loopback {
+        return Err(Refusal::new(Code::Dw2007, "the Host field does not name this proxy's own address"));
+    }
+    Ok(())
+}
+
+/// The model provider's name, and path with query behind it.
+fn split(uri: &Uri) -> Result<(&str, &str), Refusal> {
+    let behind = uri.path_and_query().and_then(|sent| sent.as_str().strip_prefix(PREFIX)).unwrap_or_default();
+    let cut = behind.find(['/', '?']).filter(|at| behind.as_bytes().get(*at) == Some(&b'/'));
+    let cut = cut.ok_or_else(|| {
+        Refusal::new(
+            Code::Dw2008,
+            "a base URL is `/model/NAME/` and what the vendor's API has behind its host",
+        )
+    })?;
+    Ok(behind.split_at(cut))
+}
+
+/// Not found, and not shown: what is not the agent's looks as if it did not exist.
+fn unknown() -> Refusal {
+    Refusal::new(Code::Dw1001, "this agent has no model provider of that name")
+}
+
+/// The endpoint's target, and its path with what follows; nothing may lead out of it.
+fn join(endpoint: &Endpoint, rest: &str) -> Result<(Named, PathAndQuery), Refusal> {
+    let malformed = || Refusal::new(Code::Dw2008, "the path behind the model provider's name is malformed");
+    let (raw, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let path = Path::parse(raw).map_err(|error| Refusal::new(Code::Dw2008, error.to_string()))?;
+    if path.lost_dots() || path.as_str().starts_with("//") {
+        return Err(malformed());
+    }
+    let mut text = format!("{}{}", endpoint.base, path.as_str());
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    let port = if endpoint.plain { 80 } else { 443 };
+    let named = Named::new(endpoint.target.clone(), port).ok_or_else(malformed)?;
+    Ok((named, PathAndQuery::try_from(text).map_err(|_| malformed())?))
+}
+
+/// What stands in front of the API's own paths where the endpoint has none of its own.
+fn api_base<'a>(vendor: &'a Vendor, endpoint: &Endpoint) -> &'a str {
+    if endpoint.base.is_empty() { vendor.suffix } else { "" }
+}
+
+/// The API's own path, which fallbacks of the same API have too.
+fn tail(rules: &ModelRules, rest: &str) -> Option<String> {
+    let own = rest.strip_prefix(api_base(rules.vendor, &rules.endpoint))?;
+    own.starts_with('/').then(|| own.to_owned())
+}
+
+/// The same request for a fallback: where it goes, and its path there.
+pub(crate) fn for_fallback(rules: &ModelRules, tail: &str) -> Result<(Named, PathAndQuery), Refusal> {
+    join(&rules.endpoint, &format!("{}{tail}", api_base(rules.vendor, &rules.endpoint)))
+}
+
+/// Removes what a client sends as its key: a dummy of one model provider is not another one's.
+pub(crate) fn remove_keys(headers: &mut HeaderMap) {
+    for name in KEYS.iter().chain([&AUTHORIZATION]) {
+        headers.remove(name);
+    }
+}
+
+/// The variables that lead clients here: of each model provider its base URL, beside the key of the same one. Where
+/// another one's dummy is the key of these clients, that other one's way is theirs.
+pub(crate) fn variables<'a>(
+    providers: impl Iterator<Item = &'a Arc<Provider>>,
+    dummies: &[(String, String)],
+    listener: &str,
+) -> Vec<(String, String)> {
+    let held =
+        |name: &str| dummies.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+    let mut variables = Vec::new();
+    for provider in providers {
+        let Some(rules) = &provider.model else { continue };
+        if !provider.agent_env.iter().all(|(name, dummy)| held(name) == Some(dummy)) {
+            continue;
+        }
+        let url =
+            format!("http://{listener}{PREFIX}{}{}", provider.name, api_base(rules.vendor, &rules.endpoint));
+        variables.extend(rules.vendor.env.iter().map(|name| ((*name).to_owned(), url.clone())));
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(base: &str) -> Endpoint {
+        Endpoint {
+            target: Target::parse_authority("a.example:443").unwrap(),
+            plain: false,
+            base: base.into(),
+        }
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_endpoint() {
+        for rest in [
+            "/../admin",
+            "/a/../../admin",
+            "/%2e%2e/admin",
+            "/.%2e/x",
+            "/..%2fadmin",
+            "/a/..%5cadmin",
+            "//evil.example/x",
+            "/%00",
+            "/a\\..\\b",
+            "/%zz",
+        ] {
+            assert!(join(&endpoint("/tenant/v1"), rest).is_err(), "{rest}");
+        }
+        for (base, rest, wanted) in [
+            ("", "/v1/models", "/v1/models"),
+            ("/tenant/v1", "/models?x=/../y", "/tenant/v1/models?x=/../y"),
+            ("/tenant/v1", "/", "/tenant/v1/"),
+        ] {
+            assert_eq!(join(&endpoint(base), rest).unwrap().1.as_str(), wanted);
+        }
+    }
+
+    #[test]
+    fn a_name_is_followed_by_a_slash() {
+        for uri in ["/model/a", "/model/a?x/", "/model/a?x=/b"] {
+            assert!(split(&uri.parse().unwrap()).is_err(), "{uri}");
+        }
+        let uri: Uri = "/model/a/b?c=/".parse().unwrap();
+        assert_eq!(split(&uri).unwrap(), ("a", "/b?c=/"));
+    }
+}

@@ -1,0 +1,169 @@
+//! The memory of bodies that are read whole: of one agent, and of all together. How many such bodies there are at once, how
+//! long each is and how slowly it comes, is the agent's choice.
+//!
+//! Invariant: what a body takes is given back when the last copy of its bytes is dropped, not when it has been read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use control::refusal::{Code, Refusal};
+
+/// Bytes that are held.
+#[derive(Debug, Default)]
+pub(crate) struct Room(AtomicUsize);
+
+impl Room {
+    fn take(&self, more: usize, most: usize) -> bool {
+        let held = self.0.fetch_add(more, Ordering::Relaxed);
+        let has_room = held.saturating_add(more) <= most;
+        if !has_room {
+            self.0.fetch_sub(more, Ordering::Relaxed);
+        }
+        has_room
+    }
+}
+
+/// Where a body that is held has its room, and how long it may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Holding {
+    /// The room of all agents, and how much there is.
+    pub(crate) all: (Arc<Room>, usize),
+    /// The room of its agent, and how much there is.
+    pub(crate) own: (Arc<Room>, usize),
+    /// How long nothing of it may come.
+    pub(crate) idle: Duration,
+    /// How long the whole of it may take.
+    pub(crate) whole: Duration,
+}
+
+impl Holding {
+    /// A body of which nothing is there yet.
+    pub(crate) fn begin(self) -> Growing {
+        Growing { lease: Lease { holding: self, bytes: 0 }, body: BytesMut::new() }
+    }
+}
+
+/// What a body has taken, given back on drop.
+#[derive(Debug)]
+struct Lease {
+    holding: Holding,
+    bytes: usize,
+}
+
+impl Lease {
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let more = bytes.saturating_sub(self.bytes);
+        let Holding { all, own, .. } = &self.holding;
+        if !own.0.take(more, own.1) {
+            return Err(Refusal::new(
+                Code::Dw1009,
+                "the agent's bodies that have to be held whole are too large together",
+            )
+            .retry_after(Duration::from_secs(1)));
+        }
+        if !all.0.take(more, all.1) {
+            own.0.0.fetch_sub(more, Ordering::Relaxed);
+            return Err(Refusal::new(
+                Code::Dw2013,
+                "there is no room for another body that has to be held whole",
+            )
+            .retry_after(Duration::from_secs(1)));
+        }
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.holding.own.0.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.holding.all.0.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A body that is being read.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    lease: Lease,
+    body: BytesMut,
+}
+
+impl Growing {
+    /// Takes a part of it.
+    ///
+    /// # Errors
+    /// DW1009 where the agent holds too much, DW2013 where all together do.
+    pub(crate) fn push(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        self.lease.grow_to(self.body.len() + data.len())?;
+        self.body.extend_from_slice(data);
+        // What it has been given beyond its length counts as well.
+        self.lease.grow_to(self.body.capacity())
+    }
+
+    /// The whole body.
+    pub(crate) fn end(self) -> Bytes {
+        if self.body.is_empty() {
+            return Bytes::new();
+        }
+        Bytes::from_owner(Owned { body: self.body, _lease: self.lease })
+    }
+}
+
+/// A body with what it has taken.
+struct Owned {
+    body: BytesMut,
+    _lease: Lease,
+}
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holding(all: &Arc<Room>, own: &Arc<Room>) -> Holding {
+        Holding {
+            all: (Arc::clone(all), 3000),
+            own: (Arc::clone(own), 2000),
+            idle: Duration::MAX,
+            whole: Duration::MAX,
+        }
+    }
+
+    fn code(growing: &mut Growing, bytes: usize) -> Option<Code> {
+        growing.push(&vec![b'x'; bytes]).err().map(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn refuses_what_is_over_an_agents_room_or_over_that_of_all() {
+        let (all, one, two) = (Arc::default(), Arc::default(), Arc::default());
+        let mut first = holding(&all, &one).begin();
+        assert_eq!(code(&mut first, 1500), None);
+        assert_eq!(code(&mut holding(&all, &one).begin(), 600), Some(Code::Dw1009));
+        let mut second = holding(&all, &two).begin();
+        assert_eq!(code(&mut second, 1000), None);
+        assert_eq!(code(&mut second, 900), Some(Code::Dw2013));
+        drop((first, second));
+        assert_eq!(all.0.load(Ordering::Relaxed) + one.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_body_keeps_its_room_until_its_last_copy_is_dropped() {
+        let (all, own) = (Arc::default(), Arc::default());
+        let mut growing = holding(&all, &own).begin();
+        growing.push(b"a body").unwrap();
+        let body = growing.end();
+        let part = body.slice(2..);
+        drop(body);
+        assert!(own.0.load(Ordering::Relaxed) >= 6 && all.0.load(Ordering::Relaxed) >= 6);
+        assert_eq!(part, "body");
+        drop(part);
+        assert_eq!(own.0.load(Ordering::Relaxed) + all.0.load(Ordering::Relaxed), 0);
+    }
+}
