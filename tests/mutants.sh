@@ -58,7 +58,7 @@ policy() {
 guard() {
     files guard proxy upstream/address.rs upstream/guard.rs upstream/resolve.rs limits
     echo 'pub mod limits; pub mod upstream { pub mod address; pub mod guard; pub mod resolve; }' >"$out/guard/src/lib.rs"
-    manifest guard control hickory-resolver ipnet parking_lot strsim thiserror tokio tracing
+    manifest guard bytes control hickory-resolver ipnet parking_lot strsim thiserror tokio tracing
 }
 
 inject() {

@@ -235,6 +235,9 @@ focs3+257rn0s2ldbqkLJK2KRiMohYjlrQ==
             assert!(matches!(fault, PemFault::Damaged | PemFault::NoKey), "{from} {to} {fault:?}");
         }
         assert_eq!(PrivateKey::read_rsa(EC.as_bytes()).unwrap_err(), PemFault::NotRsa);
+        // A byte behind the element.
+        let behind = "-----BEGIN PRIVATE KEY-----\nMAAA\n-----END PRIVATE KEY-----\n";
+        assert_eq!(fault(behind), PemFault::Damaged);
     }
 
     #[test]

@@ -676,6 +676,16 @@ proptest! {
 }
 
 #[test]
+fn warns_of_a_denied_action_that_no_request_shows() {
+    let warned = |deny: &str| {
+        let loaded = loaded(&spec(&format!("  type: aws\n  policy: {{deny: [\"{deny}\"]}}\n")));
+        loaded.warnings.iter().any(|warning| warning.message.contains("a role is passed by what a body says"))
+    };
+    assert!(warned("iam:PassRole") && warned("IAM:passrole"));
+    assert!(!warned("iam:*") && !warned("iam:CreateUser"));
+}
+
+#[test]
 fn a_githubs_apps_token_is_asked_for_the_repositories_that_the_scope_names() {
     let repositories = |scope: &str| {
         let text = spec(&format!(

@@ -23,7 +23,7 @@ pub(crate) mod body;
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::conn::Conn;
@@ -118,7 +118,11 @@ async fn attempt(
         // Boxed, so that the other requests do not carry the room for it.
         return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
     }
+    let token = signed.used.as_mut().and_then(|used| used.token.take());
     let answer = send::patiently(&way, signed, &mut search, record).await?;
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        token.iter().for_each(inject::Token::refused);
+    }
     let answer = listing::of(answer, &served, &shared.limits, record).await?;
     let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
     answer::begin(&mut response).await?;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::body::{Progress, RequestBody, UpstreamBody};
 use super::challenge;
+use super::inject::Token;
 use super::parse::Upgrade;
 use super::record::Record;
 use super::refuse::Refused;
@@ -114,6 +115,8 @@ pub(crate) struct Used {
     pub(crate) version: u64,
     /// What the answer is searched for; `None` where the provider says `redact: false`.
     pub(crate) search: Option<Search>,
+    /// The token that it is, if the secret was exchanged for one.
+    pub(crate) token: Option<Token>,
 }
 
 /// Sends the request and waits for the answer's head.
@@ -185,7 +188,7 @@ impl Signed {
         let (body, progress) = self.body.afresh()?;
         let Head { method, target, headers } = &self.head;
         let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
-        let used = self.used.as_ref().map(|used| Used { version: used.version, search: None });
+        let used = self.used.as_ref().map(|used| Used { version: used.version, search: None, token: None });
         Some(Self { head, body, progress, used, identity: None, responder: None, upgrade: None })
     }
 }

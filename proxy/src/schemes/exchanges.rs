@@ -288,7 +288,7 @@ fn refuses_files_that_would_put_the_secret_itself_on() {
         ),
         (
             "    type: oauth2-refresh\n    tokenUrl: https://a.example/t\n    clientAuth: jwt\n",
-            "basic or post",
+            "`clientAuth` has to be one of `basic`, `post`",
         ),
         ("    type: jwt-bearer\n    tokenUrl: https://a.example/t\n", "`issuer` is missing"),
     ] {

@@ -262,6 +262,24 @@ async fn an_assertion_is_signed_anew_for_each_exchange_and_verified_by_the_issue
     }
 }
 
+#[tokio::test]
+async fn a_token_that_the_issuer_revoked_is_renewed_after_the_api_refused_it() {
+    let issuer = Issuer::start().await;
+    issuer.set(|state| state.life = Duration::from_secs(10));
+    let mut proxy = builder(&issuer, &client_credentials("")).start().await;
+    proxy.agent().get(HOST, "/").await.assert_ok();
+    issuer.set(|state| state.issued[0].1 = Instant::now());
+    let reply = proxy.agent().get(HOST, "/").await;
+    // The API's own answer, with our note: an operator sees that the credential was not taken.
+    assert_eq!(reply.status, 401);
+    assert!(
+        reply.header("doorward-note").is_some_and(|note| note.starts_with("upstream-rejected-credential"))
+    );
+    until("another token", SOON, async || proxy.agent().get(HOST, "/").await.status == 200).await;
+    assert_eq!(issuer.asked(), 2);
+    watch_all(&mut proxy, &issuer);
+}
+
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 
 #[tokio::test]

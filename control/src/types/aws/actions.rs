@@ -33,7 +33,10 @@ const PREFIXES: &[(&str, &str)] = &[
 
 /// Actions, and what IAM asks for beside each of them.
 const BESIDE: &[(&[&str], &[&str])] = &[
-    (&["secretsmanager:BatchGetSecretValue"], &["secretsmanager:GetSecretValue"]),
+    (
+        &["secretsmanager:BatchGetSecretValue"],
+        &["secretsmanager:GetSecretValue", "secretsmanager:ListSecrets"],
+    ),
     (
         &["secretsmanager:AssociateCrossAccountReplica"],
         &["secretsmanager:GetSecretValue", "secretsmanager:AcceptCrossAccountReplication"],

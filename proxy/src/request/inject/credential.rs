@@ -123,9 +123,12 @@ pub(crate) async fn credential(
     let mut stream = None;
     let mut responder = None;
     let held = if prepared.injects() {
-        let opened = match served.injector.exchanging(&prepared) {
-            None => served.credential(&plan.vault, permit).await?,
-            Some(entry) => renew::token(worker, &plan.vault, served, entry, permit).await?,
+        let (opened, token) = match served.injector.exchanging(&prepared) {
+            None => (served.credential(&plan.vault, permit).await?, None),
+            Some(entry) => {
+                let token = renew::token(worker, &plan.vault, served, entry, permit).await?;
+                (Arc::clone(&token.credential), Some(token))
+            }
         };
         let of = Use {
             agent: permit.agent().shared(),
@@ -143,7 +146,7 @@ pub(crate) async fn credential(
         if let (Some(search), false) = (&mut search, placed.echoes.is_empty()) {
             search.scanner = Arc::new(challenge::scanner(&placed.echoes)?);
         }
-        used = Some(Used { version: opened.version, search });
+        used = Some(Used { version: opened.version, search, token });
         placed.body
     } else {
         prepared.into_body()

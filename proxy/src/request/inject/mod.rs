@@ -37,6 +37,7 @@ pub use agent::{Sent, agent_credential};
 pub(crate) use credential::{credential, hold, prepare};
 pub use dummies::Dummies;
 pub(crate) use held::{is_json, sole_type};
+pub(crate) use renew::Token;
 
 /// What one provider puts on requests; compiled once for each plan.
 #[derive(Debug)]

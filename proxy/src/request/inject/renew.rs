@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::limits;
 use crate::plan::{Credential, Served};
 use crate::schemes::shared::issuer::{Ask, Asking, Issued};
-use crate::schemes::shared::token::{Because, Fresh, Now};
+use crate::schemes::shared::token::{Because, Cell, Fresh, Now, Obtaining};
 use crate::schemes::{CREDENTIAL, Exchange, Failed, Issuer, Values};
 use crate::upstream::exchange::{self, Client};
 use crate::upstream::guard::late;
@@ -29,9 +29,9 @@ pub(super) async fn token(
     served: &Arc<Served>,
     entry: usize,
     permit: &Permit,
-) -> Result<Arc<Credential>, Refusal> {
+) -> Result<Token, Refusal> {
     let cell = served.cell(entry).ok_or_else(no_exchange)?;
-    let begin = || -> crate::schemes::shared::token::Obtaining<Credential> {
+    let begin = || -> Obtaining<Credential> {
         let renewing = Renewing {
             worker: Arc::clone(worker),
             vault: Arc::clone(vault),
@@ -44,7 +44,21 @@ pub(super) async fn token(
     let credential = cell.value(Now::read(), begin).await;
     let credential = credential.map_err(|refusal| refusal.of_provider(&served.provider.name))?;
     served.admit(&credential, permit)?;
-    Ok(credential)
+    Ok(Token { cell: Arc::clone(cell), credential })
+}
+
+/// A token that is on a request.
+#[derive(Debug)]
+pub(crate) struct Token {
+    cell: Arc<Cell<Credential>>,
+    pub(super) credential: Arc<Credential>,
+}
+
+impl Token {
+    /// The upstream answered 401: the issuer may have revoked it.
+    pub(crate) fn refused(&self) {
+        self.cell.doubt(&self.credential, Now::read());
+    }
 }
 
 /// One exchange, which outlives the request that began it.

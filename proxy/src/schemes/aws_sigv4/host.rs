@@ -304,6 +304,12 @@ mod tests {
             ("transcribestreaming.eu-west-1.amazonaws.com", "transcribe eu-west-1"),
             ("x.appsync-api.eu-west-1.amazonaws.com", "appsync eu-west-1"),
             ("db.cluster-x1.eu-west-1.neptune.amazonaws.com", "neptune-db eu-west-1"),
+            ("sync-states.eu-west-1.amazonaws.com", "states eu-west-1"),
+            ("data-servicediscovery.eu-west-1.amazonaws.com", "servicediscovery eu-west-1"),
+            ("streaming-logs.eu-west-1.amazonaws.com", "logs eu-west-1"),
+            ("workflows-omics.eu-west-1.amazonaws.com", "omics eu-west-1"),
+            ("query-lakeformation.eu-west-1.amazonaws.com", "lakeformation eu-west-1"),
+            ("runtime-medical-imaging.eu-west-1.api.aws", "medical-imaging eu-west-1"),
             ("x-1.eu-west-1.osis.amazonaws.com", "osis eu-west-1"),
             ("doc-x-1.eu-west-1.cloudsearch.amazonaws.com", "cloudsearch eu-west-1"),
         ] {

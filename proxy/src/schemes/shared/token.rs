@@ -9,6 +9,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -49,6 +50,9 @@ impl Now {
 const LONGEST: Duration = Duration::from_secs(86_400);
 /// What an issuer that does not say is taken to mean.
 pub const UNSAID: Duration = Duration::from_secs(300);
+/// Younger than this (or a tenth of its life) a token is not doubted: an agent that provokes refusals cannot have the
+/// issuer asked more often.
+const SETTLED: Duration = Duration::from_secs(60);
 /// How long before its end a token is not used any more: it has to travel and the issuer's clock may be ahead.
 const MARGIN: Duration = Duration::from_secs(30);
 
@@ -90,8 +94,17 @@ pub type Obtaining<T> = Pin<Box<dyn Future<Output = Result<Fresh<T>, Failed>> + 
 #[derive(Debug)]
 struct Held<T> {
     value: Arc<T>,
+    settled: Now,
     renew: Now,
     end: Now,
+    /// The upstream did not take it, though it has not ended: the issuer may have revoked it.
+    doubted: AtomicBool,
+}
+
+impl<T> Held<T> {
+    fn is_due(&self, now: Now) -> bool {
+        now.has_reached(&self.renew) || self.doubted.load(Ordering::Relaxed)
+    }
 }
 
 /// The value that all requests use, and the one exchange that renews it.
@@ -132,7 +145,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
         if let Some(held) = &*self.current.load()
             && !now.has_reached(&held.end)
         {
-            if now.has_reached(&held.renew) {
+            if held.is_due(now) {
                 self.renew(now, obtain);
             }
             return Ok(Arc::clone(&held.value));
@@ -141,6 +154,17 @@ impl<T: Send + Sync + 'static> Cell<T> {
         match flight.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
             Ok(None) | Err(_) => Err(interrupted()),
+        }
+    }
+
+    /// The upstream did not take this value: it is renewed behind the next request. It serves until then, since the issuer
+    /// may be down and the refusal of another making.
+    pub fn doubt(&self, value: &Arc<T>, now: Now) {
+        if let Some(held) = &*self.current.load()
+            && Arc::ptr_eq(&held.value, value)
+            && now.has_reached(&held.settled)
+        {
+            held.doubted.store(true, Ordering::Relaxed);
         }
     }
 
@@ -159,7 +183,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
     fn renew(self: &Arc<Self>, now: Now, obtain: impl FnOnce() -> Obtaining<T>) {
         // Whoever holds the lock does this already.
         let Some(mut state) = self.state.try_lock() else { return };
-        let due = self.current.load().as_ref().is_some_and(|held| now.has_reached(&held.renew));
+        let due = self.current.load().as_ref().is_some_and(|held| held.is_due(now));
         if due && state.flight.is_none() && state.paused(now).is_none() && !state.revoked {
             state.flight = Some(self.begin(obtain()));
         }
@@ -210,7 +234,9 @@ impl<T: Send + Sync + 'static> Cell<T> {
         let end = since.after(life - MARGIN.min(life / 10));
         // 80 % of its life, some of them earlier: many proxies that began together do not all ask together.
         let renew = since.after(life * 4 / 5 - jitter(life / 20));
-        let held = Arc::new(Held { value: Arc::clone(&value), renew, end });
+        let settled = since.after(SETTLED.min(life / 10));
+        let doubted = AtomicBool::new(false);
+        let held = Arc::new(Held { value: Arc::clone(&value), settled, renew, end, doubted });
         let mut state = self.state.lock();
         state.flight = None;
         if state.revoked {

@@ -1,6 +1,6 @@
 //! The cell under a clock that stands still unless a test moves it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use futures_util::future::join_all;
 use tokio::time::{advance, sleep};
@@ -160,6 +160,37 @@ async fn a_revoked_cell_gives_nothing_and_keeps_nothing() {
     assert!(waiting.await.unwrap().iter().all(Result::is_err));
     assert!(cell.current.load().is_none());
     assert_eq!(issuer.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_the_issuer_revoked_is_renewed_once_however_many_saw_it_refused() {
+    let (cell, issuer) = pair();
+    let first = cell.value(Now::read(), issuer.obtain()).await.unwrap();
+    // At once it is not doubted: the issuer would be asked as often as an agent likes.
+    cell.doubt(&first, Now::read());
+    assert!(thousand(&cell, &issuer).await.iter().all(|got| *got == Ok(1)));
+    assert_eq!(issuer.asked(), 1);
+    advance(SETTLED).await;
+    (0..1000).for_each(|_| cell.doubt(&first, Now::read()));
+    assert!(
+        thousand(&cell, &issuer).await.iter().all(|got| *got == Ok(1)),
+        "it serves until there is another"
+    );
+    settle().await;
+    // Late refusals of the old one say nothing of the new one.
+    advance(SETTLED).await;
+    (0..1000).for_each(|_| cell.doubt(&first, Now::read()));
+    assert!(thousand(&cell, &issuer).await.iter().all(|got| *got == Ok(2)));
+    assert_eq!(issuer.asked(), 2);
+    // With the issuer down, what there is goes on serving to its end.
+    *issuer.says_no.lock() = Some(Because::Unavailable(None));
+    let second = cell.value(Now::read(), issuer.obtain()).await.unwrap();
+    cell.doubt(&second, Now::read());
+    for _ in 0..10 {
+        assert!(thousand(&cell, &issuer).await.iter().all(|got| *got == Ok(2)));
+        settle().await;
+    }
+    assert!((3..=7).contains(&issuer.asked()), "{}", issuer.asked());
 }
 
 #[tokio::test(start_paused = true)]
