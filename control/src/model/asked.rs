@@ -144,13 +144,13 @@ impl Top {
             Api::Completions | Api::Messages => self.max_tokens,
             Api::OldCompletions => self.max_tokens_to_sample,
             Api::Content => self.generation,
-            Api::Other => None,
+            Api::Other | Api::Unbilled => None,
         };
         let times = match api {
             Api::Chat => self.n.unwrap_or(1),
             Api::Completions => self.n.max(self.best_of).unwrap_or(1).saturating_mul(self.prompts.max(1)),
             Api::Content => self.candidates.unwrap_or(1),
-            Api::Responses | Api::Messages | Api::OldCompletions | Api::Other => 1,
+            Api::Responses | Api::Messages | Api::OldCompletions | Api::Other | Api::Unbilled => 1,
         };
         Asked {
             models: self.models,

@@ -61,7 +61,7 @@ fn reads_the_model_where_the_vendor_has_it() {
         ("  provider: openrouter\n", Method::POST, "/api/v1/messages", Reading::Body(Api::Messages)),
         ("  provider: anthropic\n", Method::POST, "/v1/messages", Reading::Body(Api::Messages)),
         ("  provider: anthropic\n", Method::POST, "/v1/complete", Reading::Body(Api::OldCompletions)),
-        ("  provider: anthropic\n", Method::POST, "/v1/messages/count_tokens", Reading::Body(Api::Other)),
+        ("  provider: anthropic\n", Method::POST, "/v1/messages/count_tokens", Reading::Body(Api::Unbilled)),
         (
             "  provider: gemini\n",
             Method::POST,

@@ -45,14 +45,16 @@ pub enum Api {
     OldCompletions,
     /// Gemini's `generateContent`.
     Content,
-    /// Something that generates no text: embeddings, images, counting.
+    /// Something that generates no text: embeddings, images, speech.
     Other,
+    /// Something that no vendor charges tokens for: counting them, moderation.
+    Unbilled,
 }
 
 impl Api {
     /// Whether text is generated, which a bound limits.
     pub fn generates(self) -> bool {
-        self != Self::Other
+        !matches!(self, Self::Other | Self::Unbilled)
     }
 
     /// The field that bounds what is generated.
@@ -60,7 +62,7 @@ impl Api {
         match self {
             Self::Chat => "max_completion_tokens` or `max_tokens",
             Self::Responses => "max_output_tokens",
-            Self::Completions | Self::Messages | Self::Other => "max_tokens",
+            Self::Completions | Self::Messages | Self::Other | Self::Unbilled => "max_tokens",
             Self::OldCompletions => "max_tokens_to_sample",
             Self::Content => "generationConfig.maxOutputTokens",
         }
@@ -152,14 +154,14 @@ impl Vendor {
         }
         let api = match action {
             "chat:create" => Api::Chat,
-            "responses:create" if path.ends_with("/input_tokens") => Api::Other,
+            "responses:create" if path.ends_with("/input_tokens") => Api::Unbilled,
             "responses:create" => Api::Responses,
             "completions:create" if self.name == "anthropic" => Api::OldCompletions,
             "completions:create" => Api::Completions,
             "messages:create" => Api::Messages,
             "content:create" => Api::Content,
-            "messages:count" | "tokens:count" | "embeddings:create" | "moderations:create"
-            | "scores:create" | "images:create" | "audio:create" => Api::Other,
+            "messages:count" | "tokens:count" | "moderations:create" => Api::Unbilled,
+            "embeddings:create" | "scores:create" | "images:create" | "audio:create" => Api::Other,
             _ => return Reading::Unreadable,
         };
         match self.name {

@@ -37,3 +37,12 @@ pub(super) fn refuse_exchange(chosen: Chosen<'_>, list: &Node, ground: Ground<'_
         );
     }
 }
+
+/// Whether the scheme that this key chooses exchanges its secret.
+pub(super) fn exchanges(key: &str, ground: Ground<'_>) -> bool {
+    ground.schemes.iter().any(|scheme| scheme.inject_key == Some(key) && has_token_url(scheme))
+}
+
+fn has_token_url(scheme: &SchemeSpec) -> bool {
+    scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
+}

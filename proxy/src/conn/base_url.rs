@@ -3,10 +3,11 @@
 //! The client says who it is as to the proxy, or, since such clients know only the vendor's way, with its own token in the
 //! place of the API key. The name leads to a model provider of the agent's; what follows it is joined to that provider's
 //! endpoint by a strict grammar, and the request then makes the same journey as one to the vendor's own host.
-//! Refuses what a web page could send (a page can reach loopback): an `Origin`, and a `Host` that is not loopback where
-//! reaching the listener is the only proof.
+//! Refuses what a web page could send (a page can reach loopback): an `Origin`, and without a token a `Host` that is not
+//! loopback.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use control::agent::{Credentials, bare_token, credentials};
 use control::model::{Endpoint, ModelRules, Vendor};
@@ -14,7 +15,7 @@ use control::provider::Provider;
 use control::refusal::{Code, Refusal};
 use control::rule::Path;
 use control::target::Target;
-use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, PROXY_AUTHORIZATION};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Uri};
 
@@ -25,7 +26,7 @@ use crate::plan::{Plan, Served};
 const PREFIX: &str = "/model/";
 
 /// Where the clients of the vendors put the key.
-const KEYS: [HeaderName; 3] = [
+static KEYS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
@@ -36,10 +37,10 @@ pub(crate) fn is_one(target: &str) -> bool {
     target.starts_with(PREFIX)
 }
 
-/// The token that a client of a base URL may have sent in the place of its key.
-pub(crate) fn presented(headers: &HeaderMap) -> Option<Credentials> {
-    let key = || KEYS.iter().find_map(|name| headers.get(name)).and_then(bare_token);
-    headers.get(AUTHORIZATION).and_then(credentials).or_else(key)
+/// What a client of a base URL sent in the place of its key, which may be its token.
+pub(crate) fn presented(headers: &HeaderMap) -> impl Iterator<Item = Credentials> {
+    let bearer = headers.get(AUTHORIZATION).and_then(credentials);
+    bearer.into_iter().chain(KEYS.iter().filter_map(|name| headers.get(name)).filter_map(bare_token))
 }
 
 /// Where a request of a base URL goes, and what else may be asked.
@@ -62,7 +63,8 @@ impl Conn {
         if !is_base_url {
             return Ok(Entered { named: self.named(request)?, tail: None, fallbacks: Vec::new() });
         }
-        refuse_pages(plan, request.headers())?;
+        let tokens = tokens(plan, request.headers());
+        refuse_pages(!tokens.is_empty(), request.headers())?;
         let sent = request.uri().clone();
         let (name, rest) = split(&sent)?;
         let served = plan.model(name, &self.caller.name).ok_or_else(unknown)?;
@@ -70,30 +72,30 @@ impl Conn {
         let (named, target) = join(&rules.endpoint, rest)?;
         *request.uri_mut() = target.into();
         request.headers_mut().insert(HOST, named.host.clone());
-        self.remove_tokens(plan, request.headers_mut());
+        // The agent's own token is for us and goes no further.
+        tokens.iter().for_each(|name| drop(request.headers_mut().remove(name)));
         let fallbacks = plan.fallbacks(served, &self.caller.name);
         let tail = if fallbacks.is_empty() { None } else { tail(rules, rest) };
         Ok(Entered { named: Arc::new(named), tail, fallbacks })
     }
+}
 
-    /// The agent's own token is for us and goes no further.
-    fn remove_tokens(&self, plan: &Plan, headers: &mut HeaderMap) {
-        let Some(agents) = &plan.agents else { return };
-        let now = std::time::SystemTime::UNIX_EPOCH;
-        for name in KEYS.iter().chain([&AUTHORIZATION]) {
-            let is_token = headers.get_all(name).iter().any(|value| {
-                let read = if *name == AUTHORIZATION { credentials(value) } else { bare_token(value) };
-                agents.identify(read.as_ref(), now).is_ok()
-            });
-            if is_token {
-                headers.remove(name);
-            }
-        }
-    }
+/// The fields that hold an agent's token.
+fn tokens(plan: &Plan, headers: &HeaderMap) -> Vec<HeaderName> {
+    let Some(agents) = &plan.agents else { return Vec::new() };
+    // One that has expired is a token all the same.
+    let ever = SystemTime::UNIX_EPOCH;
+    let holds = |name: &&HeaderName| {
+        headers.get_all(*name).iter().any(|value| {
+            let read = if KEYS.contains(name) { bare_token(value) } else { credentials(value) };
+            agents.identify(read.as_ref(), ever).is_ok()
+        })
+    };
+    KEYS.iter().chain([&AUTHORIZATION, &PROXY_AUTHORIZATION]).filter(holds).cloned().collect()
 }
 
 /// A page in a browser on the same host can send requests here; no client of a model does it with an `Origin`.
-fn refuse_pages(plan: &Plan, headers: &HeaderMap) -> Result<(), Refusal> {
+fn refuse_pages(has_token: bool, headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.contains_key(ORIGIN) {
         return Err(Refusal::new(
             Code::Dw1002,
@@ -110,7 +112,7 @@ fn refuse_pages(plan: &Plan, headers: &HeaderMap) -> Result<(), Refusal> {
             None => target.host.name() == Some("localhost"),
         }
     });
-    if plan.agents.is_none() && !is_loopback {
+    if !has_token && !is_loopback {
         return Err(Refusal::new(Code::Dw2007, "the Host field does not name this proxy's own address"));
     }
     Ok(())

@@ -53,9 +53,13 @@ pub(crate) fn ended() -> Refusal {
 /// Clients of a base URL know nothing of proxies: they are told with 401, and may send their token as the vendor's key.
 pub(crate) fn caller(plan: &Plan, peer: Peer, head: &Head, own_uid: u32) -> Result<Caller, Refusal> {
     let is_base_url = base_url::is_one(&head.target);
-    let presented = head.headers.get(PROXY_AUTHORIZATION).and_then(credentials);
-    let presented = presented.or_else(|| base_url::presented(&head.headers).filter(|_| is_base_url));
-    let found = identified(plan, peer, presented, own_uid);
+    let presented = head.headers.get(PROXY_AUTHORIZATION);
+    let mut found = identified(plan, peer, presented.and_then(credentials), own_uid);
+    if is_base_url && presented.is_none() {
+        for one in base_url::presented(&head.headers) {
+            found = found.or_else(|_| identified(plan, peer, Some(one), own_uid));
+        }
+    }
     found.map_err(
         |refusal| if is_base_url && refusal.status == 407 { refusal.with_status(401) } else { refusal },
     )

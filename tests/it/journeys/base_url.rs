@@ -37,6 +37,11 @@ async fn the_key_may_be_the_agents_token_and_goes_no_further() {
         format!("Authorization: Bearer {}\r\n", proxy.token()),
         format!("x-api-key: {}\r\n", proxy.token()),
         format!(
+            "x-api-key: {}\r\nAuthorization: Bearer {}\r\n",
+            proxy.token(),
+            proxy.dummy("OPENAI_API_KEY")
+        ),
+        format!(
             "Proxy-Authorization: Bearer {}\r\nAuthorization: Bearer {}\r\n",
             proxy.token(),
             proxy.dummy("OPENAI_API_KEY")

@@ -174,7 +174,7 @@ impl Meter {
         Self {
             api,
             model,
-            input: body / BYTES_PER_TOKEN,
+            input: if api == Api::Unbilled { 0 } else { body / BYTES_PER_TOKEN },
             bound: asked.bound,
             reservation: None,
             answer: None,
@@ -292,6 +292,12 @@ mod tests {
         assert_eq!(pair(answered(meter(Some(9)), 200, "application/json", ""), true), (100, 9));
         let whole = answered(meter(Some(9)), 200, "application/json", partial);
         assert_eq!(pair(whole, true), (7, 40));
+    }
+
+    #[test]
+    fn counting_is_free() {
+        let counting = Meter::new(Api::Unbilled, &Asked::default(), 300);
+        assert_eq!(pair(answered(counting, 200, "application/json", "{\"input_tokens\":14}"), true), (0, 0));
     }
 
     #[test]
