@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use crate::request::scrub::{CompileError, Needle, Scanner};
 use crate::schemes::Echo;
 
-/// How many tokens of one injection are looked for, the one in use among them. With what is in use renewed once a minute
-/// at most by what agents provoke, the rest is for issuers whose tokens live for minutes.
-const MOST: usize = 16;
+/// How many tokens of one injection are looked for, the one in use among them: more than what agents can have made in a day
+/// by provoking refusals (the cell waits twice as long after each). Each one costs some in every search.
+const MOST: usize = 12;
 /// The issuer's clock may be behind.
 const GRACE: Duration = Duration::from_secs(300);
 

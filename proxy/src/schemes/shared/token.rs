@@ -50,8 +50,8 @@ impl Now {
 pub const LONGEST: Duration = Duration::from_secs(86_400);
 /// What an issuer that does not say is taken to mean.
 pub const UNSAID: Duration = Duration::from_secs(300);
-/// Younger than this (or a tenth of its life) a token is not doubted: an agent that provokes refusals cannot have the
-/// issuer asked more often.
+/// Younger than this (or a tenth of its life) a token is not doubted, and twice as long after each one that was: an agent
+/// that provokes refusals cannot have the issuer asked more often, nor so many tokens made that the first are forgotten.
 const SETTLED: Duration = Duration::from_secs(60);
 /// How long before its end a token is not used any more: it has to travel and the issuer's clock may be ahead.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -128,6 +128,8 @@ type Outcome<T> = Option<Result<Arc<T>, Refusal>>;
 struct State<T> {
     flight: Option<watch::Receiver<Outcome<T>>>,
     failures: u32,
+    /// How many tokens in a row were renewed because they were doubted.
+    doubts: u32,
     /// How many tokens in a row lived short.
     short: u32,
     /// No exchange begins before this, and what is said meanwhile.
@@ -137,7 +139,7 @@ struct State<T> {
 
 impl<T> Default for Cell<T> {
     fn default() -> Self {
-        let state = State { flight: None, failures: 0, short: 0, pause: None, revoked: false };
+        let state = State { flight: None, failures: 0, doubts: 0, short: 0, pause: None, revoked: false };
         Self { current: ArcSwapOption::empty(), state: Mutex::new(state) }
     }
 }
@@ -253,11 +255,14 @@ impl<T: Send + Sync + 'static> Cell<T> {
         let end = since.after(life - MARGIN.min(life / 10));
         // 80 % of its life, some of them earlier: many proxies that began together do not all ask together.
         let renew = since.after(life * 4 / 5 - jitter(life / 20));
-        let settled = since.after(SETTLED.min(life / 10));
-        let doubted = AtomicBool::new(false);
-        let held = Arc::new(Held { value: Arc::clone(&value), settled, renew, end, doubted });
         let mut state = self.state.lock();
         state.flight = None;
+        let was_doubted =
+            self.current.load().as_ref().is_some_and(|held| held.doubted.load(Ordering::Relaxed));
+        state.doubts = if was_doubted { (state.doubts + 1).min(10) } else { 0 };
+        let settled = since.after(SETTLED.min(life / 10) * (1 << state.doubts));
+        let doubted = AtomicBool::new(false);
+        let held = Arc::new(Held { value: Arc::clone(&value), settled, renew, end, doubted });
         if state.revoked {
             return Err(Failed { refusal: revoked(), because: Because::Refused });
         }

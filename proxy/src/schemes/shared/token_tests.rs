@@ -182,9 +182,15 @@ async fn a_value_that_the_issuer_revoked_is_renewed_once_however_many_saw_it_ref
     (0..1000).for_each(|_| cell.doubt(&first, Now::read()));
     assert!(thousand(&cell, &issuer).await.iter().all(|got| *got == Ok(2)));
     assert_eq!(issuer.asked(), 2);
+    // The one that follows it is doubted after twice the time.
+    let second = cell.value(Now::read(), issuer.obtain()).await.unwrap();
+    cell.doubt(&second, Now::read());
+    assert_eq!(value(&cell, &issuer).await, Ok(2));
+    settle().await;
+    assert_eq!(issuer.asked(), 2);
+    advance(SETTLED).await;
     // With the issuer down, what there is goes on serving to its end.
     *issuer.says_no.lock() = Some(Because::Unavailable(None));
-    let second = cell.value(Now::read(), issuer.obtain()).await.unwrap();
     cell.doubt(&second, Now::read());
     for _ in 0..10 {
         assert!(thousand(&cell, &issuer).await.iter().all(|got| *got == Ok(2)));
