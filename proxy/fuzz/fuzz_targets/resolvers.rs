@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         method: &METHODS[usize::from(*method) % METHODS.len()],
         path: path.as_str(),
         query,
-        form: None,
+        body: None,
         headers: &headers,
     };
     let resolved = (kind.resolve)(&ask);
