@@ -165,13 +165,18 @@ const KNOWN: &[&str] = &[
     "Microsoft.Graph/servicePrincipals/addPassword/action",
 ];
 
-/// Resources whose body may hold any other: templates and scripts.
+/// What may act on any other resource, of another subscription too: templates and scripts.
 const OPAQUE: &[&str] = &[
     "microsoft.resources/deployments/write",
     "microsoft.resources/deploymentscripts/write",
     "microsoft.resources/deploymentstacks/write",
+    // By its query it deletes what the stack holds.
+    "microsoft.resources/deploymentstacks/delete",
+    "microsoft.resources/deploymentstacks/validate/action",
     "microsoft.resources/deployments/validate/action",
     "microsoft.resources/deployments/whatif/action",
+    "microsoft.solutions/applications/write",
+    "microsoft.blueprint/blueprintassignments/write",
 ];
 
 /// The deepest resource id that is read.
@@ -206,10 +211,13 @@ fn manager<'a>(ask: &Ask<'a>) -> Option<Resolved<'a>> {
         _ => of_resources(ask.method, &segments)?,
     };
     let id = ["/", &*segments.join("/")].concat();
+    let is_opaque = OPAQUE.contains(&&*action);
     // What is moved, and what a query goes over, stands in the body.
-    let shows = !action.ends_with("/moveresources/action") && !action.starts_with("microsoft.resourcegraph/");
+    let shows = !is_opaque
+        && !action.ends_with("/moveresources/action")
+        && !action.starts_with("microsoft.resourcegraph/");
     let resource = if shows { Resource::Arns(vec![id]) } else { Resource::Hidden };
-    let clarity = if OPAQUE.contains(&&*action) { Clarity::Opaque } else { Clarity::Clear };
+    let clarity = if is_opaque { Clarity::Opaque } else { Clarity::Clear };
     Some(Resolved { resource, clarity, ..of(&action) })
 }
 
