@@ -226,10 +226,13 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// A gRPC method, on something that is in the body.
+/// A gRPC method, on something that is in the body, which may also come with an ACL or refer to more.
 fn grpc<'a>(ask: &Ask<'_>, service: &str) -> Option<Resolved<'a>> {
-    let (_, _, action) = GRPC.iter().find(|(own, path, _)| *own == service && *path == ask.path)?;
-    (*ask.method == Method::POST).then(|| of(action))
+    let (_, path, action) = GRPC.iter().find(|(own, path, _)| *own == service && *path == ask.path)?;
+    let method = path.rsplit('/').next().unwrap_or_default();
+    let reads = ["Get", "List", "Read", "BidiRead", "Access"].iter().any(|start| method.starts_with(start));
+    let clarity = if reads { Clarity::Clear } else { Clarity::Opaque };
+    (*ask.method == Method::POST).then(|| Resolved { clarity, ..of(action) })
 }
 
 /// An action by its name, on something that is not shown.
