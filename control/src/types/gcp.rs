@@ -17,7 +17,7 @@ use http::{HeaderMap, Method};
 
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
 use names::{GRPC, KNOWN};
-use tables::{Collection, SERVICES};
+use tables::{Collection, REFERRING, SERVICES};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
@@ -173,10 +173,9 @@ fn on_collection<'a>(
         Level::Item => [head, rest.get(..1)?].concat().join("/"),
     };
     let alters = !matches!(*ask.method, Method::GET | Method::DELETE);
-    let clarity =
-        if collection.opaque && alters && call.verb.is_none() { Clarity::Opaque } else { Clarity::Clear };
-    let hidden = collection.hidden && alters && call.verb.is_none();
-    let resource = if hidden { Resource::Hidden } else { Resource::Arns(vec![name]) };
+    let refers = alters && call.verb.map_or(collection.hidden, |verb| REFERRING.contains(&verb));
+    let clarity = if refers { Clarity::Opaque } else { Clarity::Clear };
+    let resource = if refers { Resource::Hidden } else { Resource::Arns(vec![name]) };
     // Some ask for the permission of another collection.
     let full = if action.contains('.') { action.to_owned() } else { [collection.noun, ".", action].concat() };
     Some(Resolved { clarity, resource, ..of(&full) })

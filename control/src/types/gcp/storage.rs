@@ -53,6 +53,10 @@ fn json<'a>(ask: &Ask<'a>, segments: &[&str]) -> Option<Resolved<'a>> {
             Some(with_acl(ask, resolved, "storage.objects.getIamPolicy"))
         }
         ["b", bucket, "o", rest @ ..] => objects(ask, bucket, rest),
+        // The topic stands in the body.
+        ["b", _, "notificationConfigs"] if *ask.method == Method::POST => {
+            Some(Resolved { clarity: Clarity::Opaque, ..of("storage.buckets.update") })
+        }
         ["b", bucket, part, ..] => {
             let verb = part_of_bucket(ask.method, part)?;
             on(&["storage.buckets.", verb].concat(), &[self::bucket(bucket)?])
