@@ -57,7 +57,7 @@ pub(crate) fn agent_key_file(dummy: &str, project: Option<&str>) -> String {
     format!("{file:#}\n")
 }
 
-/// System parameters without effect on what a call does. All others that begin with `$` are not known (`$httpMethod`).
+/// System parameters without effect on what a call does. All others that hold a `$` are not known (`$httpMethod`).
 const SYSTEM: &[&str] = &["$alt", "$fields", "$prettyPrint", "$quotaUser", "$userProject", "$.xgafv"];
 
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
@@ -69,7 +69,10 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
 }
 
 fn read<'a>(ask: &Ask<'a>) -> Option<Resolved<'a>> {
-    if !parameters(ask.query).all(|(name, _)| !name.starts_with('$') || SYSTEM.contains(&&*name)) {
+    // A server may take `;` for `&`.
+    let two_readings = ask.query.is_some_and(|query| query.contains(';'));
+    if two_readings || !parameters(ask.query).all(|(name, _)| !name.contains('$') || SYSTEM.contains(&&*name))
+    {
         return None;
     }
     let segments: Vec<&str> = ask.path.strip_prefix('/')?.split('/').collect();

@@ -188,6 +188,26 @@ fn lets_through(spec: &str, url: &str, names: &[(&'static str, &'static str)]) -
 }
 
 #[test]
+fn a_kept_override_makes_a_request_unknown() {
+    let url = "pubsub.googleapis.com/v1/projects/p/topics/t:publish";
+    let sent = &[("x-http-method-override", "DELETE")];
+    let of = |kept: &str, policy: &str| {
+        let spec = format!(
+            "{{type: gcp, auth: {{secretRef: s}}, request: {{keepHeaders: [{kept}]}}, policy: {policy}}}"
+        );
+        move |headers: &[(&'static str, &'static str)]| lets_through(&spec, url, headers)
+    };
+    for policy in ["{allow: [pubsub.*]}", r#"{allow: ["*"], deny: [pubsub.topics.delete]}"#] {
+        let kept = of("X-HTTP-Method-Override", policy);
+        assert!(!kept(sent), "{policy}");
+        assert!(kept(&[]), "{policy}");
+        // Where it is not kept, it does not go upstream.
+        assert!(of("", policy)(sent), "{policy}");
+    }
+    assert!(of("X-HTTP-Method-Override", r#"{allow: ["*"]}"#)(sent));
+}
+
+#[test]
 fn a_grpc_method_that_writes_needs_its_own_name_where_something_is_denied() {
     let grpc = &[("content-type", "application/grpc")];
     let storage = |policy: &str, method: &str| {
