@@ -121,7 +121,7 @@ fn by_version<'a>(ask: &Ask<'a>, service: &str, segments: &[&str]) -> Option<Res
 fn rest_call<'a>(ask: &Ask<'a>, service: &str, segments: &[&str]) -> Option<Resolved<'a>> {
     // No name here needs a percent-code; one could hide a colon or a slash.
     let plain = segments.iter().all(|segment| !segment.is_empty() && !segment.contains(['%', ';', '*']));
-    if !plain {
+    if !plain || names_again(ask.query, service, NAMED_BY_PATH) {
         return None;
     }
     if let ("compute", ["projects", project, "aggregated", what], &Method::GET) =
@@ -140,6 +140,44 @@ fn rest_call<'a>(ask: &Ask<'a>, service: &str, segments: &[&str]) -> Option<Reso
     let path: Vec<&str> = parents.iter().copied().chain([last]).collect();
     let collections = SERVICES.iter().filter(|(name, _)| *name == service).flat_map(|(_, all)| *all);
     collections.into_iter().find_map(|collection| on_collection(ask, collection, &path, verb))
+}
+
+/// Fields that the path has set; the query must not set them again (without `_`, in lower case).
+const NAMED_BY_PATH: &[&str] = &[
+    "name",
+    "parent",
+    "resource",
+    "topic",
+    "subscription",
+    "snapshot",
+    "project",
+    "projectid",
+    "zone",
+    "region",
+    "instance",
+    "disk",
+    "image",
+    "secret",
+    "service",
+    "job",
+    "jobid",
+    "endpoint",
+    "model",
+    "modelid",
+    "datasetid",
+    "tableid",
+    "routineid",
+];
+
+/// Whether a parameter, or a part of it (`topic.name`), is one of these.
+fn names_again(query: Option<&str>, service: &str, fields: &[&str]) -> bool {
+    parameters(query).any(|(name, _)| {
+        name.split('.').any(|part| {
+            let part = part.trim().replace('_', "").to_ascii_lowercase();
+            // Cloud Run's names of new jobs are no part of the path.
+            fields.contains(&&*part) && !(service == "run" && part == "jobid")
+        })
+    })
 }
 
 /// A list over all zones and regions.
