@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
 use proxy::schemes::StandIn;
-use proxy::schemes::shared::stand_in::{Call, TokenEndpoint};
+use proxy::schemes::shared::stand_in::{Call, Place, TokenEndpoint};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, body)) = bytes.split_first() else { return };
@@ -29,6 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(text) = std::str::from_utf8(body)
         && let Ok(path) = Path::parse(text)
     {
-        assert!(!path.as_str().eq_ignore_ascii_case("/token") || endpoint.covers(&path));
+        let place = Place { target: endpoint.0.target().clone(), plain: false };
+        assert!(!path.as_str().eq_ignore_ascii_case("/token") || endpoint.covers(&place, &path));
     }
 });

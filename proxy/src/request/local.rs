@@ -65,15 +65,21 @@ impl Plan {
 
 /// The providers of the agent in whose issuer's place the request is answered; none: it goes its way.
 pub(crate) fn providers(plan: &Plan, named: &Named, agent: &AgentName, path: &Path) -> Vec<Arc<Served>> {
-    let at = plan.locals.at(&named.target, named.default_port == 80);
+    let place = place(named);
+    let at = plan.locals.at(&place.target, place.plain);
     let granted = at.iter().filter(|index| plan.routes.has(**index, agent));
     let served = granted.filter_map(|index| plan.served.get(*index)?.as_ref());
-    served.filter(|served| served.injector.stand_ins().any(|one| one.covers(path))).cloned().collect()
+    served.filter(|served| served.injector.stand_ins().any(|one| one.covers(&place, path))).cloned().collect()
+}
+
+fn place(named: &Named) -> Place {
+    Place { target: named.target.clone(), plain: named.default_port == 80 }
 }
 
 /// Answers the call.
 pub(crate) async fn answer(
     conn: &Conn,
+    named: &Named,
     served: &[Arc<Served>],
     parsed: Parsed,
     record: &mut Record,
@@ -107,7 +113,8 @@ pub(crate) async fn answer(
         body: &whole,
         dummy: meant.provider.auth.as_ref().map_or("", |auth| auth.dummy()),
     };
-    let stand_in = meant.injector.stand_ins().find(|one| one.covers(&path));
+    let place = place(named);
+    let stand_in = meant.injector.stand_ins().find(|one| one.covers(&place, &path));
     let answered = match stand_in {
         Some(stand_in) => stand_in.answer(&call),
         None => Err(crate::schemes::shared::stand_in::not_open()),

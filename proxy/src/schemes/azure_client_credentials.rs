@@ -206,8 +206,8 @@ impl StandIn for Entra {
         vec![Place { target: self.login.target().clone(), plain: false }]
     }
 
-    fn covers(&self, _path: &Path) -> bool {
-        true
+    fn covers(&self, place: &Place, _path: &Path) -> bool {
+        self.places().contains(place)
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {

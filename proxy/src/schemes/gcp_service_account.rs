@@ -201,14 +201,16 @@ impl StandIn for Google {
         places
     }
 
-    fn covers(&self, path: &Path) -> bool {
-        let is_metadata = path.as_str() == "/" || {
+    fn covers(&self, place: &Place, path: &Path) -> bool {
+        if place.plain {
             let first = path.as_str().split('/').find(|segment| !segment.is_empty()).unwrap_or_default();
-            METADATA_PATHS.contains(&&*first.to_ascii_lowercase())
-        };
-        is_metadata
-            || looks_like(path, self.endpoint.path())
-            || ENDPOINTS.iter().any(|(_, endpoint)| looks_like(path, endpoint))
+            return path.as_str() == "/" || METADATA_PATHS.contains(&&*first.to_ascii_lowercase());
+        }
+        let is_at = |host: &str| Target::parse_host(host, 443).is_ok_and(|target| target == place.target);
+        (place.target == *self.endpoint.target() && looks_like(path, self.endpoint.path()))
+            // Google's hosts may serve each other's paths.
+            || (ENDPOINTS.iter().any(|(host, _)| is_at(host))
+                && ENDPOINTS.iter().any(|(_, endpoint)| looks_like(path, endpoint)))
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {

@@ -224,9 +224,10 @@ impl StandIn for Api {
         vec![Place { target: self.url.target().clone(), plain: false }]
     }
 
-    fn covers(&self, path: &Path) -> bool {
+    fn covers(&self, place: &Place, path: &Path) -> bool {
         let is_own = |path: &[u8]| is_endpoint(path) || is_revocation(path);
-        is_own(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_own)
+        self.places().contains(place)
+            && (is_own(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_own))
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {

@@ -122,7 +122,7 @@ fn answered(
     };
     let scheme = scheme("exchanged");
     let google = scheme.stand_in().unwrap();
-    assert!(google.covers(&path), "{path:?}");
+    assert!(google.places().iter().any(|place| google.covers(place, &path)), "{path:?}");
     google.answer(&call)
 }
 
@@ -167,7 +167,19 @@ fn every_token_endpoint_of_googles_answers_with_the_dummy() {
     let scheme = scheme("exchanged");
     let google = scheme.stand_in().unwrap();
     for path in ["/storage/v1/b/x/o/token", "/v1/token", "/tokeninfo", "/revoke"] {
-        assert!(!google.covers(&Path::parse(path).unwrap()), "{path}");
+        let path = Path::parse(path).unwrap();
+        assert!(!google.places().iter().any(|place| google.covers(place, &path)), "{path:?}");
+    }
+    // At other places these are paths of APIs.
+    for (host, port, path) in [
+        ("www.googleapis.com", 443, "/"),
+        ("www.googleapis.com", 443, "/v1beta1/projects"),
+        ("www.googleapis.com", 443, "/computeMetadata/v1/project/project-id"),
+        ("storage.googleapis.com", 443, "/token"),
+        ("metadata.google.internal", 80, "/token"),
+    ] {
+        let place = Place { target: Target::parse_host(host, port).unwrap(), plain: port == 80 };
+        assert!(!google.covers(&place, &Path::parse(path).unwrap()), "{host}{path}");
     }
     let places: Vec<String> = google
         .places()

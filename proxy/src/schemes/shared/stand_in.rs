@@ -55,8 +55,8 @@ pub trait StandIn: Send + Sync {
     /// The places that it answers for.
     fn places(&self) -> Vec<Place>;
 
-    /// Whether this path at such a place is the issuer's, in any spelling that a server may take for it.
-    fn covers(&self, path: &Path) -> bool;
+    /// Whether this path at this one of its places is the issuer's, in any spelling that a server may take for it.
+    fn covers(&self, place: &Place, path: &Path) -> bool;
 
     /// Answers a call; refuses what is no call for a token.
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal>;
@@ -78,8 +78,8 @@ impl StandIn for TokenEndpoint {
         vec![Place { target: self.0.target().clone(), plain: false }]
     }
 
-    fn covers(&self, path: &Path) -> bool {
-        looks_like(path, self.0.path())
+    fn covers(&self, place: &Place, path: &Path) -> bool {
+        self.places().contains(place) && looks_like(path, self.0.path())
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {
@@ -212,6 +212,7 @@ mod tests {
     #[test]
     fn covers_every_spelling_of_the_endpoint() {
         let endpoint = TokenEndpoint(TokenUrl::parse("https://a.example/oauth/token").unwrap());
+        let place = endpoint.places().remove(0);
         for path in [
             "/oauth/token",
             "/oauth/token/",
@@ -225,10 +226,10 @@ mod tests {
             "//oauth//token",
             "/x/../oauth/token",
         ] {
-            assert!(endpoint.covers(&Path::parse(path).unwrap()), "{path}");
+            assert!(endpoint.covers(&place, &Path::parse(path).unwrap()), "{path}");
         }
         for path in ["/", "/oauth", "/oauth/tokens", "/oauth/token/info", "/v1/oauth/token"] {
-            assert!(!endpoint.covers(&Path::parse(path).unwrap()), "{path}");
+            assert!(!endpoint.covers(&place, &Path::parse(path).unwrap()), "{path}");
         }
     }
 }
