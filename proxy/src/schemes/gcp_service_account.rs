@@ -115,6 +115,10 @@ impl Scheme for GcpServiceAccount {
 }
 
 impl Exchange for GcpServiceAccount {
+    fn asks(&self) -> bool {
+        !self.self_signed
+    }
+
     fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a> {
         Box::pin(async move {
             let signed = self.signed(issuer, &values).map_err(|fault| unusable(&fault))?;

@@ -93,6 +93,9 @@ fn a_self_signed_token_is_asked_of_nobody() {
     let issuer = Scripted::new(500, "");
     let issued = obtained("self-signed", &[(KEY, &file())], &issuer).unwrap();
     assert!(issuer.asked.lock().is_empty());
+    // The audit shows no call that is not made.
+    assert!(!scheme("self-signed").exchange().unwrap().asks());
+    assert!(scheme("exchanged").exchange().unwrap().asks());
     assert_eq!(issued.life, LIFE - BACK);
     let token = String::from_utf8(issued.token.expose().to_vec()).unwrap();
     assert!(is_signed_by_rfc_7515(&token));
