@@ -68,6 +68,11 @@ const KEYS: &[&str] = &[
     "background",
     "tools",
     "requests",
+    "plugins",
+    "data_sources",
+    "context_window_fallbacks",
+    "content_policy_fallbacks",
+    "default_fallbacks",
     "max_tokens",
     "max_completion_tokens",
     "max_output_tokens",
@@ -105,9 +110,19 @@ impl Top {
             "model" => self.models.extend(name(value)?),
             "models" => self.models.extend(names(value)?),
             // OpenRouter's are objects or names; Anthropic's are objects.
-            "fallbacks" => self.models.extend(names(value).or_else(|_| nested(value))?),
-            "tools" | "requests" => self.models.extend(nested(value)?),
-            "preset" => self.names_preset = value.get() != "null",
+            "fallbacks" => match names(value) {
+                Ok(names) => self.models.extend(names),
+                Err(_) => self.nested(value, |model, _| model.is_none())?,
+            },
+            "requests" => self.nested(value, |_, _| false)?,
+            // A tool that the vendor runs may ask a model of its own choice, wherever that is named.
+            "tools" => self.nested(value, |_, kind| kind.is_some_and(|kind| !runs_no_model(kind)))?,
+            "plugins"
+            | "data_sources"
+            | "context_window_fallbacks"
+            | "content_policy_fallbacks"
+            | "default_fallbacks" => self.names_preset |= !matches!(value.get(), "null" | "[]" | "{}"),
+            "preset" => self.names_preset |= value.get() != "null",
             "background" => self.in_background = read::<Option<bool>>(value)?.unwrap_or(false),
             "max_tokens" => {
                 self.max_tokens = count(value)?;
@@ -120,6 +135,34 @@ impl Top {
             "best_of" => self.best_of = count(value)?,
             "prompt" => self.prompts = prompts(value),
             _ => self.take_generation(value)?,
+        }
+        Ok(())
+    }
+
+    /// The models that the entries of a list name. `chooses` says of an entry, by its model and its type, whether it asks one
+    /// that is not named there.
+    fn nested(
+        &mut self,
+        value: &RawValue,
+        chooses: impl Fn(Option<&str>, Option<&str>) -> bool,
+    ) -> Result<(), Fault> {
+        let entries: Option<Vec<&RawValue>> = read(value)?;
+        let entries = entries.unwrap_or_default();
+        if entries.len() > ENTRIES_MOST {
+            return Err(Fault::Malformed);
+        }
+        for entry in entries {
+            let (mut model, mut kind) = (None, None);
+            for (key, value) in
+                Pairs::of(entry.get()).map_or(Ok(Vec::new()), |pairs| pairs.known(&["model", "type"]))?
+            {
+                match key {
+                    "model" => model = name(value)?,
+                    _ => kind = read::<Option<String>>(value)?,
+                }
+            }
+            self.names_preset |= chooses(model.as_deref(), kind.as_deref());
+            self.models.extend(model);
         }
         Ok(())
     }
@@ -178,18 +221,31 @@ fn names(value: &RawValue) -> Result<Vec<String>, Fault> {
     Ok(names.unwrap_or_default().into_iter().map(plain).collect())
 }
 
-/// The models that the entries of a list name (tools that ask a model of their own, the requests of a batch).
-fn nested(value: &RawValue) -> Result<Vec<String>, Fault> {
-    let mut models = Vec::new();
-    let entries: Option<Vec<&RawValue>> = read(value)?;
-    for entry in entries.unwrap_or_default() {
-        if let Some(pairs) = Pairs::of(entry.get()) {
-            for (_, value) in pairs.known(&["model"])? {
-                models.extend(name(value)?);
-            }
-        }
-    }
-    Ok(models)
+/// The most entries that a list of tools, fallbacks or requests may have: each is looked at.
+const ENTRIES_MOST: usize = 2_048;
+
+/// Tools of vendors that run no model, by the beginning of their `type`; other types may.
+const RUNS_NO_MODEL: &[&str] = &[
+    "function",
+    "custom",
+    "web_search",
+    "web_fetch",
+    "code_execution",
+    "code_interpreter",
+    "bash_",
+    "text_editor_",
+    "computer",
+    "memory_",
+    "file_search",
+    "local_shell",
+    "shell",
+    "apply_patch",
+    "mcp",
+    "tool_search",
+];
+
+fn runs_no_model(kind: &str) -> bool {
+    RUNS_NO_MODEL.iter().any(|own| kind.starts_with(own))
 }
 
 /// How many prompts there are: a list of texts or of token lists is one for each; a list of tokens is one.
@@ -345,6 +401,21 @@ mod tests {
         );
         assert_eq!(models(r#"{"messages":[{"content":"{\"model\":\"x\"}"}],"model":"a"}"#), ["a"]);
         assert!(read(Api::Chat, r#"{"preset":"x"}"#).unwrap().names_preset);
+        for (body, chooses) in [
+            (r#"{"tools":[{"type":"openrouter:advisor","parameters":{"model":"x"}}]}"#, true),
+            (r#"{"tools":[{"type":"image_generation"}]}"#, true),
+            (r#"{"plugins":[{"id":"fusion"}]}"#, true),
+            (r#"{"data_sources":[{"type":"azure_search"}]}"#, true),
+            (r#"{"fallbacks":[{"a":["b"]}]}"#, true),
+            (r#"{"context_window_fallbacks":[{"a":["b"]}]}"#, true),
+            (
+                r#"{"tools":[{"type":"function","function":{"name":"f"}},{"name":"g"},{"type":"web_search"}]}"#,
+                false,
+            ),
+            (r#"{"plugins":[],"fallbacks":[{"model":"b"}]}"#, false),
+        ] {
+            assert_eq!(read(Api::Chat, body).unwrap().names_preset, chooses, "{body}");
+        }
     }
 
     #[test]

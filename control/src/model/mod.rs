@@ -195,7 +195,7 @@ impl ModelRules {
         }
         if asked.names_preset {
             return Err(self.refuse(
-                "a preset could choose any model, and this provider limits them",
+                "a preset, plugin, fallback or tool of the vendor could choose any model, and this provider limits them",
                 &self.places.allowed,
             ));
         }
@@ -204,7 +204,7 @@ impl ModelRules {
             if !model.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(self.refuse("the request names a model in an odd spelling", &self.places.allowed));
             }
-            if self.denied.iter().any(|glob| glob.denies(model)) {
+            if self.denied.iter().any(|glob| self.vendor.names_of(model).any(|name| glob.denies(name))) {
                 return Err(self.refuse("the model that the request names is denied", &self.places.denied));
             }
             if !self.is_allowed(model) {

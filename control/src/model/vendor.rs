@@ -178,7 +178,15 @@ impl Vendor {
     /// Whether this is no model but something that chooses one.
     pub(super) fn is_router(&self, model: &str) -> bool {
         let model = model.to_lowercase();
-        self.name == "openrouter" && (model.contains('@') || model.starts_with("openrouter/"))
+        self.name == "openrouter"
+            && (model.contains('@') || model.starts_with("openrouter/") || model.starts_with('~'))
+    }
+
+    /// The names under which a model may be denied: OpenRouter's aliases (`~`) and variants (`:nitro`) mean the same model.
+    pub(super) fn names_of<'a>(&self, model: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let bare = model.strip_prefix('~').unwrap_or(model);
+        let bare = bare.split_once(':').map_or(bare, |(name, _variant)| name);
+        [model].into_iter().chain((self.name == "openrouter").then_some(bare))
     }
 }
 

@@ -89,7 +89,8 @@ pub(super) fn judge(facts: &Facts<'_>, trace: &mut Trace, note: &mut Note<'_>) -
 
 fn resolved(facts: &Facts<'_>, settled: bool, trace: &mut Trace, note: &mut Note<'_>) -> Verdict {
     let policy = &facts.provider.policy;
-    let resolve = facts.provider.kind.resolve;
+    let resolve: for<'a> fn(&Ask<'a>) -> Resolved<'a> =
+        if is_overridden(facts) { overridden } else { facts.provider.kind.resolve };
     let resolved = resolve(&ask(facts, facts.path.as_str()));
     let forms = other_forms(facts);
     let capitals = in_capitals(facts.method);
@@ -118,6 +119,26 @@ pub(super) fn ask<'a>(facts: &Facts<'a>, path: &'a str) -> Ask<'a> {
         body: facts.body,
         headers: facts.headers,
     }
+}
+
+/// Headers by which a server could take the request for another; they go upstream only where `request.keepHeaders` says so.
+const OVERRIDES: &[&str] = &[
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-host",
+];
+
+fn is_overridden(facts: &Facts<'_>) -> bool {
+    let mut kept = facts.provider.keep_headers.iter();
+    kept.any(|name| OVERRIDES.contains(&name.as_str()) && facts.headers.contains_key(name))
+}
+
+/// What the request line says is not what is done.
+fn overridden<'a>(_: &Ask<'a>) -> Resolved<'a> {
+    Resolved { clarity: Clarity::Opaque, ..Resolved::unknown() }
 }
 
 /// Whether the first httpRule that matches denies.

@@ -165,13 +165,44 @@ const KNOWN: &[&str] = &[
     "Microsoft.Graph/servicePrincipals/addPassword/action",
 ];
 
-/// Resources whose body may hold any other: templates and scripts.
+/// What may act on any other resource, of another subscription too: templates and scripts.
 const OPAQUE: &[&str] = &[
     "microsoft.resources/deployments/write",
     "microsoft.resources/deploymentscripts/write",
     "microsoft.resources/deploymentstacks/write",
+    // By its query it deletes what the stack holds.
+    "microsoft.resources/deploymentstacks/delete",
+    "microsoft.resources/deploymentstacks/validate/action",
     "microsoft.resources/deployments/validate/action",
     "microsoft.resources/deployments/whatif/action",
+    "microsoft.solutions/applications/write",
+    "microsoft.blueprint/blueprintassignments/write",
+];
+
+/// Providers whose resources are made from others, which their bodies name (`sourceResourceId`).
+const MADE_FROM_OTHERS: &[&str] = &[
+    "microsoft.compute",
+    "microsoft.sql",
+    "microsoft.dbformysql",
+    "microsoft.dbforpostgresql",
+    "microsoft.dbformariadb",
+    "microsoft.documentdb",
+    "microsoft.synapse",
+    "microsoft.netapp",
+    "microsoft.recoveryservices",
+    "microsoft.dataprotection",
+    "microsoft.containerservice",
+    "microsoft.containerregistry",
+    "microsoft.web",
+];
+
+/// What is done to a resource with others that its body names.
+const DONE_WITH_OTHERS: &[&str] = &[
+    "microsoft.compute/virtualmachines/attachdetachdatadisks/action",
+    "microsoft.containerregistry/registries/importimage/action",
+    "microsoft.sql/servers/import/action",
+    "microsoft.sql/servers/databases/import/action",
+    "microsoft.sql/servers/databases/export/action",
 ];
 
 /// The deepest resource id that is read.
@@ -206,11 +237,20 @@ fn manager<'a>(ask: &Ask<'a>) -> Option<Resolved<'a>> {
         _ => of_resources(ask.method, &segments)?,
     };
     let id = ["/", &*segments.join("/")].concat();
+    let is_opaque = OPAQUE.contains(&&*action) || names_others(&action);
     // What is moved, and what a query goes over, stands in the body.
-    let shows = !action.ends_with("/moveresources/action") && !action.starts_with("microsoft.resourcegraph/");
+    let shows = !is_opaque
+        && !action.ends_with("/moveresources/action")
+        && !action.starts_with("microsoft.resourcegraph/");
     let resource = if shows { Resource::Arns(vec![id]) } else { Resource::Hidden };
-    let clarity = if OPAQUE.contains(&&*action) { Clarity::Opaque } else { Clarity::Clear };
+    let clarity = if is_opaque { Clarity::Opaque } else { Clarity::Clear };
     Some(Resolved { resource, clarity, ..of(&action) })
+}
+
+/// Whether the body may name other resources, which are then read: a disk of another subscription's snapshot.
+fn names_others(action: &str) -> bool {
+    let provider = action.split('/').next().unwrap_or_default();
+    DONE_WITH_OTHERS.contains(&action) || (action.ends_with("/write") && MADE_FROM_OTHERS.contains(&provider))
 }
 
 /// `Microsoft.X/type/subtype/read` and its like. Types and names alternate; a POST ends with what is to be done.

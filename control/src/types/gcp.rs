@@ -17,7 +17,7 @@ use http::{HeaderMap, Method};
 
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
 use names::{GRPC, KNOWN};
-use tables::{Collection, SERVICES};
+use tables::{Collection, REFERRING, SERVICES};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
@@ -57,7 +57,7 @@ pub(crate) fn agent_key_file(dummy: &str, project: Option<&str>) -> String {
     format!("{file:#}\n")
 }
 
-/// System parameters without effect on what a call does. All others that begin with `$` are not known (`$httpMethod`).
+/// System parameters without effect on what a call does. All others that hold a `$` are not known (`$httpMethod`).
 const SYSTEM: &[&str] = &["$alt", "$fields", "$prettyPrint", "$quotaUser", "$userProject", "$.xgafv"];
 
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
@@ -69,7 +69,10 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
 }
 
 fn read<'a>(ask: &Ask<'a>) -> Option<Resolved<'a>> {
-    if !parameters(ask.query).all(|(name, _)| !name.starts_with('$') || SYSTEM.contains(&&*name)) {
+    // A server may take `;` for `&`.
+    let two_readings = ask.query.is_some_and(|query| query.contains(';'));
+    if two_readings || !parameters(ask.query).all(|(name, _)| !name.contains('$') || SYSTEM.contains(&&*name))
+    {
         return None;
     }
     let segments: Vec<&str> = ask.path.strip_prefix('/')?.split('/').collect();
@@ -118,7 +121,7 @@ fn by_version<'a>(ask: &Ask<'a>, service: &str, segments: &[&str]) -> Option<Res
 fn rest_call<'a>(ask: &Ask<'a>, service: &str, segments: &[&str]) -> Option<Resolved<'a>> {
     // No name here needs a percent-code; one could hide a colon or a slash.
     let plain = segments.iter().all(|segment| !segment.is_empty() && !segment.contains(['%', ';', '*']));
-    if !plain {
+    if !plain || names_again(ask.query, service, NAMED_BY_PATH) {
         return None;
     }
     if let ("compute", ["projects", project, "aggregated", what], &Method::GET) =
@@ -137,6 +140,44 @@ fn rest_call<'a>(ask: &Ask<'a>, service: &str, segments: &[&str]) -> Option<Reso
     let path: Vec<&str> = parents.iter().copied().chain([last]).collect();
     let collections = SERVICES.iter().filter(|(name, _)| *name == service).flat_map(|(_, all)| *all);
     collections.into_iter().find_map(|collection| on_collection(ask, collection, &path, verb))
+}
+
+/// Fields that the path has set; the query must not set them again (without `_`, in lower case).
+const NAMED_BY_PATH: &[&str] = &[
+    "name",
+    "parent",
+    "resource",
+    "topic",
+    "subscription",
+    "snapshot",
+    "project",
+    "projectid",
+    "zone",
+    "region",
+    "instance",
+    "disk",
+    "image",
+    "secret",
+    "service",
+    "job",
+    "jobid",
+    "endpoint",
+    "model",
+    "modelid",
+    "datasetid",
+    "tableid",
+    "routineid",
+];
+
+/// Whether a parameter, or a part of it (`topic.name`), is one of these.
+fn names_again(query: Option<&str>, service: &str, fields: &[&str]) -> bool {
+    parameters(query).any(|(name, _)| {
+        name.split('.').any(|part| {
+            let part = part.trim().replace('_', "").to_ascii_lowercase();
+            // Cloud Run's names of new jobs are no part of the path.
+            fields.contains(&&*part) && !(service == "run" && part == "jobid")
+        })
+    })
 }
 
 /// A list over all zones and regions.
@@ -173,10 +214,9 @@ fn on_collection<'a>(
         Level::Item => [head, rest.get(..1)?].concat().join("/"),
     };
     let alters = !matches!(*ask.method, Method::GET | Method::DELETE);
-    let clarity =
-        if collection.opaque && alters && call.verb.is_none() { Clarity::Opaque } else { Clarity::Clear };
-    let hidden = collection.hidden && alters && call.verb.is_none();
-    let resource = if hidden { Resource::Hidden } else { Resource::Arns(vec![name]) };
+    let refers = alters && call.verb.map_or(collection.hidden, |verb| REFERRING.contains(&verb));
+    let clarity = if refers { Clarity::Opaque } else { Clarity::Clear };
+    let resource = if refers { Resource::Hidden } else { Resource::Arns(vec![name]) };
     // Some ask for the permission of another collection.
     let full = if action.contains('.') { action.to_owned() } else { [collection.noun, ".", action].concat() };
     Some(Resolved { clarity, resource, ..of(&full) })
@@ -226,10 +266,13 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// A gRPC method, on something that is in the body.
+/// A gRPC method, on something that is in the body, which may also come with an ACL or refer to more.
 fn grpc<'a>(ask: &Ask<'_>, service: &str) -> Option<Resolved<'a>> {
-    let (_, _, action) = GRPC.iter().find(|(own, path, _)| *own == service && *path == ask.path)?;
-    (*ask.method == Method::POST).then(|| of(action))
+    let (_, path, action) = GRPC.iter().find(|(own, path, _)| *own == service && *path == ask.path)?;
+    let method = path.rsplit('/').next().unwrap_or_default();
+    let reads = ["Get", "List", "Read", "BidiRead", "Access"].iter().any(|start| method.starts_with(start));
+    let clarity = if reads { Clarity::Clear } else { Clarity::Opaque };
+    (*ask.method == Method::POST).then(|| Resolved { clarity, ..of(action) })
 }
 
 /// An action by its name, on something that is not shown.

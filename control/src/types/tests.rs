@@ -164,3 +164,63 @@ fn an_opaque_request_needs_its_own_name_where_something_is_denied() {
         assert!(decide_graphql(allowed), "{allowed}");
     }
 }
+
+/// Whether a POST with these headers is let through.
+fn lets_through(spec: &str, url: &str, names: &[(&'static str, &'static str)]) -> bool {
+    let provider = provider(spec);
+    let uri: http::Uri = format!("https://{url}").parse().unwrap();
+    let target = Target::parse_host(uri.authority().unwrap().as_str(), 443).unwrap();
+    let headers: HeaderMap = names
+        .iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+        .collect();
+    let facts = Facts {
+        agent: &AgentName::local(),
+        target: &target,
+        provider: &provider,
+        method: &Method::POST,
+        path: &Path::of_uri(&uri).unwrap(),
+        query: uri.query(),
+        body: None,
+        headers: &headers,
+    };
+    decide(&facts).is_ok()
+}
+
+#[test]
+fn a_kept_override_makes_a_request_unknown() {
+    let url = "pubsub.googleapis.com/v1/projects/p/topics/t:publish";
+    let sent = &[("x-http-method-override", "DELETE")];
+    let of = |kept: &str, policy: &str| {
+        let spec = format!(
+            "{{type: gcp, auth: {{secretRef: s}}, request: {{keepHeaders: [{kept}]}}, policy: {policy}}}"
+        );
+        move |headers: &[(&'static str, &'static str)]| lets_through(&spec, url, headers)
+    };
+    for policy in ["{allow: [pubsub.*]}", r#"{allow: ["*"], deny: [pubsub.topics.delete]}"#] {
+        let kept = of("X-HTTP-Method-Override", policy);
+        assert!(!kept(sent), "{policy}");
+        assert!(kept(&[]), "{policy}");
+        // Where it is not kept, it does not go upstream.
+        assert!(of("", policy)(sent), "{policy}");
+    }
+    assert!(of("X-HTTP-Method-Override", r#"{allow: ["*"]}"#)(sent));
+}
+
+#[test]
+fn a_grpc_method_that_writes_needs_its_own_name_where_something_is_denied() {
+    let grpc = &[("content-type", "application/grpc")];
+    let storage = |policy: &str, method: &str| {
+        let spec = format!("{{type: gcp, auth: {{secretRef: s}}, policy: {policy}}}");
+        lets_through(&spec, &format!("storage.googleapis.com/google.storage.v2.Storage/{method}"), grpc)
+    };
+    let denies = r#"{allow: ["*"], deny: ["*.setIamPolicy"]}"#;
+    for method in ["WriteObject", "BidiWriteObject", "DeleteObject"] {
+        assert!(!storage(denies, method), "{method}");
+    }
+    for method in ["ReadObject", "BidiReadObject", "GetObject", "ListObjects"] {
+        assert!(storage(denies, method), "{method}");
+    }
+    assert!(storage(r#"{allow: ["storage.objects.create"], deny: ["*.setIamPolicy"]}"#, "WriteObject"));
+    assert!(storage(r#"{allow: ["*"]}"#, "WriteObject"));
+}

@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
     if ["aws", "gcp", "azure"].contains(&kind.name) && resolved.action == UNKNOWN {
         assert_eq!(resolved.clarity, Clarity::Opaque);
     }
-    let overrides = |query: &str| query.split('&').any(|pair| pair.starts_with("$httpMethod"));
+    let overrides = |query: &str| query.split(['&', ';']).any(|pair| pair.starts_with("$httpMethod"));
     if kind.name == "gcp" && query.is_some_and(overrides) {
         assert_eq!(resolved.action, UNKNOWN);
     }

@@ -122,12 +122,13 @@ pub(crate) fn clean(headers: &mut HeaderMap, strip: &[HeaderName]) {
         // The scrubber reads the body by these.
         .filter(|name| !name.as_str().starts_with("content-"))
         .collect();
-    const GONE: [HeaderName; 11] = [
+    const GONE: [HeaderName; 12] = [
         ALT_SVC,
         CONNECTION,
         // Ours to say.
         HeaderName::from_static("doorward-note"),
         HeaderName::from_static("doorward-request-id"),
+        HeaderName::from_static("proxy-status"),
         PROXY_AUTHENTICATE,
         TE,
         TRANSFER_ENCODING,

@@ -69,12 +69,16 @@ pub(crate) fn providers(plan: &Plan, named: &Named, agent: &AgentName, path: &Pa
     let at = plan.locals.at(&named.target);
     let granted = at.iter().filter(|index| plan.routes.has(**index, agent));
     let served = granted.filter_map(|index| plan.served.get(*index)?.as_ref());
-    served.filter(|served| served.injector.stand_ins().any(|one| one.covers(path))).cloned().collect()
+    served
+        .filter(|served| served.injector.stand_ins().any(|one| one.covers(&named.target.host, path)))
+        .cloned()
+        .collect()
 }
 
 /// Answers the call.
 pub(crate) async fn answer(
     conn: &Conn,
+    named: &Named,
     served: &[Arc<Served>],
     parsed: Parsed,
     record: &mut Record,
@@ -108,7 +112,7 @@ pub(crate) async fn answer(
         body: &whole,
         dummy: meant.provider.auth.as_ref().map_or("", |auth| auth.dummy()),
     };
-    let stand_in = meant.injector.stand_ins().find(|one| one.covers(&path));
+    let stand_in = meant.injector.stand_ins().find(|one| one.covers(&named.target.host, &path));
     let answered = match stand_in {
         Some(stand_in) => stand_in.answer(&call),
         None => Err(crate::schemes::shared::stand_in::not_open()),

@@ -94,7 +94,7 @@ async fn attempt(
     let issuers = local::providers(plan, named, &conn.caller.name, &parsed.path);
     if !issuers.is_empty() {
         // Boxed, as few requests are for an issuer.
-        return Box::pin(local::answer(conn, &issuers, parsed, record)).await.map(Outcome::Answer);
+        return Box::pin(local::answer(conn, named, &issuers, parsed, record)).await.map(Outcome::Answer);
     }
     named.refuse_unrouted_plain_http(plan, &conn.caller)?;
     let served = select::route(plan, &named.target, &conn.caller)?;

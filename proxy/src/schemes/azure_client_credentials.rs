@@ -14,6 +14,7 @@ use control::pem;
 use control::refusal::Refusal;
 use control::rule::Path;
 use control::secret::Secret;
+use control::target::Host;
 use control::token_url::TokenUrl;
 use http::Method;
 use http::header::AUTHORIZATION;
@@ -206,8 +207,8 @@ impl StandIn for Entra {
         vec![Place { target: self.login.target().clone(), plain: false }]
     }
 
-    fn covers(&self, _path: &Path) -> bool {
-        true
+    fn covers(&self, host: &Host, _path: &Path) -> bool {
+        self.login.target().host == *host
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {

@@ -22,7 +22,7 @@ use super::shared::surface::Surface;
 use super::{ArmFault, BuildError, CREDENTIAL, Exchange, Obtained, Rendered, Scheme, Values};
 use control::refusal::Refusal;
 use control::rule::Path;
-use control::target::Target;
+use control::target::{Host, Target};
 
 /// What is asked for where nothing is said: all that the account's roles allow.
 const EVERYTHING: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -115,6 +115,10 @@ impl Scheme for GcpServiceAccount {
 }
 
 impl Exchange for GcpServiceAccount {
+    fn asks(&self) -> bool {
+        !self.self_signed
+    }
+
     fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a> {
         Box::pin(async move {
             let signed = self.signed(issuer, &values).map_err(|fault| unusable(&fault))?;
@@ -201,14 +205,16 @@ impl StandIn for Google {
         places
     }
 
-    fn covers(&self, path: &Path) -> bool {
-        let is_metadata = path.as_str() == "/" || {
+    fn covers(&self, host: &Host, path: &Path) -> bool {
+        let is_at = |name: &str| Target::parse_host(name, 443).is_ok_and(|target| target.host == *host);
+        if METADATA.iter().any(|name| is_at(name)) {
             let first = path.as_str().split('/').find(|segment| !segment.is_empty()).unwrap_or_default();
-            METADATA_PATHS.contains(&&*first.to_ascii_lowercase())
-        };
-        is_metadata
-            || looks_like(path, self.endpoint.path())
-            || ENDPOINTS.iter().any(|(_, endpoint)| looks_like(path, endpoint))
+            return path.as_str() == "/" || METADATA_PATHS.contains(&&*first.to_ascii_lowercase());
+        }
+        (*host == self.endpoint.target().host && looks_like(path, self.endpoint.path()))
+            // Google's hosts may serve each other's paths.
+            || (ENDPOINTS.iter().any(|(name, _)| is_at(name))
+                && ENDPOINTS.iter().any(|(_, endpoint)| looks_like(path, endpoint)))
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {

@@ -12,6 +12,7 @@ use control::pem::PemFault;
 use control::refusal::Refusal;
 use control::rule::Path;
 use control::secret::Secret;
+use control::target::Host;
 use control::token_url::TokenUrl;
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -224,9 +225,10 @@ impl StandIn for Api {
         vec![Place { target: self.url.target().clone(), plain: false }]
     }
 
-    fn covers(&self, path: &Path) -> bool {
+    fn covers(&self, host: &Host, path: &Path) -> bool {
         let is_own = |path: &[u8]| is_endpoint(path) || is_revocation(path);
-        is_own(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_own)
+        self.url.target().host == *host
+            && (is_own(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_own))
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {

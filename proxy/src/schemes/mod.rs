@@ -128,6 +128,11 @@ pub trait Exchange: Send + Sync {
     /// Asks the issuer. Pure but for what `issuer` does.
     fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a>;
 
+    /// Whether an issuer is asked at all; if not, the token is made here (self-signed).
+    fn asks(&self) -> bool {
+        true
+    }
+
     /// Whether the issuer may put another value in the place of one that it is shown: then no two exchanges of one secret
     /// run at once, whichever providers they are for.
     fn renews(&self) -> bool {

@@ -31,12 +31,12 @@ const fn compute(path: &'static str, noun: &'static str) -> Collection {
 pub(super) const COMPUTE: &[Collection] = &[
     Collection {
         verbs: INSTANCE_VERBS,
-        opaque: true,
+        hidden: true,
         ..compute("projects/*/zones/*/instances", "compute.instances")
     },
-    compute("projects/*/zones/*/disks", "compute.disks"),
+    Collection { hidden: true, ..compute("projects/*/zones/*/disks", "compute.disks") },
     Collection {
-        opaque: true,
+        hidden: true,
         ..compute("projects/*/zones/*/instanceGroupManagers", "compute.instanceGroupManagers")
     },
     compute("projects/*/zones/*/instanceGroups", "compute.instanceGroups"),
@@ -47,17 +47,17 @@ pub(super) const COMPUTE: &[Collection] = &[
     },
     compute("projects/*/regions/*/subnetworks", "compute.subnetworks"),
     compute("projects/*/regions/*/addresses", "compute.addresses"),
-    compute("projects/*/regions/*/disks", "compute.disks"),
+    Collection { hidden: true, ..compute("projects/*/regions/*/disks", "compute.disks") },
     Collection {
         standard: READ_DELETE,
         ..compute("projects/*/regions/*/operations", "compute.regionOperations")
     },
-    compute("projects/*/global/images", "compute.images"),
-    compute("projects/*/global/snapshots", "compute.snapshots"),
+    Collection { hidden: true, ..compute("projects/*/global/images", "compute.images") },
+    Collection { hidden: true, ..compute("projects/*/global/snapshots", "compute.snapshots") },
     compute("projects/*/global/firewalls", "compute.firewalls"),
     compute("projects/*/global/networks", "compute.networks"),
     Collection {
-        opaque: true,
+        hidden: true,
         ..compute("projects/*/global/instanceTemplates", "compute.instanceTemplates")
     },
     Collection {

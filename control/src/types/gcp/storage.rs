@@ -6,7 +6,7 @@
 
 use http::Method;
 
-use super::{decoded, of, parameters};
+use super::{decoded, names_again, of, parameters};
 use crate::types::{Ask, Clarity, Resolved, Resource, UNKNOWN};
 
 const GET_POLICY: &str = "getIamPolicy";
@@ -20,7 +20,23 @@ const ACL_PARAMETERS: &[&str] = &["predefinedAcl", "predefinedDefaultObjectAcl",
 /// Parameters with which the XML API still only reads an object.
 const XML_READS: &[&str] = &["generation", "userProject"];
 
+/// Fields that the path has set (`project` too, where it names one); the query must not set them again.
+const NAMED_BY_PATH: &[&str] = &[
+    "bucket",
+    "object",
+    "sourcebucket",
+    "sourceobject",
+    "destinationbucket",
+    "destinationobject",
+    "projectid",
+    "entity",
+    "accessid",
+];
+
 pub(super) fn resolve<'a>(ask: &Ask<'a>, segments: &[&str]) -> Option<Resolved<'a>> {
+    if names_again(ask.query, "storage", NAMED_BY_PATH) {
+        return None;
+    }
     match segments {
         ["storage", "v1", rest @ ..] => json(ask, rest),
         ["upload", "storage", "v1", "b", bucket, "o"] => upload(ask, bucket),
@@ -53,10 +69,15 @@ fn json<'a>(ask: &Ask<'a>, segments: &[&str]) -> Option<Resolved<'a>> {
             Some(with_acl(ask, resolved, "storage.objects.getIamPolicy"))
         }
         ["b", bucket, "o", rest @ ..] => objects(ask, bucket, rest),
+        // The topic stands in the body.
+        ["b", _, "notificationConfigs"] if *ask.method == Method::POST => {
+            Some(Resolved { clarity: Clarity::Opaque, ..of("storage.buckets.update") })
+        }
         ["b", bucket, part, ..] => {
             let verb = part_of_bucket(ask.method, part)?;
             on(&["storage.buckets.", verb].concat(), &[self::bucket(bucket)?])
         }
+        ["projects", ..] if names_again(ask.query, "storage", &["project"]) => None,
         ["projects", project, "hmacKeys", ..] => {
             let verb = match (ask.method, segments.len()) {
                 (&Method::GET, 3) => "list",

@@ -19,9 +19,8 @@ pub(super) struct Collection {
     pub(super) verbs: &'static [(Method, &'static str, &'static str)],
     /// Its own methods are segments, not behind a colon.
     pub(super) by_segment: bool,
-    /// The body of what changes it could do something else beside (SQL).
-    pub(super) opaque: bool,
-    /// What is created or changed refers to another thing in the body.
+    /// The body of what creates or changes one refers to other things, which are read or used (a source, an account, SQL): it
+    /// is opaque as well.
     pub(super) hidden: bool,
 }
 
@@ -32,13 +31,28 @@ pub(super) const BASE: Collection = Collection {
     get: "get",
     verbs: &[],
     by_segment: false,
-    opaque: false,
     hidden: false,
 };
 
 const ALL: &[&str] = &["get", "list", "create", "update", "delete"];
 pub(super) const READ: &[&str] = &["get", "list"];
 pub(super) const READ_DELETE: &[&str] = &["get", "list", "delete"];
+
+/// Methods of their own whose body refers to another thing: a disk, an account, an object (`fileData.fileUri`).
+pub(super) const REFERRING: &[&str] = &[
+    "attachDisk",
+    "setServiceAccount",
+    "modifyPushConfig",
+    "seek",
+    "predict",
+    "rawPredict",
+    "streamRawPredict",
+    "serverStreamingPredict",
+    "predictLongRunning",
+    "generateContent",
+    "streamGenerateContent",
+    "embedContent",
+];
 
 /// How most services show and set policies.
 pub(super) const POLICY: &[(Method, &str, &str)] = &[
@@ -69,6 +83,8 @@ const PUBSUB: &[Collection] = &[
             (Method::GET, "getIamPolicy", "getIamPolicy"),
             (Method::POST, "setIamPolicy", "setIamPolicy"),
         ],
+        // One may take in a bucket's objects.
+        hidden: true,
         ..BASE
     },
     Collection {
@@ -146,7 +162,7 @@ const RUN: &[Collection] = &[
         path: "projects/*/locations/*/services",
         noun: "run.services",
         verbs: POLICY,
-        opaque: true,
+        hidden: true,
         ..BASE
     },
     Collection {
@@ -163,7 +179,7 @@ const RUN: &[Collection] = &[
             (Method::GET, "getIamPolicy", "getIamPolicy"),
             (Method::POST, "setIamPolicy", "setIamPolicy"),
         ],
-        opaque: true,
+        hidden: true,
         ..BASE
     },
     Collection {
@@ -215,24 +231,25 @@ const VERTEX: &[Collection] = &[
         standard: READ_DELETE,
         ..BASE
     },
-    Collection { path: "projects/*/locations/*/datasets", noun: "aiplatform.datasets", ..BASE },
+    Collection { path: "projects/*/locations/*/datasets", noun: "aiplatform.datasets", hidden: true, ..BASE },
     Collection {
         path: "projects/*/locations/*/customJobs",
         noun: "aiplatform.customJobs",
-        opaque: true,
+        hidden: true,
         verbs: &[(Method::POST, "cancel", "cancel")],
         ..BASE
     },
     Collection {
         path: "projects/*/locations/*/batchPredictionJobs",
         noun: "aiplatform.batchPredictionJobs",
+        hidden: true,
         verbs: &[(Method::POST, "cancel", "cancel")],
         ..BASE
     },
     Collection {
         path: "projects/*/locations/*/pipelineJobs",
         noun: "aiplatform.pipelineJobs",
-        opaque: true,
+        hidden: true,
         verbs: &[(Method::POST, "cancel", "cancel")],
         ..BASE
     },
@@ -246,7 +263,7 @@ const VERTEX: &[Collection] = &[
 
 const BIGQUERY: &[Collection] = &[
     // Who may read it stands in its body.
-    Collection { path: "projects/*/datasets", noun: "bigquery.datasets", opaque: true, ..BASE },
+    Collection { path: "projects/*/datasets", noun: "bigquery.datasets", hidden: true, ..BASE },
     Collection {
         path: "projects/*/datasets/*/tables",
         noun: "bigquery.tables",
@@ -258,7 +275,7 @@ const BIGQUERY: &[Collection] = &[
         ],
         by_segment: true,
         // The query of a view, and the data of an external table, stand in the body.
-        opaque: true,
+        hidden: true,
         ..BASE
     },
     Collection {
@@ -267,7 +284,7 @@ const BIGQUERY: &[Collection] = &[
         standard: &["get", "list", "update", "delete"],
         ..BASE
     },
-    Collection { path: "projects/*/datasets/*/routines", noun: "bigquery.routines", opaque: true, ..BASE },
+    Collection { path: "projects/*/datasets/*/routines", noun: "bigquery.routines", hidden: true, ..BASE },
     // A job may be any statement: it can drop the tables that another call may not.
     Collection {
         path: "projects/*/jobs",
@@ -275,7 +292,6 @@ const BIGQUERY: &[Collection] = &[
         standard: &["get", "list", "create"],
         verbs: &[(Method::POST, "cancel", "update"), (Method::DELETE, "delete", "delete")],
         by_segment: true,
-        opaque: true,
         hidden: true,
         ..BASE
     },
@@ -285,7 +301,6 @@ const BIGQUERY: &[Collection] = &[
         standard: &["get", "create"],
         // It shows the rows.
         get: "bigquery.tables.getData",
-        opaque: true,
         hidden: true,
         ..BASE
     },

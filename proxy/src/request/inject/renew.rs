@@ -187,7 +187,8 @@ impl Line {
             entry.scheme = auth.injections.get(at).map(|one| one.scheme);
             entry.secret = Some(auth.secret.name.clone());
         }
-        if let Some(url) = renewing.renewal.token_urls().first() {
+        let asks = renewing.served.injector.exchange(at).is_some_and(Exchange::asks);
+        if let Some(url) = renewing.renewal.token_urls().first().filter(|_| asks) {
             entry.method = Some(http::Method::POST);
             entry.target = Some(url.target().clone());
             entry.path = Some(url.path().into());

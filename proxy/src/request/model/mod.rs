@@ -79,6 +79,9 @@ async fn judged(
     let mut asked = Asked::default();
     if rules.limits() {
         refuse_other_bodies(&parsed.head.headers)?;
+        refuse_other_parameters(parsed.head.target.query().unwrap_or_default())?;
+        // It would take the figures out of the answer.
+        parsed.head.headers.remove("x-goog-fieldmask");
         // Where a credential goes on they are gone already.
         OVERRIDES.iter().for_each(|name| drop(parsed.head.headers.remove(*name)));
     }
@@ -112,6 +115,22 @@ fn refuse_other_bodies(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(
         Code::Dw2008,
         "this provider limits models or tokens: the body has to be JSON (`content-type: application/json`), without a content coding",
+    ))
+}
+
+/// Parameters that a vendor could take for the body's, or that change what is answered: a model, Google's `fields`, another
+/// `alt`.
+fn refuse_other_parameters(query: &str) -> Result<(), Refusal> {
+    let is_known = |pair: &str| {
+        matches!(pair.split_once('=').unwrap_or((pair, "")), ("api-version" | "key", _))
+            || matches!(pair, "" | "beta=true" | "alt=sse" | "alt=json")
+    };
+    if query.split('&').all(|pair| !pair.contains(';') && is_known(pair)) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::Dw1002,
+        "this provider limits models or tokens: of parameters only `api-version`, `key`, `beta=true`, `alt=sse` and `alt=json` are let through",
     ))
 }
 
@@ -314,5 +333,22 @@ mod tests {
         let mut ended = answered(meter(Some(64)), 200, "text/event-stream", first);
         ended.ended();
         assert_eq!(pair(ended, true), (500, 1));
+    }
+}
+
+#[cfg(test)]
+mod parameters {
+    use super::*;
+
+    #[test]
+    fn no_parameter_names_a_model_or_takes_the_figures_away() {
+        for query in
+            ["model=x", "mod%65l=x", "alt=proto", "fields=candidates", "$alt=json", "api-version=1;model=x"]
+        {
+            assert!(refuse_other_parameters(query).is_err(), "{query}");
+        }
+        for query in ["", "api-version=2024-10-21", "alt=sse&key=dummy", "beta=true"] {
+            assert!(refuse_other_parameters(query).is_ok(), "{query}");
+        }
     }
 }

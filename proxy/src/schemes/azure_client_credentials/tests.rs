@@ -133,7 +133,7 @@ fn answered(method: Method, path: &str, body: &str) -> Result<LocalAnswer, Refus
     };
     let scheme = of("https://storage.azure.com", TENANT).unwrap();
     let entra = scheme.stand_in().unwrap();
-    assert!(entra.covers(&path));
+    assert!(entra.covers(&entra.places()[0].target.host, &path));
     entra.answer(&call)
 }
 

@@ -99,8 +99,16 @@ impl Scheme for Digest {
             return Err(ArmFault::Character { key: "username".to_owned() });
         }
         let password = template::prefixed("");
-        let echoes = template::echoes(&password, values)?;
+        // For what it refuses; the password itself is never sent, and who found it masked in an answer had guessed it.
+        drop(template::echoes(&password, values)?);
         let password = render(&password, values, Alphabet::Text, plain_into)?;
+        // Every answer is searched, for the hash once one was sent; until then for what nobody can send.
+        let mut nothing = [0; 32];
+        getrandom::fill(&mut nothing).map_err(|_| ArmFault::Unfit {
+            key: "password".to_owned(),
+            why: "cannot be used without random numbers".to_owned(),
+        })?;
+        let echoes = vec![echo(&nothing)];
         let keeper = Keeper { user, password, least: self.least, kept: Mutex::default() };
         Ok(Rendered { armed: Box::new(ArmedDigest(Arc::new(keeper))), echoes })
     }
@@ -216,16 +224,15 @@ impl Keeper {
             value.push_str(", userhash=true");
         }
         let value = sensitive(Zeroizing::new(value.into_bytes()));
-        let echo = |value: &[u8]| Echo {
-            value: Zeroizing::new(value.to_vec()),
-            public_prefix: 0,
-            basic_users: Vec::new(),
-        };
         Ok(Challenged {
             value: value.map_err(|_| refuse("the answer to the challenge cannot be sent"))?,
-            echoes: vec![echo(&self.password), echo(response.as_bytes())],
+            echoes: vec![echo(response.as_bytes())],
         })
     }
+}
+
+fn echo(value: &[u8]) -> Echo {
+    Echo { value: Zeroizing::new(value.to_vec()), public_prefix: 0, basic_users: Vec::new() }
 }
 
 impl Algorithm {

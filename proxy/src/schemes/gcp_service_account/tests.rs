@@ -93,6 +93,9 @@ fn a_self_signed_token_is_asked_of_nobody() {
     let issuer = Scripted::new(500, "");
     let issued = obtained("self-signed", &[(KEY, &file())], &issuer).unwrap();
     assert!(issuer.asked.lock().is_empty());
+    // The audit shows no call that is not made.
+    assert!(!scheme("self-signed").exchange().unwrap().asks());
+    assert!(scheme("exchanged").exchange().unwrap().asks());
     assert_eq!(issued.life, LIFE - BACK);
     let token = String::from_utf8(issued.token.expose().to_vec()).unwrap();
     assert!(is_signed_by_rfc_7515(&token));
@@ -122,7 +125,7 @@ fn answered(
     };
     let scheme = scheme("exchanged");
     let google = scheme.stand_in().unwrap();
-    assert!(google.covers(&path), "{path:?}");
+    assert!(google.places().iter().any(|place| google.covers(&place.target.host, &path)), "{path:?}");
     google.answer(&call)
 }
 
@@ -167,7 +170,19 @@ fn every_token_endpoint_of_googles_answers_with_the_dummy() {
     let scheme = scheme("exchanged");
     let google = scheme.stand_in().unwrap();
     for path in ["/storage/v1/b/x/o/token", "/v1/token", "/tokeninfo", "/revoke"] {
-        assert!(!google.covers(&Path::parse(path).unwrap()), "{path}");
+        let path = Path::parse(path).unwrap();
+        assert!(!google.places().iter().any(|place| google.covers(&place.target.host, &path)), "{path:?}");
+    }
+    // At other places these are paths of APIs.
+    for (host, path) in [
+        ("www.googleapis.com", "/"),
+        ("www.googleapis.com", "/v1beta1/projects"),
+        ("www.googleapis.com", "/computeMetadata/v1/project/project-id"),
+        ("storage.googleapis.com", "/token"),
+        ("metadata.google.internal", "/token"),
+    ] {
+        let host = Target::parse_host(host, 443).unwrap().host;
+        assert!(!google.covers(&host, &Path::parse(path).unwrap()), "{host}{path}");
     }
     let places: Vec<String> = google
         .places()

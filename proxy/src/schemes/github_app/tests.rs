@@ -120,23 +120,25 @@ fn git_gets_the_token_as_basic_credentials() {
 fn an_agent_cannot_revoke_the_token_that_it_uses() {
     let scheme = scheme(&[]).unwrap();
     let api = scheme.stand_in().unwrap();
+    let host = api.places().remove(0).target.host;
     let headers = HeaderMap::new();
     for path in ["/installation/token", "/Installation/token/", "/installation%2Ftoken"] {
         let path = Path::parse(path).unwrap();
-        assert!(api.covers(&path));
+        assert!(api.covers(&host, &path));
         for method in [Method::DELETE, Method::POST] {
             let call =
                 Call { method: &method, path: &path, query: None, headers: &headers, body: b"", dummy: "d" };
             assert_eq!(api.answer(&call).unwrap_err().code, Code::Dw1002);
         }
     }
-    assert!(!api.covers(&Path::parse("/installation/repositories").unwrap()));
+    assert!(!api.covers(&host, &Path::parse("/installation/repositories").unwrap()));
 }
 
 #[test]
 fn the_agents_own_call_for_a_token_gets_the_dummy() {
     let scheme = scheme(&[]).unwrap();
     let api = scheme.stand_in().unwrap();
+    let host = api.places().remove(0).target.host;
     for path in [
         "/app",
         "/app/installations",
@@ -144,11 +146,11 @@ fn the_agents_own_call_for_a_token_gets_the_dummy() {
         "/app/installations/1/access_tokens/x",
         "/repos/a/b",
     ] {
-        assert!(!api.covers(&Path::parse(path).unwrap()), "{path}");
+        assert!(!api.covers(&host, &Path::parse(path).unwrap()), "{path}");
     }
     for path in ["/app/installations/1/access_tokens", "/App/installations//1/access_tokens/"] {
         let path = Path::parse(path).unwrap();
-        assert!(api.covers(&path));
+        assert!(api.covers(&host, &path));
         let headers = HeaderMap::new();
         let call = |method| {
             let call =

@@ -6,7 +6,7 @@
 
 use control::refusal::{Code, Refusal};
 use control::rule::Path;
-use control::target::Target;
+use control::target::{Host, Target};
 use control::token_url::TokenUrl;
 use http::Method;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -55,8 +55,8 @@ pub trait StandIn: Send + Sync {
     /// The places that it answers for.
     fn places(&self) -> Vec<Place>;
 
-    /// Whether this path at such a place is the issuer's, in any spelling that a server may take for it.
-    fn covers(&self, path: &Path) -> bool;
+    /// Whether this path of this host, at whatever port, is the issuer's, in any spelling that a server may take for it.
+    fn covers(&self, host: &Host, path: &Path) -> bool;
 
     /// Answers a call; refuses what is no call for a token.
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal>;
@@ -78,8 +78,8 @@ impl StandIn for TokenEndpoint {
         vec![Place { target: self.0.target().clone(), plain: false }]
     }
 
-    fn covers(&self, path: &Path) -> bool {
-        looks_like(path, self.0.path())
+    fn covers(&self, host: &Host, path: &Path) -> bool {
+        self.0.target().host == *host && looks_like(path, self.0.path())
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {
@@ -225,6 +225,7 @@ mod tests {
     #[test]
     fn covers_every_spelling_of_the_endpoint() {
         let endpoint = TokenEndpoint(TokenUrl::parse("https://a.example/oauth/token").unwrap());
+        let host = endpoint.0.target().host.clone();
         for path in [
             "/oauth/token",
             "/oauth/token/",
@@ -243,7 +244,7 @@ mod tests {
             "/oauth/token.",
             "/oauth/token/%2e%20/",
         ] {
-            assert!(endpoint.covers(&Path::parse(path).unwrap()), "{path}");
+            assert!(endpoint.covers(&host, &Path::parse(path).unwrap()), "{path}");
         }
         for path in [
             "/",
@@ -254,7 +255,7 @@ mod tests {
             "/oauth/token/info",
             "/v1/oauth/token",
         ] {
-            assert!(!endpoint.covers(&Path::parse(path).unwrap()), "{path}");
+            assert!(!endpoint.covers(&host, &Path::parse(path).unwrap()), "{path}");
         }
     }
 }
