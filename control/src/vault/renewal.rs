@@ -2,7 +2,7 @@
 //!
 //! Refuses secrets that are not bound to the token endpoints, and writes over another version than the one that was shown.
 //! Invariant: what an issuer gave in the place of a value makes that value void, so the void one is never shown again:
-//! while the new one is not written, which is tried anew first, nothing is opened.
+//! while the new one is not written, which is tried anew first, nothing is opened for a renewal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
