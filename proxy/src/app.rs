@@ -217,6 +217,7 @@ impl Proxy {
         let plan = Arc::new(plan);
         self.shared.plan.store(Arc::clone(&plan));
         current.drop_tokens(&plan);
+        plan.forget_older(&self.shared.incidents);
     }
 
     /// Has every worker look at its connections again.

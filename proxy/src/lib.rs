@@ -13,6 +13,7 @@ pub mod request;
 pub mod schemes;
 pub(crate) mod upstream;
 pub(crate) mod plan;
+pub(crate) mod sought;
 pub(crate) mod loader;
 pub(crate) mod watch;
 pub(crate) mod publish;

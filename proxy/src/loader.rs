@@ -11,7 +11,7 @@ use certs::trust::Roots;
 use control::agent::{AgentName, Agents, read_token_file};
 use control::policy::load_check;
 use control::project::ProjectFolders;
-use control::provider::{self, Provider};
+use control::provider::{self, Mode, Provider};
 use control::rule::HostPattern;
 use control::secret::{Secret, SecretRef};
 use control::vault::{OpenError, Vault, certificate};
@@ -138,6 +138,7 @@ impl Loader {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
+        warn_of_issuers_passed_through(&served);
         let revision = previous.map_or(1, |plan| plan.revision + 1);
         let vault = Arc::clone(&self.sources.vault);
         let locals = Locals::of(&served);
@@ -205,7 +206,9 @@ impl Loader {
         let injector = Injector::compile(&old.provider, dummies, self.bounds).ok()?;
         self.next_id += 1;
         let made_from = MadeFrom { version, client_cert, ..old.made_from.clone() };
-        Some(Served::new(self.next_id, made_from, Arc::clone(&old.provider), injector, old.tls.anew()))
+        let served =
+            Served::new(self.next_id, made_from, Arc::clone(&old.provider), injector, old.tls.anew());
+        Some(served.after(old))
     }
 
     fn agents(&self) -> Result<Option<Agents>, Vec<String>> {
@@ -300,11 +303,25 @@ impl Loader {
             (before.made_from.own, before.made_from.version) == (made_from.own, made_from.version)
         };
         let tokens = before.filter(holds);
-        let served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        let mut served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        if let Some(before) = before {
+            served = served.after(before);
+        }
         Ok(Arc::new(match tokens {
             Some(before) => served.with_tokens_of(before),
             None => served,
         }))
+    }
+}
+
+/// For agents that have both providers such a host is read, and closed beside its token endpoint.
+fn warn_of_issuers_passed_through(served: &[Option<Arc<Served>>]) {
+    let providers = || served.iter().flatten().map(|served| &served.provider);
+    for passes in providers().filter(|provider| provider.mode == Mode::Passthrough) {
+        let urls = providers().flat_map(|provider| &provider.auth).flat_map(|auth| &auth.token_urls);
+        for url in urls.filter(|url| passes.hosts.iter().any(|host| host.covers(url.target()))) {
+            tracing::warn!(provider = %passes.name, host = %url.target(), "not passed through for agents of the token's provider");
+        }
     }
 }
 

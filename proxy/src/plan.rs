@@ -20,9 +20,10 @@ use time::OffsetDateTime;
 use crate::request::inject::ArmedCredential;
 use crate::request::inject::Injector;
 use crate::request::local::Locals;
-use crate::request::scrub::{Needle, Scanner};
+use crate::request::scrub::Incidents;
 use crate::schemes::Echo;
 use crate::schemes::shared::token::Cell;
+use crate::sought::{Sought, Tokens};
 use crate::upstream::identity::Identities;
 use crate::upstream::tls::UpstreamTls;
 
@@ -60,6 +61,8 @@ pub(crate) struct Served {
     credential: ArcSwapOption<Credential>,
     /// The tokens that the secret is exchanged for, by injection.
     cells: Vec<Arc<Cell<Credential>>>,
+    /// What answers are searched for by all of them.
+    tokens: Arc<Tokens>,
     /// Held by the one request that opens the secret for all that wait.
     opening: tokio::sync::Mutex<()>,
     /// How the last attempt to open it failed.
@@ -99,14 +102,20 @@ pub(crate) struct Credential {
     /// Its name with its project, as incidents are counted by it.
     pub(crate) secret: Arc<str>,
     pub(crate) armed: ArmedCredential,
-    pub(crate) scanner: Arc<Scanner>,
-    /// How many bytes of the shortest value are not public: slices of answers could rebuild a short one.
-    pub(crate) shortest_non_public: usize,
+    sought: Arc<Sought>,
+    /// Of a token: all those that may still open something.
+    tokens: Option<Arc<Tokens>>,
     /// Expiry and binding, asked again for each request.
     terms: Terms,
 }
 
 impl Credential {
+    /// What the answer to a request that carries it is searched for.
+    pub(crate) fn sought(&self) -> Arc<Sought> {
+        let tokens = self.tokens.as_ref().and_then(|tokens| tokens.sought());
+        tokens.unwrap_or_else(|| Arc::clone(&self.sought))
+    }
+
     fn is_stale(&self) -> bool {
         self.terms.stale_at.is_some_and(|at| Instant::now() >= at)
     }
@@ -129,6 +138,7 @@ impl Served {
             tls,
             identities: Identities::default(),
             cells,
+            tokens: Arc::default(),
             credential: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
@@ -161,6 +171,12 @@ impl Served {
         self.cells.get(at)
     }
 
+    /// Goes on searching answers for the tokens of what served the provider before: they outlive its secret.
+    pub(crate) fn after(mut self, other: &Self) -> Self {
+        self.tokens = Arc::clone(&other.tokens);
+        self
+    }
+
     /// Takes over the tokens of one that was made of the same secret in the same way.
     pub(crate) fn with_tokens_of(mut self, other: &Self) -> Self {
         if self.cells.len() == other.cells.len() {
@@ -169,10 +185,14 @@ impl Served {
         self
     }
 
-    /// Makes a token ready for use.
-    pub(crate) fn arm_token(&self, at: usize, opened: Opened) -> Result<Credential, Refusal> {
-        let armed = self.injector.arm_token(at, &opened).map_err(|error| self.unusable(&error))?;
-        self.ready_made(opened, armed)
+    /// Makes a token ready for use. It may open something for this long.
+    pub(crate) fn arm_token(&self, at: usize, opened: Opened, life: Duration) -> Result<Credential, Refusal> {
+        let (armed, echoes) = self.injector.arm_token(at, &opened).map_err(|error| self.unusable(&error))?;
+        let redact = self.provider.response.redact;
+        let sought = if redact { self.tokens.add(at, echoes, life) } else { Sought::of(&[]) };
+        let sought = sought.map_err(|error| self.unusable(&error))?;
+        let tokens = redact.then(|| Arc::clone(&self.tokens));
+        Ok(Credential { tokens, ..Self::ready_made(opened, armed, sought) })
     }
 
     fn ready(&self) -> Option<Arc<Credential>> {
@@ -219,31 +239,21 @@ impl Served {
     }
 
     fn arm(&self, opened: Opened) -> Result<Credential, Refusal> {
-        let armed = self.injector.arm(&opened).map_err(|error| self.unusable(&error))?;
-        self.ready_made(opened, armed)
+        let (armed, echoes) = self.injector.arm(&opened).map_err(|error| self.unusable(&error))?;
+        let echoes: Vec<&Echo> = echoes.iter().filter(|_| self.provider.response.redact).collect();
+        let sought = Sought::of(&echoes).map_err(|error| self.unusable(&error))?;
+        Ok(Self::ready_made(opened, armed, sought))
     }
 
-    fn ready_made(
-        &self,
-        opened: Opened,
-        (armed, echoes): (ArmedCredential, Vec<Echo>),
-    ) -> Result<Credential, Refusal> {
-        let redact = self.provider.response.redact;
-        let echoes: Vec<&Echo> = echoes.iter().filter(|_| redact).collect();
-        let users: Vec<Vec<&[u8]>> = echoes.iter().map(|echo| users(echo)).collect();
-        let needles: Vec<Needle<'_>> =
-            echoes.iter().zip(&users).map(|(echo, users)| needle(echo, users)).collect();
-        let scanner = Scanner::compile(&needles).map_err(|error| self.unusable(&error))?;
-        let shortest_non_public =
-            needles.iter().map(|needle| needle.value.len() - needle.public_prefix).min();
-        Ok(Credential {
+    fn ready_made(opened: Opened, armed: ArmedCredential, sought: Arc<Sought>) -> Credential {
+        Credential {
             version: opened.version,
             secret: opened.terms.secret.to_string().into(),
             armed,
-            scanner: Arc::new(scanner),
-            shortest_non_public: shortest_non_public.unwrap_or(usize::MAX),
+            sought,
+            tokens: None,
             terms: opened.terms,
-        })
+        }
     }
 
     fn unusable(&self, error: &dyn std::error::Error) -> Refusal {
@@ -296,6 +306,15 @@ impl Plan {
         for cell in self.served.iter().flatten().flat_map(|served| &served.cells) {
             if !kept.iter().any(|other| Arc::ptr_eq(other, cell)) {
                 cell.revoke();
+            }
+        }
+    }
+
+    /// Forgets the events of versions that this plan does not serve with any more: what is blocked takes room for ever.
+    pub(crate) fn forget_older(&self, incidents: &Incidents) {
+        for served in self.served.iter().flatten() {
+            if let (Some(auth), Some(version)) = (&served.provider.auth, served.made_from.version) {
+                incidents.rotated(&auth.secret.to_string(), version);
             }
         }
     }
@@ -369,14 +388,6 @@ fn failures_after(last: Option<&Failure>) -> u64 {
     last.map_or(1, |failure| failure.number + 1)
 }
 
-fn users(echo: &Echo) -> Vec<&[u8]> {
-    echo.basic_users.iter().map(|user| user.as_slice()).collect()
-}
-
-fn needle<'a>(echo: &'a Echo, users: &'a [&'a [u8]]) -> Needle<'a> {
-    Needle { value: &echo.value, public_prefix: echo.public_prefix, basic_users: users }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -389,6 +400,7 @@ mod tests {
 
     use super::*;
     use crate::request::inject::dummies::Dummies;
+    use crate::request::scrub::{Standing, Use};
     use crate::schemes::{Bounds, specs};
 
     /// A source that takes a while to fail, as a command past its deadline does.
@@ -454,6 +466,29 @@ mod tests {
         // The next one is answered by it too, until the back-off is over.
         assert!(served.credential(&vault, &permit).await.is_err());
         assert_eq!(source.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_plan_of_another_version_frees_what_was_blocked_of_the_ones_before() {
+        let incidents = Incidents::default();
+        let of = |version| Use { agent: "a".into(), secret: "default/s".into(), version };
+        for version in [1, 2] {
+            let noted = [(); 3].map(|()| incidents.record(&of(version), Instant::now()));
+            assert_eq!(noted, [Standing::Open, Standing::Open, Standing::Blocked]);
+        }
+        let mut served = served();
+        served.made_from.version = Some(2);
+        let plan = Plan {
+            revision: 1,
+            agents: None,
+            routes: Routes::default(),
+            grants: Vec::new(),
+            served: vec![Some(Arc::new(served))],
+            locals: Locals::default(),
+            vault: Arc::new(Vault::new(Vec::new(), OffsetDateTime::now_utc)),
+        };
+        plan.forget_older(&incidents);
+        assert_eq!(incidents.blocked(), [of(2)]);
     }
 
     #[test]

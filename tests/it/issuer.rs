@@ -256,7 +256,11 @@ fn taking(state: Arc<Mutex<State>>) -> Answer {
             let coded = STANDARD.encode(&token);
             let hex: String = token.bytes().map(|b| format!("{b:02x}")).collect();
             let percent: String = token.bytes().map(|b| format!("%{b:02X}")).collect();
-            let echo = format!("{authorization} {token} {coded} {hex} {percent}");
+            let mut echo = format!("{authorization} {token} {coded} {hex} {percent}");
+            if exchange.seen.target == "/recorded" {
+                // It kept what it was sent with earlier requests.
+                state.issued.iter().for_each(|(earlier, _)| echo.push_str(&format!(" {earlier}")));
+            }
             Response::builder().header("x-echo", authorization).body(answer::full(echo)).unwrap()
         }
     })

@@ -117,7 +117,9 @@ impl Source for Commands {
         Box::pin(async move {
             let (recipe, kept) = self.entry(secret)?;
             let keys = recipe.keys.keys().cloned().collect();
-            Ok(SecretFacts { keys, version: kept.lock().await.version, bound_hosts: None, expires: None })
+            // What the first fetch makes it: before it there is no other version that anything could be made from.
+            let version = kept.lock().await.version.max(1);
+            Ok(SecretFacts { keys, version, bound_hosts: None, expires: None })
         })
     }
 }
@@ -153,6 +155,8 @@ mod tests {
         let permit = permit("cmd", "a.example:443");
         let name = secret_ref("cmd");
         let kept = commands(&script, Duration::from_secs(3600));
+        let before = kept.facts(&name).await.unwrap().version;
+        assert_eq!(before, kept.open(&permit, &name).await.unwrap().version);
         for _ in 0..2 {
             let opened = kept.open(&permit, &name).await.unwrap();
             assert_eq!((opened.version, opened.value("token").unwrap().matches(b"value-of-1")), (1, true));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::bound::BoundHosts;
 use super::master::{self, KeySource, MasterError, MasterKey};
 use super::seal::{Place, Record, SealError};
-use super::store::{NewSecret, NewVersion, SealedValue, SecretRow, Store, StoreError, Variable};
+use super::store::{Keeps, NewSecret, NewVersion, SealedValue, SecretRow, Store, StoreError, Variable};
 use super::value::{self, ValueError};
 use super::{Clock, OpenError, Opened, Opening, Renewed, SecretFacts, Source, Terms, Values};
 use crate::policy::Permit;
@@ -121,7 +121,7 @@ impl LocalVault {
         change.expires = change.expires.or(row.expires);
         let version = self.store.next_version(project, name).await?;
         let sealed = self.seal(project, name, version, change)?;
-        self.store.add_version(project, name, sealed).await?;
+        self.store.add_version(project, name, sealed, Keeps::Last).await?;
         Ok(version)
     }
 
@@ -217,7 +217,7 @@ impl Source for LocalVault {
             // The next number and no other: the store refuses it if somebody came between.
             let sealed = self.seal(&secret.project, &secret.name, version + 1, change);
             let sealed = sealed.map_err(|error| OpenError::source(secret, error))?;
-            match self.store.add_version(&secret.project, &secret.name, sealed).await {
+            match self.store.add_version(&secret.project, &secret.name, sealed, Keeps::Earlier).await {
                 Ok(()) => Ok(version + 1),
                 Err(StoreError::Raced(_) | StoreError::NoSecret(_)) => Err(changed()),
                 Err(error) => Err(OpenError::source(secret, error)),

@@ -15,24 +15,25 @@ mod seal;
 pub mod sqlite;
 pub mod store;
 pub mod value;
+mod renewal;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 pub use bound::BoundHosts;
+pub use renewal::Shown;
 pub use seal::{Record, SealError};
 
-use crate::policy::{LoadCheck, Permit, Renewal};
-use crate::provider::Provider;
+use crate::policy::{LoadCheck, Permit};
+use crate::provider::{Auth, Provider};
 use crate::refusal::Code;
 use crate::rule::HostPattern;
 use crate::secret::{Secret, SecretRef};
+use crate::target::Target;
 use crate::token_url::TokenUrl;
 
 /// What tells the time: passed in, so that expiry can be tested.
@@ -75,11 +76,15 @@ pub struct Terms {
 impl Terms {
     /// Whether the secret may be used for this permit now; the clock is read only for a secret that expires.
     pub fn admit(&self, permit: &Permit, now: impl FnOnce() -> OffsetDateTime) -> Result<(), OpenError> {
+        self.admit_to(permit.target(), now)
+    }
+
+    fn admit_to(&self, target: &Target, now: impl FnOnce() -> OffsetDateTime) -> Result<(), OpenError> {
         if self.expires.is_some_and(|end| now().unix_timestamp() >= end) {
             return Err(OpenError::Expired(self.secret.clone()));
         }
         match &self.hosts {
-            Some(hosts) if !hosts.covers(permit.target()) => Err(OpenError::NotBound(self.secret.clone())),
+            Some(hosts) if !hosts.covers(target) => Err(OpenError::NotBound(self.secret.clone())),
             _ => Ok(()),
         }
     }
@@ -209,28 +214,20 @@ impl Source for Locked {
 pub struct Vault {
     sources: Vec<Arc<dyn Source>>,
     clock: Clock,
-    /// The versions that renewals of this process made one out of the other: first and last.
-    renewed: Mutex<HashMap<SecretRef, (u64, u64)>>,
-    /// One renewal at a time for each secret that issuers change.
-    renewing: Mutex<HashMap<SecretRef, Arc<tokio::sync::Mutex<()>>>>,
+    renewals: renewal::Renewals,
 }
 
 impl Vault {
     /// A vault of these sources.
     pub fn new(sources: Vec<Arc<dyn Source>>, clock: Clock) -> Self {
-        Self { sources, clock, renewed: Mutex::default(), renewing: Mutex::default() }
+        Self { sources, clock, renewals: renewal::Renewals::default() }
     }
 
     /// Opens the secret of the permit's provider. The only door to a value.
     pub async fn open(&self, permit: &Permit) -> Result<Opened, OpenError> {
         let auth = permit.provider().auth.as_ref().ok_or(OpenError::NoCredential)?;
         let opened = self.open_secret(permit, &auth.secret).await?;
-        match auth.keys.first() {
-            Some(first) if !auth.keys.iter().any(|key| opened.value(key).is_some()) => {
-                Err(OpenError::MissingKey(auth.secret.clone(), first.clone()))
-            }
-            _ => Ok(opened),
-        }
+        has_a_key(opened, auth)
     }
 
     /// Opens the secret of the client certificate that the permit's provider shows to its upstream.
@@ -244,65 +241,24 @@ impl Vault {
     }
 
     async fn open_secret(&self, permit: &Permit, secret: &SecretRef) -> Result<Opened, OpenError> {
-        for source in &self.sources {
-            let opened = match source.open(permit, secret).await {
-                Err(OpenError::Missing(_)) => continue,
-                found => found?,
-            };
-            opened.terms.admit(permit, self.clock)?;
-            return Ok(opened);
-        }
-        Err(OpenError::Missing(secret.clone()))
+        let (opened, _) = self.find(permit, secret).await?;
+        opened.terms.admit(permit, self.clock)?;
+        Ok(opened)
     }
 
-    /// Opens the secret of a renewal: it has to be bound to the token endpoints too.
-    pub async fn open_for_renewal(&self, renewal: &Renewal) -> Result<Opened, OpenError> {
-        let opened = self.open(renewal.permit()).await?;
-        let bound =
-            |url: &TokenUrl| opened.terms.hosts.as_ref().is_none_or(|hosts| hosts.covers(url.target()));
-        if renewal.token_urls().iter().all(bound) {
-            Ok(opened)
-        } else {
-            Err(OpenError::NotBound(opened.terms.secret.clone()))
-        }
-    }
-
-    /// Waits until no other renewal shows the renewal's secret to an issuer that may change it.
-    pub async fn renewing(&self, renewal: &Renewal) -> tokio::sync::OwnedMutexGuard<()> {
-        let secret = renewal.permit().provider().auth.as_ref().map(|auth| auth.secret.clone());
-        let one = secret.map(|secret| Arc::clone(self.renewing.lock().entry(secret).or_default()));
-        one.unwrap_or_default().lock_owned().await
-    }
-
-    /// Keeps what an issuer gave in the place of `key`, where the secret came from. Nothing is kept if the secret is not of
-    /// that version any more.
-    pub async fn renew(
+    /// The secret, not yet admitted to any target, and where it came from.
+    async fn find(
         &self,
-        renewal: &Renewal,
-        version: u64,
-        key: &str,
-        value: &Secret,
-    ) -> Result<u64, OpenError> {
-        let auth = renewal.permit().provider().auth.as_ref().ok_or(OpenError::NoCredential)?;
-        let secret = &auth.secret;
+        permit: &Permit,
+        secret: &SecretRef,
+    ) -> Result<(Opened, &Arc<dyn Source>), OpenError> {
         for source in &self.sources {
-            let number = match source.renew(renewal.permit(), Renewed { secret, version, key, value }).await {
-                Err(OpenError::Missing(_)) => continue,
-                made => made?,
-            };
-            let mut renewed = self.renewed.lock();
-            let chain = renewed.entry(secret.clone()).or_insert((version, version));
-            *chain = if chain.1 == version { (chain.0, number) } else { (version, number) };
-            return Ok(number);
+            match source.open(permit, secret).await {
+                Err(OpenError::Missing(_)) => {}
+                found => return found.map(|opened| (opened, source)),
+            }
         }
         Err(OpenError::Missing(secret.clone()))
-    }
-
-    /// Whether one version became the other by renewals of this process alone: what was made from the one still holds.
-    pub fn is_renewal(&self, from: u64, to: u64, secret: &SecretRef) -> bool {
-        let renewed = self.renewed.lock();
-        from == to
-            || renewed.get(secret).is_some_and(|(first, last)| *first <= from && from < to && to <= *last)
     }
 
     /// What is known of a secret, for a load check; nothing is opened.
@@ -317,6 +273,16 @@ impl Vault {
             }
         }
         Err(OpenError::Missing(secret.clone()))
+    }
+}
+
+/// A provider names its keys in order; one of them has to be there.
+fn has_a_key(opened: Opened, auth: &Auth) -> Result<Opened, OpenError> {
+    match auth.keys.first() {
+        Some(first) if !auth.keys.iter().any(|key| opened.value(key).is_some()) => {
+            Err(OpenError::MissingKey(auth.secret.clone(), first.clone()))
+        }
+        _ => Ok(opened),
     }
 }
 

@@ -20,7 +20,9 @@ use self::statements::{
     begin, commit, delete, make_current, next, number, put_version, rows, signed, stored_lock, taken,
 };
 use super::master::Lock;
-use super::store::{NewSecret, NewVersion, Pending, SealedValue, SecretRow, Store, StoreError, Variable};
+use super::store::{
+    Keeps, NewSecret, NewVersion, Pending, SealedValue, SecretRow, Store, StoreError, Variable,
+};
 use crate::private::{self, PrivateError};
 use crate::secret::SecretName;
 
@@ -223,13 +225,18 @@ impl Store for SqliteStore {
         project: &'a str,
         name: &'a SecretName,
         version: NewVersion,
+        keeps: Keeps,
     ) -> Pending<'a, ()> {
         Box::pin(async move {
             let mut connection = self.connection().await;
             let mut transaction = begin(&mut connection).await?;
             let row = rows(&mut transaction, project, Some(name.as_str())).await?.pop();
-            let before = row.ok_or_else(|| StoreError::NoSecret(name.clone()))?.version;
+            let row = row.ok_or_else(|| StoreError::NoSecret(name.clone()))?;
             let number = version.version;
+            let before = match keeps {
+                Keeps::Last => row.version,
+                Keeps::Earlier => row.earlier.last().copied().unwrap_or(number),
+            };
             put_version(&mut transaction, project, name, version, number).await?;
             make_current(&mut transaction, project, name, number, before).await?;
             commit(transaction).await

@@ -86,6 +86,15 @@ pub struct NewSecret {
     pub first: NewVersion,
 }
 
+/// Which version is kept beside a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// The one that was current: a person made the new one.
+    Last,
+    /// The one that the current one could be rolled back to: an issuer made the new one, and the current one is void.
+    Earlier,
+}
+
 /// What is known of a secret's current version, without its values.
 #[derive(Clone, Debug)]
 pub struct SecretRow {
@@ -163,12 +172,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         variables: Vec<Variable>,
     ) -> Pending<'a, ()>;
 
-    /// Makes a new current version; keeps the one before it and drops the rest.
+    /// Makes a new current version; keeps one other, by which it can be rolled back, and drops the rest.
     fn add_version<'a>(
         &'a self,
         project: &'a str,
         name: &'a SecretName,
         version: NewVersion,
+        keeps: Keeps,
     ) -> Pending<'a, ()>;
 
     /// Makes a new version of the values of the version before; returns its number.

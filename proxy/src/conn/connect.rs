@@ -57,6 +57,10 @@ pub(super) fn judge(
 /// Decides by target and agent alone; nothing of the request is known yet.
 fn decide(plan: &Plan, target: &Target, agent: &AgentName) -> Result<Verdict, Refusal> {
     match plan.route(target, agent) {
+        // What an issuer is asked there has to be read: else the agent could ask it for tokens of its own.
+        Some(served) if served.provider.mode == Mode::Passthrough && plan.answers_at(target, agent) => {
+            Ok(Verdict::Intercept)
+        }
         Some(served) => Ok(match served.provider.mode {
             Mode::Intercept => Verdict::Intercept,
             Mode::Plain => Verdict::Plain,

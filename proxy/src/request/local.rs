@@ -11,7 +11,7 @@ use bytes::Bytes;
 use control::agent::AgentName;
 use control::refusal::Refusal;
 use control::rule::Path;
-use control::target::Target;
+use control::target::{Host, Target};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, PRAGMA};
 use http::{Method, Response};
 
@@ -28,17 +28,18 @@ use crate::schemes::shared::stand_in::{Call, LocalAnswer, Place};
 /// The longest token call: an assertion of a few kilobytes.
 const CALL_MOST: usize = 64 << 10;
 
-/// Which providers answer in whose place, by their index in the plan.
+/// Which providers answer in whose place, by their index in the plan. By host alone: an issuer may listen at other ports,
+/// and to plain http, and is the same one there.
 #[derive(Debug, Default)]
-pub(crate) struct Locals(HashMap<Place, Vec<usize>>);
+pub(crate) struct Locals(HashMap<Host, Vec<usize>>);
 
 impl Locals {
     pub(crate) fn of(served: &[Option<Arc<Served>>]) -> Self {
-        let mut places: HashMap<Place, Vec<usize>> = HashMap::new();
+        let mut places: HashMap<Host, Vec<usize>> = HashMap::new();
         for (index, served) in served.iter().enumerate() {
             let Some(served) = served else { continue };
             for place in served.injector.stand_ins().flat_map(|stand_in| stand_in.places()) {
-                let known = places.entry(place).or_default();
+                let known = places.entry(place.target.host).or_default();
                 if !known.contains(&index) {
                     known.push(index);
                 }
@@ -48,25 +49,25 @@ impl Locals {
     }
 
     /// The providers that answer at this place.
-    pub(crate) fn at(&self, target: &Target, plain: bool) -> &[usize] {
+    pub(crate) fn at(&self, target: &Target) -> &[usize] {
         if self.0.is_empty() {
             return &[];
         }
-        self.0.get(&Place { target: target.clone(), plain }).map_or(&[], Vec::as_slice)
+        self.0.get(&target.host).map_or(&[], Vec::as_slice)
     }
 }
 
 impl Plan {
-    /// Whether the agent is answered by the proxy itself at some path of this target, over TLS.
+    /// Whether the agent is answered by the proxy itself at some path of this target.
     pub(crate) fn answers_at(&self, target: &Target, agent: &AgentName) -> bool {
-        self.locals.at(target, false).iter().any(|index| self.routes.has(*index, agent))
+        self.locals.at(target).iter().any(|index| self.routes.has(*index, agent))
     }
 }
 
 /// The providers of the agent in whose issuer's place the request is answered; none: it goes its way.
 pub(crate) fn providers(plan: &Plan, named: &Named, agent: &AgentName, path: &Path) -> Vec<Arc<Served>> {
     let place = place(named);
-    let at = plan.locals.at(&place.target, place.plain);
+    let at = plan.locals.at(&named.target);
     let granted = at.iter().filter(|index| plan.routes.has(**index, agent));
     let served = granted.filter_map(|index| plan.served.get(*index)?.as_ref());
     served.filter(|served| served.injector.stand_ins().any(|one| one.covers(&place, path))).cloned().collect()

@@ -207,7 +207,7 @@ impl StandIn for Entra {
     }
 
     fn covers(&self, place: &Place, _path: &Path) -> bool {
-        self.places().contains(place)
+        self.is_at(place)
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {

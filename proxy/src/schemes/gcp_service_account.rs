@@ -206,12 +206,13 @@ impl StandIn for Google {
     }
 
     fn covers(&self, place: &Place, path: &Path) -> bool {
-        if place.plain {
+        let at = &place.target.host;
+        let is_at = |host: &str| Target::parse_host(host, 443).is_ok_and(|target| target.host == *at);
+        if METADATA.iter().any(|host| is_at(host)) {
             let first = path.as_str().split('/').find(|segment| !segment.is_empty()).unwrap_or_default();
             return path.as_str() == "/" || METADATA_PATHS.contains(&&*first.to_ascii_lowercase());
         }
-        let is_at = |host: &str| Target::parse_host(host, 443).is_ok_and(|target| target == place.target);
-        (place.target == *self.endpoint.target() && looks_like(path, self.endpoint.path()))
+        (self.endpoint.target().host == *at && looks_like(path, self.endpoint.path()))
             // Google's hosts may serve each other's paths.
             || (ENDPOINTS.iter().any(|(host, _)| is_at(host))
                 && ENDPOINTS.iter().any(|(_, endpoint)| looks_like(path, endpoint)))

@@ -226,7 +226,7 @@ impl StandIn for Api {
 
     fn covers(&self, place: &Place, path: &Path) -> bool {
         let is_own = |path: &[u8]| is_endpoint(path) || is_revocation(path);
-        self.places().contains(place)
+        self.is_at(place)
             && (is_own(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_own))
     }
 

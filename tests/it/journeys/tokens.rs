@@ -280,7 +280,77 @@ async fn a_token_that_the_issuer_revoked_is_renewed_after_the_api_refused_it() {
     watch_all(&mut proxy, &issuer);
 }
 
+#[tokio::test]
+async fn an_earlier_token_that_an_upstream_recorded_is_masked_after_renewals_too() {
+    let issuer = Issuer::start().await;
+    issuer.set(|state| state.life = Duration::from_secs(2));
+    let mut proxy = builder(&issuer, &client_credentials("")).start().await;
+    until("the third token", Duration::from_secs(15), async || {
+        proxy.agent().get(HOST, "/").await.assert_ok();
+        issuer.asked() == 3
+    })
+    .await;
+    let reply = proxy.agent().get(HOST, "/recorded").await;
+    reply.assert_ok();
+    let issued = issuer.get(|state| state.issued.clone());
+    assert!(issued.iter().all(|(token, _)| !reply.text().contains(token)), "{}", reply.text());
+    // Nor does a new version of the secret end what was issued for the old one.
+    let fresh = harness::canary::fresh();
+    issuer.set(|state| state.client_secret.clone_from(&fresh));
+    proxy.rotate("oauth", "client_secret", &fresh);
+    until("tokens of the new secret", Duration::from_secs(20), async || {
+        let reply = proxy.agent().get(HOST, "/").await;
+        reply.status == 200 && issuer.get(|state| state.issued.len()) > issued.len() + 1
+    })
+    .await;
+    let reply = proxy.agent().get(HOST, "/recorded").await;
+    assert!(issued.iter().all(|(token, _)| !reply.text().contains(token)), "{}", reply.text());
+    watch_all(&mut proxy, &issuer);
+}
+
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
+
+#[tokio::test]
+async fn no_other_port_nor_plain_http_nor_a_passed_through_tunnel_leads_to_the_token_endpoint() {
+    let issuer = Issuer::start().await;
+    let plain = Origin::builder(&[LOGIN]).plain().start().await;
+    let call = |host: &str, target: &str, more: &str| {
+        let body = "grant_type=client_credentials";
+        let length = body.len();
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: {host}\r\n{FORM}\r\n{more}Content-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let other = |host: &str, mode: &str| format!("type: http-token\nhost: {host}\ntls: {{mode: {mode}}}");
+    // Passed through, its TLS would not be read.
+    let proxy = builder(&issuer, &client_credentials(""))
+        .provider("pass", &other(LOGIN, "passthrough"))
+        .provider("other", &other(&format!("{LOGIN}:8443"), "intercept"))
+        .start()
+        .await;
+    let (agent, dummy) = (proxy.agent(), proxy.dummy("API_TOKEN"));
+    for port in [443, 8443] {
+        let host = format!("{LOGIN}:{port}");
+        let mut tls = agent.tunnel(&host).open().await;
+        let reply = tls.exchange(call(&host, "/oauth/token.json", "").as_bytes()).await;
+        reply.assert_ok();
+        assert!(reply.text().contains(&dummy), "{}", reply.text());
+    }
+    assert_eq!(agent.get(LOGIN, "/oauth/authorize").await.code().as_deref(), Some("DW1002"));
+    let proxy = builder(&issuer, &client_credentials(""))
+        .provider("plain", &other(LOGIN, "plain"))
+        .route(LOGIN, 80, plain.address())
+        .start()
+        .await;
+    let proof = proxy.agent().authorization().unwrap().to_owned();
+    let more = format!("Proxy-Authorization: {proof}\r\n");
+    let request = call(LOGIN, &format!("http://{LOGIN}/oauth/token"), &more);
+    let reply = proxy.agent().raw(request.as_bytes()).await;
+    reply.assert_ok();
+    assert!(reply.text().contains(&proxy.dummy("API_TOKEN")), "{}", reply.text());
+    issuer.login.assert_untouched();
+    plain.assert_untouched();
+}
 
 #[tokio::test]
 async fn the_agents_own_token_call_is_answered_with_a_dummy_and_never_forwarded() {

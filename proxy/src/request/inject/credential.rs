@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{Injector, Prepared, renew};
 use crate::limits::held::Holding;
-use crate::plan::{Credential, Plan, Served};
+use crate::plan::{Plan, Served};
 use crate::request::body::{Progress, RequestBody};
 use crate::request::challenge;
 use crate::request::parse::{Parsed, Upgrade};
@@ -26,6 +26,7 @@ use crate::request::scrub::requested::{self, SmallRanges};
 use crate::request::scrub::{Search, Standing, Use, Watch};
 use crate::request::send::{Signed, Used};
 use crate::schemes::{Errand, Head};
+use crate::sought::Sought;
 use crate::worker::{Shared, Worker};
 
 /// A request that is judged; only the credential is missing.
@@ -141,8 +142,9 @@ pub(crate) async fn credential(
         let errand = Errand { target: permit.target(), default_port, now: SystemTime::now };
         let placed = served.injector.place_towards(&opened.armed, prepared, &mut head, Some(errand))?;
         (stream, responder) = (placed.stream, placed.responder);
-        shape_answer(&mut head, served, &opened, signs);
-        let mut search = search(shared, of, &opened);
+        let sought = opened.sought();
+        shape_answer(&mut head, served, &sought, signs);
+        let mut search = search(shared, of, &sought);
         if let (Some(search), false) = (&mut search, placed.echoes.is_empty()) {
             search.scanner = Arc::new(challenge::scanner(&placed.echoes)?);
         }
@@ -166,8 +168,8 @@ pub(crate) async fn credential(
 }
 
 /// Asks the upstream only for answers that we can search: codings that we read, no slices that could rebuild an echo.
-fn shape_answer(head: &mut Head, served: &Served, credential: &Credential, signs: bool) {
-    if credential.scanner.is_empty() {
+fn shape_answer(head: &mut Head, served: &Served, sought: &Sought, signs: bool) {
+    if sought.scanner.is_empty() {
         return;
     }
     requested::codings(&mut head.headers);
@@ -177,7 +179,7 @@ fn shape_answer(head: &mut Head, served: &Served, credential: &Credential, signs
         SmallRanges::Refused
     };
     let allowed = head.headers.get(http::header::RANGE).is_none_or(|range| {
-        head.method == Method::HEAD || requested::range_allowed(range, credential.shortest_non_public, rule)
+        head.method == Method::HEAD || requested::range_allowed(range, sought.shortest_non_public, rule)
     });
     if !allowed {
         head.headers.remove(http::header::RANGE);
@@ -225,15 +227,15 @@ struct Watching {
 }
 
 /// What the answer is searched for, and who hears of it.
-fn search(shared: &Arc<Shared>, of: Use, credential: &Credential) -> Option<Search> {
-    if credential.scanner.is_empty() {
+fn search(shared: &Arc<Shared>, of: Use, sought: &Sought) -> Option<Search> {
+    if sought.scanner.is_empty() {
         return None;
     }
     let watch = Arc::new(Watching { shared: Arc::clone(shared), of });
     let windows = Arc::clone(&shared.windows);
     let decoding =
         Decoding { free: shared.limits.decoded_bytes, ratio: shared.limits.decoded_ratio, windows };
-    Some(Search { scanner: Arc::clone(&credential.scanner), watch, decoding })
+    Some(Search { scanner: Arc::clone(&sought.scanner), watch, decoding })
 }
 
 impl Watch for Watching {

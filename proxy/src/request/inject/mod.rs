@@ -26,6 +26,7 @@ pub mod clean;
 pub mod dummies;
 pub(crate) mod credential;
 mod agent;
+mod echoes;
 mod held;
 mod renew;
 #[cfg(test)]
@@ -292,7 +293,7 @@ impl Injector {
             let Rendered { armed, echoes: found } =
                 entry.scheme.arm(&Values::new(opened, keys)).map_err(fault)?;
             entries.push(Some(armed));
-            found.into_iter().for_each(|echo| merge(&mut echoes, echo, auth.public_prefixes));
+            found.into_iter().for_each(|echo| echoes::merge(&mut echoes, echo, auth.public_prefixes));
         }
         Ok((ArmedCredential { version: opened.version, entries }, echoes))
     }
@@ -423,20 +424,4 @@ impl Auth {
         };
         Ok(if places { Step::Place } else { Step::Forward })
     }
-}
-
-/// Adds an echo; one for each value, with what its beginning gives away.
-fn merge(echoes: &mut Vec<Echo>, mut echo: Echo, public_prefixes: &[&str]) {
-    if let Some(same) = echoes.iter_mut().find(|other| *other.value == *echo.value) {
-        let new =
-            echo.basic_users.into_iter().filter(|user| !same.basic_users.contains(user)).collect::<Vec<_>>();
-        same.basic_users.extend(new);
-        return;
-    }
-    // A type without prefixes of its own may carry any vendor's value.
-    let all = control::types::ALL.iter().flat_map(|kind| kind.auth).flat_map(|auth| auth.public_prefixes);
-    let known = public_prefixes.iter().chain(all.filter(|_| public_prefixes.is_empty()));
-    let lengths = known.filter(|prefix| echo.value.starts_with(prefix.as_bytes())).map(|prefix| prefix.len());
-    echo.public_prefix = lengths.max().unwrap_or(0);
-    echoes.push(echo);
 }

@@ -5,22 +5,26 @@
 //! the time of the exchange alone.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use control::audit::{Entry, Kind, Place, Verdict};
 use control::policy::{Permit, Renewal};
 use control::refusal::{Code, Refusal};
-use control::vault::{OpenError, Opened, Vault};
+use control::secret::Secret;
+use control::vault::{OpenError, Opened, Shown, Vault};
 use tokio::time::timeout;
 
 use crate::limits;
 use crate::plan::{Credential, Served};
 use crate::schemes::shared::issuer::{Ask, Asking, Issued};
-use crate::schemes::shared::token::{Because, Cell, Fresh, Now, Obtaining};
+use crate::schemes::shared::token::{Because, Cell, Fresh, LONGEST, Now, Obtaining, UNSAID};
 use crate::schemes::{CREDENTIAL, Exchange, Failed, Issuer, Values};
 use crate::upstream::exchange::{self, Client};
 use crate::upstream::guard::late;
 use crate::worker::{Exchanging, Worker};
+
+/// However soon its secret is to be opened anew, a token is used for so long: each one is an exchange.
+const SHORTEST_USE: Duration = Duration::from_secs(30);
 
 /// The token of an injection, ready to be put on.
 pub(super) async fn token(
@@ -83,20 +87,24 @@ impl Renewing {
     async fn obtained(&self, entry: usize, since: Now) -> Result<Fresh<Credential>, Failed> {
         let exchange = self.served.injector.exchange(entry).ok_or_else(|| unavailable(no_exchange()))?;
         let _alone = if exchange.renews() { Some(self.vault.renewing(&self.renewal).await) } else { None };
-        let opened =
+        let shown =
             self.vault.open_for_renewal(&self.renewal).await.map_err(|error| self.unopened(&error))?;
-        let Issued { token, life, renewed } = self.issued(exchange, &opened).await?;
+        let Issued { token, life, renewed } = self.issued(exchange, &shown.opened).await?;
         if let Some((key, value)) = renewed {
-            self.keep(&opened, &key, &value).await?;
+            self.keep(&shown, &key, value).await?;
         }
+        let opened = shown.opened;
         // Of the version that is served: one that our own renewals made is no rotation, also not for what echoes of it did.
         let version = self.served.made_from.version.unwrap_or(opened.version);
         let Opened { terms, .. } = opened;
+        let used = until_stale(life, terms.stale_at, Instant::now());
         let token = Opened { version, terms, values: vec![(CREDENTIAL.to_owned(), token)] };
-        let armed = self.served.arm_token(entry, token);
+        // Longer than we use it: what was not said, or is not believed, may still be so.
+        let lives = if life == UNSAID { LONGEST } else { life };
+        let armed = self.served.arm_token(entry, token, lives);
         let credential = armed.map_err(|refusal| Failed { refusal, because: Because::Refused })?;
-        tracing::info!(provider = %self.served.provider.name, seconds = life.as_secs(), "token renewed");
-        Ok(Fresh { value: Arc::new(credential), since, life })
+        tracing::info!(provider = %self.served.provider.name, seconds = used.as_secs(), "token renewed");
+        Ok(Fresh { value: Arc::new(credential), since, life: used })
     }
 
     async fn issued(&self, exchange: &dyn Exchange, opened: &Opened) -> Result<Issued, Failed> {
@@ -109,16 +117,16 @@ impl Renewing {
     }
 
     /// Before the token is used: who used it and then lost the value that the next one takes would be locked out.
-    async fn keep(&self, opened: &Opened, key: &str, value: &control::secret::Secret) -> Result<(), Failed> {
-        if opened.value(key).is_some_and(|known| {
+    async fn keep(&self, shown: &Shown, key: &str, value: Secret) -> Result<(), Failed> {
+        if shown.opened.value(key).is_some_and(|known| {
             // exposed: compared in constant time
             known.matches(value.expose())
         }) {
             return Ok(());
         }
-        let kept = self.vault.renew(&self.renewal, opened.version, key, value).await;
-        let version = kept.map_err(|error| self.unopened(&error))?;
-        tracing::info!(provider = %self.served.provider.name, key, version, "what the issuer renewed is kept");
+        let kept = self.vault.renew(&self.renewal, shown, key, value).await;
+        kept.map_err(|error| self.unopened(&error))?;
+        tracing::info!(provider = %self.served.provider.name, key, "what the issuer renewed is kept");
         Ok(())
     }
 
@@ -209,10 +217,32 @@ impl Drop for Line {
     }
 }
 
+/// A secret that has to be opened anew at some time (a command's TTL) binds its tokens to that: it may be gone by then.
+fn until_stale(life: Duration, stale_at: Option<Instant>, now: Instant) -> Duration {
+    let left = stale_at.map(|at| at.saturating_duration_since(now).max(SHORTEST_USE));
+    left.map_or(life, |left| life.min(left))
+}
+
 fn unavailable(refusal: Refusal) -> Failed {
     Failed { refusal, because: Because::Unavailable(None) }
 }
 
 fn no_exchange() -> Refusal {
     Refusal::new(Code::Dw1005, "the scheme exchanges nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_used_for_longer_than_its_secret_may_be_kept() {
+        let (now, hour) = (Instant::now(), Duration::from_secs(3600));
+        for (left, used) in [(Some(60), 60), (Some(7200), 3600), (Some(3), 30), (Some(0), 30), (None, 3600)] {
+            let stale_at = left.map(|left| now + Duration::from_secs(left));
+            assert_eq!(until_stale(hour, stale_at, now), Duration::from_secs(used), "{left:?}");
+        }
+        let past = now.checked_sub(Duration::from_secs(1));
+        assert_eq!(until_stale(Duration::from_secs(10), past, now), Duration::from_secs(10));
+    }
 }

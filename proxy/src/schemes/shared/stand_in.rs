@@ -58,6 +58,11 @@ pub trait StandIn: Send + Sync {
     /// Whether this path at this one of its places is the issuer's, in any spelling that a server may take for it.
     fn covers(&self, place: &Place, path: &Path) -> bool;
 
+    /// Whether the place is at one of its hosts: at other ports, and over plain http, it is the same issuer.
+    fn is_at(&self, place: &Place) -> bool {
+        self.places().iter().any(|own| own.target.host == place.target.host)
+    }
+
     /// Answers a call; refuses what is no call for a token.
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal>;
 }
@@ -79,7 +84,7 @@ impl StandIn for TokenEndpoint {
     }
 
     fn covers(&self, place: &Place, path: &Path) -> bool {
-        self.places().contains(place) && looks_like(path, self.0.path())
+        self.is_at(place) && looks_like(path, self.0.path())
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {
@@ -87,14 +92,27 @@ impl StandIn for TokenEndpoint {
     }
 }
 
-/// Whether a server could take the path for this one: case, trailing slashes, parameters and codes are not told apart.
+/// Whether a server could take the path for this one: case, parameters, codes, and slashes, dots, blanks or one `.json` at
+/// the end are not told apart.
 pub fn looks_like(path: &Path, wanted: &str) -> bool {
-    let wanted = wanted.trim_end_matches('/').as_bytes();
+    let wanted = without_end(wanted.as_bytes());
     let is_it = |form: &[u8]| {
-        let end = form.iter().rposition(|&b| b != b'/').map_or(0, |last| last + 1);
-        form.get(..end).is_some_and(|form| form.eq_ignore_ascii_case(wanted))
+        let form = without_end(form);
+        let before = form.len().checked_sub(JSON.len()).and_then(|at| form.split_at_checked(at));
+        let bare =
+            before.filter(|(_, end)| end.eq_ignore_ascii_case(JSON)).map(|(bare, _)| without_end(bare));
+        form.eq_ignore_ascii_case(wanted) || bare.is_some_and(|bare| bare.eq_ignore_ascii_case(wanted))
     };
     is_it(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_it)
+}
+
+/// What frameworks take for a format and not for a part of the name.
+const JSON: &[u8] = b".json";
+
+/// Without what many servers drop at the end of a path.
+fn without_end(path: &[u8]) -> &[u8] {
+    let last = path.iter().rposition(|&b| !matches!(b, b'/' | b'.' | b' ' | b'\t'));
+    path.get(..last.map_or(0, |last| last + 1)).unwrap_or_default()
 }
 
 /// The dummy as RFC 6749, section 5.1, has it, if the call is a POST for one of these grants.
@@ -225,10 +243,23 @@ mod tests {
             "/oauth/token;x",
             "//oauth//token",
             "/x/../oauth/token",
+            "/oauth/token.json",
+            "/oauth/token.JSON/",
+            "/oauth/token%20",
+            "/oauth/token.",
+            "/oauth/token/%2e%20/",
         ] {
             assert!(endpoint.covers(&place, &Path::parse(path).unwrap()), "{path}");
         }
-        for path in ["/", "/oauth", "/oauth/tokens", "/oauth/token/info", "/v1/oauth/token"] {
+        for path in [
+            "/",
+            "/oauth",
+            "/oauth/tokens",
+            "/oauth/token.jsonl",
+            "/oauth/.json",
+            "/oauth/token/info",
+            "/v1/oauth/token",
+        ] {
             assert!(!endpoint.covers(&place, &Path::parse(path).unwrap()), "{path}");
         }
     }

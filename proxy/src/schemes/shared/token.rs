@@ -47,14 +47,22 @@ impl Now {
 }
 
 /// The longest life that is believed: a token is renewed daily at least.
-const LONGEST: Duration = Duration::from_secs(86_400);
+pub const LONGEST: Duration = Duration::from_secs(86_400);
 /// What an issuer that does not say is taken to mean.
 pub const UNSAID: Duration = Duration::from_secs(300);
-/// Younger than this (or a tenth of its life) a token is not doubted: an agent that provokes refusals cannot have the
-/// issuer asked more often.
+/// Younger than this (or a tenth of its life) a token is not doubted, and twice as long after each one that was: an agent
+/// that provokes refusals cannot have the issuer asked more often, nor so many tokens made that the first are forgotten.
 const SETTLED: Duration = Duration::from_secs(60);
 /// How long before its end a token is not used any more: it has to travel and the issuer's clock may be ahead.
 const MARGIN: Duration = Duration::from_secs(30);
+
+/// Tokens that live shorter than this are counted.
+const SHORT: Duration = Duration::from_secs(60);
+/// So many of them in a row are exchanged for as they come; from then on exchanges keep a distance. Each may have a vault
+/// written and a plan made anew, and nothing says that the issuer means well.
+const BURST: u32 = 8;
+/// The distance.
+const DISTANCE: Duration = Duration::from_secs(5);
 
 /// A value as an exchange gave it.
 #[derive(Debug)]
@@ -120,6 +128,10 @@ type Outcome<T> = Option<Result<Arc<T>, Refusal>>;
 struct State<T> {
     flight: Option<watch::Receiver<Outcome<T>>>,
     failures: u32,
+    /// How many tokens in a row were renewed because they were doubted.
+    doubts: u32,
+    /// How many tokens in a row lived short.
+    short: u32,
     /// No exchange begins before this, and what is said meanwhile.
     pause: Option<(Instant, Refusal)>,
     revoked: bool,
@@ -127,7 +139,7 @@ struct State<T> {
 
 impl<T> Default for Cell<T> {
     fn default() -> Self {
-        let state = State { flight: None, failures: 0, pause: None, revoked: false };
+        let state = State { flight: None, failures: 0, doubts: 0, short: 0, pause: None, revoked: false };
         Self { current: ArcSwapOption::empty(), state: Mutex::new(state) }
     }
 }
@@ -168,7 +180,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
         }
     }
 
-    /// Why the last exchange failed, if it did.
+    /// Why no exchange begins at present, if none does.
     pub fn failure(&self) -> Option<Refusal> {
         self.state.lock().pause.as_ref().map(|(_, refusal)| refusal.clone())
     }
@@ -185,7 +197,10 @@ impl<T: Send + Sync + 'static> Cell<T> {
         let Some(mut state) = self.state.try_lock() else { return };
         let due = self.current.load().as_ref().is_some_and(|held| held.is_due(now));
         if due && state.flight.is_none() && state.paused(now).is_none() && !state.revoked {
-            state.flight = Some(self.begin(obtain()));
+            let (flight, task) = self.begin(obtain());
+            state.flight = Some(flight);
+            drop(state);
+            tokio::spawn(task);
         }
     }
 
@@ -212,20 +227,26 @@ impl<T: Send + Sync + 'static> Cell<T> {
         if let Some(refusal) = state.paused(now) {
             return Err(refusal);
         }
-        let flight = self.begin(obtain());
+        let (flight, task) = self.begin(obtain());
         state.flight = Some(flight.clone());
+        drop(state);
+        tokio::spawn(task);
         Ok(flight)
     }
 
-    /// The exchange runs as a task of its own: nobody who waits for it can cancel it for the others.
-    fn begin(self: &Arc<Self>, obtaining: Obtaining<T>) -> watch::Receiver<Outcome<T>> {
+    /// The exchange is a task of its own: nobody who waits for it can cancel it for the others. It is spawned without the
+    /// lock, which it takes: a runtime that ends drops it at once.
+    fn begin(
+        self: &Arc<Self>,
+        obtaining: Obtaining<T>,
+    ) -> (watch::Receiver<Outcome<T>>, impl Future<Output = ()> + Send + use<T>) {
         let (told, flight) = watch::channel(None);
         let flying = Flying { cell: Arc::clone(self), told, landed: false };
-        tokio::spawn(async move {
+        let task = async move {
             let outcome = obtaining.await;
             flying.land(outcome);
-        });
-        flight
+        };
+        (flight, task)
     }
 
     fn keep(&self, fresh: Fresh<T>) -> Result<Arc<T>, Failed> {
@@ -234,11 +255,14 @@ impl<T: Send + Sync + 'static> Cell<T> {
         let end = since.after(life - MARGIN.min(life / 10));
         // 80 % of its life, some of them earlier: many proxies that began together do not all ask together.
         let renew = since.after(life * 4 / 5 - jitter(life / 20));
-        let settled = since.after(SETTLED.min(life / 10));
-        let doubted = AtomicBool::new(false);
-        let held = Arc::new(Held { value: Arc::clone(&value), settled, renew, end, doubted });
         let mut state = self.state.lock();
         state.flight = None;
+        let was_doubted =
+            self.current.load().as_ref().is_some_and(|held| held.doubted.load(Ordering::Relaxed));
+        state.doubts = if was_doubted { (state.doubts + 1).min(10) } else { 0 };
+        let settled = since.after(SETTLED.min(life / 10) * (1 << state.doubts));
+        let doubted = AtomicBool::new(false);
+        let held = Arc::new(Held { value: Arc::clone(&value), settled, renew, end, doubted });
         if state.revoked {
             return Err(Failed { refusal: revoked(), because: Because::Refused });
         }
@@ -250,7 +274,8 @@ impl<T: Send + Sync + 'static> Cell<T> {
             });
         }
         state.failures = 0;
-        state.pause = None;
+        state.short = if life < SHORT { state.short.saturating_add(1) } else { 0 };
+        state.pause = (state.short > BURST).then(|| (Instant::now() + DISTANCE, too_often()));
         self.current.store(Some(held));
         Ok(value)
     }
@@ -320,6 +345,10 @@ fn jitter(most: Duration) -> Duration {
 
 fn interrupted() -> Refusal {
     Refusal::new(Code::Dw1005, "the token exchange was interrupted").retry_after(Duration::from_secs(1))
+}
+
+fn too_often() -> Refusal {
+    Refusal::new(Code::Dw1005, "the issuer's tokens live too short to be renewed without a pause")
 }
 
 fn revoked() -> Refusal {

@@ -117,9 +117,10 @@ async fn an_expired_value_is_never_given_out_while_the_issuer_is_healthy() {
     }
     // 500 requests over some 25,000 s: a new one each 80 % of 1,000 s and no more.
     assert!((29..=36).contains(&issuer.asked()), "{}", issuer.asked());
-    // A gap in which nobody asked.
+    // A gap in which nobody asked; the last request may have begun a renewal.
+    let asked = issuer.asked();
     advance(LIFE * 3).await;
-    assert_eq!(value(&cell, &issuer).await, Ok(last + 1));
+    assert_eq!(value(&cell, &issuer).await, Ok(asked + 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,9 +183,15 @@ async fn a_value_that_the_issuer_revoked_is_renewed_once_however_many_saw_it_ref
     (0..1000).for_each(|_| cell.doubt(&first, Now::read()));
     assert!(thousand(&cell, &issuer).await.iter().all(|got| *got == Ok(2)));
     assert_eq!(issuer.asked(), 2);
+    // The one that follows it is doubted after twice the time.
+    let second = cell.value(Now::read(), issuer.obtain()).await.unwrap();
+    cell.doubt(&second, Now::read());
+    assert_eq!(value(&cell, &issuer).await, Ok(2));
+    settle().await;
+    assert_eq!(issuer.asked(), 2);
+    advance(SETTLED).await;
     // With the issuer down, what there is goes on serving to its end.
     *issuer.says_no.lock() = Some(Because::Unavailable(None));
-    let second = cell.value(Now::read(), issuer.obtain()).await.unwrap();
     cell.doubt(&second, Now::read());
     for _ in 0..10 {
         assert!(thousand(&cell, &issuer).await.iter().all(|got| *got == Ok(2)));
@@ -303,4 +310,40 @@ async fn settle_real(cell: &Arc<Cell<usize>>) {
     while cell.current.load().is_none() {
         tokio::task::yield_now().await;
     }
+}
+
+#[test]
+fn an_exchange_that_begins_on_a_runtime_that_has_ended_blocks_nobody() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ended = runtime.handle().clone();
+    drop(runtime);
+    let (told, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _inside = ended.enter();
+        let cell: Arc<Cell<usize>> = Arc::default();
+        let flight = cell.join(Now::read(), || -> Obtaining<usize> { Box::pin(std::future::pending()) });
+        told.send(flight.unwrap().borrow().clone()).unwrap();
+    });
+    let outcome = outcome.recv_timeout(Duration::from_secs(30)).expect("it waits for its own lock");
+    assert!(outcome.unwrap().unwrap_err().detail.contains("interrupted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_whose_tokens_end_at_once_is_not_asked_without_a_pause() {
+    let (cell, asked) = (Arc::<Cell<usize>>::default(), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..100 {
+        let asked = Arc::clone(&asked);
+        let obtain = || -> Obtaining<usize> {
+            Box::pin(async move {
+                let value = Arc::new(asked.fetch_add(1, Ordering::Relaxed));
+                Ok(Fresh { value, since: Now::read(), life: Duration::from_secs(1) })
+            })
+        };
+        if let Err(refusal) = cell.value(Now::read(), obtain).await {
+            assert!(refusal.retry_after.is_some_and(|after| after <= DISTANCE), "{refusal}");
+        }
+        advance(Duration::from_secs(1)).await;
+    }
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((20..30).contains(&asked), "{asked}");
 }
