@@ -122,6 +122,18 @@ async fn a_key_file_is_exchanged_once_and_its_token_goes_to_the_api_and_never_ba
 }
 
 #[tokio::test]
+async fn the_audit_shows_no_call_for_a_token_that_the_key_signs_itself() {
+    let (origin, trap) = (google(500, "").await, trap().await);
+    let proxy = proxy(&origin, &trap, "config: {token: self-signed}").await;
+    proxy.agent().get(STORAGE, "/storage/v1/b/acme/o/a").await.assert_ok();
+    let line = proxy.audit().wait_for("the exchange", |line| line["kind"] == "exchange").await;
+    assert_eq!(line["verdict"], "allow");
+    for field in ["method", "host", "target", "path"] {
+        assert!(line[field].is_null(), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn dw1005_an_issuer_that_refuses_is_told_in_our_own_words() {
     let says = r#"{"error":"invalid_grant","error_description":"c4nary: Invalid JWT Signature."}"#;
     let (origin, trap) = (google(400, says).await, trap().await);
