@@ -93,8 +93,10 @@ async fn md5_is_answered_with_where_the_provider_allows_it() {
 #[tokio::test]
 async fn a_target_that_would_end_its_quotes_is_refused_before_anything_leaves() {
     let world = world("h1", "", strict(nonce("n"), "SHA-256"), PASSWORD).await;
-    let reply = world.agent().get(HOST, "/a?b=\",response=\"c").await;
-    assert_eq!(reply.status, 400, "{}", reply.text());
+    for path in ["/a\",response=\"c", "/a?b=\",response=\"c", "/a?b=\\"] {
+        let reply = world.agent().get(HOST, path).await;
+        assert_eq!(reply.status, 400, "{path}: {}", reply.text());
+    }
     world.assert_nothing_left();
 }
 
