@@ -1,9 +1,10 @@
 //! The tokens of a day: what each model provider has used since 00:00 UTC, kept across restarts.
 //!
 //! A request takes a reservation before it goes out and settles it when its answer ends, so that requests that run side by
-//! side cannot all use the same rest: a budget is overdrawn by one request at most. What was used is written to one small
-//! file, whole and beside its place, half a second after a change at the latest; several proxies of one home add to the
-//! same file. Fails closed: while the file cannot be read or written, nothing is let through that a budget limits.
+//! side cannot all use the same rest: a budget is overdrawn by what the vendor counts beyond reservations. What was used is
+//! written to one small file, whole and beside its place, half a second after a change at the latest; several proxies of one
+//! home add to the same file. Fails closed: while the file cannot be read or written, nothing is let through that a budget
+//! limits.
 
 use std::collections::HashMap;
 use std::fs::File;
