@@ -72,7 +72,7 @@ pub struct Connect {
     /// A range that is refused by default and that this provider needs (repeatable); written into the provider file.
     #[arg(long, value_name = "CIDR")]
     allow_cidr: Vec<IpNet>,
-    /// For the trial alone: HOST:PORT:ADDR[:PORT] instead of DNS, as curl's (repeatable).
+    /// For the trial alone: `HOST:PORT:ADDR[:PORT]` instead of DNS, as curl's (repeatable).
     #[arg(long, env = "DOORWARD_RESOLVE", value_name = "HOST:PORT:ADDR", value_delimiter = ',')]
     resolve: Vec<String>,
     #[command(flatten)]
