@@ -324,8 +324,18 @@ mod tests {
             assert_eq!(answer.value.to_str().unwrap(), wanted);
             assert!(answer.value.is_sensitive());
             let echoes: Vec<_> = answer.echoes.iter().map(|echo| echo.value.as_slice()).collect();
-            assert_eq!(echoes, [b"Circle of Life", response.as_bytes()]);
+            assert_eq!(echoes, [response.as_bytes()]);
         }
+    }
+
+    #[test]
+    fn no_answer_is_searched_for_the_password_which_is_never_sent() {
+        let scheme = build("digest", &Fields::default()).unwrap();
+        let opened = opened(&[("username", "Mufasa"), ("password", "Circle of Life")]);
+        let keys = ["password".to_owned()];
+        let rendered = scheme.arm(&Values::new(&opened, &keys)).unwrap();
+        let echoes: Vec<_> = rendered.echoes.iter().map(|echo| echo.value.as_slice()).collect();
+        assert!(!echoes.is_empty() && !echoes.contains(&&b"Circle of Life"[..]));
     }
 
     #[test]
