@@ -285,20 +285,24 @@ async fn an_earlier_token_that_an_upstream_recorded_is_masked_after_renewals_too
     let issuer = Issuer::start().await;
     issuer.set(|state| state.life = Duration::from_secs(2));
     let mut proxy = builder(&issuer, &client_credentials("")).start().await;
-    until("the third token", Duration::from_secs(15), async || {
-        proxy.agent().get(HOST, "/").await.assert_ok();
-        issuer.asked() == 3
+    // Tokens that live for seconds are refused where a busy machine takes longer than that for an exchange.
+    until("the third token", harness::within::DEADLINE, async || {
+        proxy.agent().get(HOST, "/").await.status == 200 && issuer.asked() >= 3
     })
     .await;
-    let reply = proxy.agent().get(HOST, "/recorded").await;
-    reply.assert_ok();
+    let mut reply = proxy.agent().get(HOST, "/recorded").await;
+    until("what was recorded", harness::within::DEADLINE, async || {
+        reply = proxy.agent().get(HOST, "/recorded").await;
+        reply.status == 200
+    })
+    .await;
     let issued = issuer.get(|state| state.issued.clone());
     assert!(issued.iter().all(|(token, _)| !reply.text().contains(token)), "{}", reply.text());
     // Nor does a new version of the secret end what was issued for the old one.
     let fresh = harness::canary::fresh();
     issuer.set(|state| state.client_secret.clone_from(&fresh));
     proxy.rotate("oauth", "client_secret", &fresh);
-    until("tokens of the new secret", Duration::from_secs(20), async || {
+    until("tokens of the new secret", harness::within::DEADLINE, async || {
         let reply = proxy.agent().get(HOST, "/").await;
         reply.status == 200 && issuer.get(|state| state.issued.len()) > issued.len() + 1
     })
