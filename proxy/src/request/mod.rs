@@ -3,6 +3,10 @@
 //! parse 5 · select 6 · decide 7 (and [`model`]) · inject 8 · send 9 · scrub 10 · refuse 11. Each stage consumes what the one before it
 //! made, so none can be skipped: there is no `Permit` without policy, no `Signed` without a permit, and no answer reaches
 //! the agent but through the scrubber.
+//!
+//! Beside them, for few requests: `local` answers in an issuer's place (6), `told` reads a body that says what is asked
+//! (before 7), `model` judges models and counts tokens (after 7), `challenge` answers an upstream's challenge (9), `listing`
+//! cuts an MCP server's lists (before 10). A model provider with fallbacks makes the journey once for each.
 
 pub(crate) mod record;
 pub(crate) mod parse;
