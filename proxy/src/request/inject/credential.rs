@@ -127,7 +127,8 @@ pub(crate) async fn credential(
         let (opened, token) = match served.injector.exchanging(&prepared) {
             None => (served.credential(&plan.vault, permit).await?, None),
             Some(entry) => {
-                let token = renew::token(worker, &plan.vault, served, entry, permit).await?;
+                let part = served.injector.part(entry, permit, &head)?;
+                let token = renew::token(worker, &plan.vault, served, entry, permit, part).await?;
                 (Arc::clone(&token.credential), Some(token))
             }
         };
