@@ -28,6 +28,7 @@ const EXPOSED: &[(&str, usize)] = &[
     ("proxy/src/schemes/github_app.rs", 2),
     ("proxy/src/schemes/hmac/mod.rs", 2),
     ("proxy/src/schemes/oauth2_refresh.rs", 2),
+    ("proxy/src/schemes/registry_token.rs", 3),
     ("proxy/src/schemes/shared/issuer.rs", 4),
     ("proxy/src/schemes/shared/jwt.rs", 1),
     ("proxy/src/schemes/shared/strict.rs", 1),
