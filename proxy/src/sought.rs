@@ -17,6 +17,8 @@ use crate::schemes::Echo;
 /// How many tokens of one injection are looked for, the one in use among them: more than what agents can have made in a day
 /// by provoking refusals (the cell waits twice as long after each). Each one costs some in every search.
 const MOST: usize = 12;
+/// The parts of which earlier tokens are remembered; more than have a token at once.
+const PARTS_MOST: usize = 512;
 /// The issuer's clock may be behind.
 const GRACE: Duration = Duration::from_secs(300);
 
@@ -44,6 +46,7 @@ impl Sought {
 pub(crate) struct Tokens {
     kept: Mutex<Vec<Kept>>,
     sought: ArcSwapOption<Sought>,
+    parts: Mutex<Vec<(Box<str>, Arc<Self>)>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,26 @@ struct Kept {
 }
 
 impl Tokens {
+    /// Those for a part of what the secret opens, which are looked for where that part is asked for: a search for all parts
+    /// would grow with every repository, and who asks for many would push out what others use.
+    pub(crate) fn of(self: &Arc<Self>, part: &str) -> Arc<Self> {
+        if part.is_empty() {
+            return Arc::clone(self);
+        }
+        let mut parts = self.parts.lock();
+        let known = parts.iter().rposition(|(name, _)| **name == *part);
+        let one = match known {
+            Some(at) => parts.remove(at),
+            None => (part.into(), Arc::default()),
+        };
+        if parts.len() >= PARTS_MOST {
+            parts.remove(0);
+        }
+        let tokens = Arc::clone(&one.1);
+        parts.push(one);
+        tokens
+    }
+
     /// Adds what goes out with the next token of an injection. It lives for this long at the most.
     pub(crate) fn add(
         &self,

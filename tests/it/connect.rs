@@ -15,6 +15,8 @@ use harness::{Home, Origin, Proxy, answer, canary, within};
 use http::Response;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+mod cloud;
+
 /// A home, what reaches its origin, and a credential.
 struct World {
     home: Home,

@@ -55,6 +55,9 @@ mod journeys {
     mod inject_catalogue;
     mod inject_types;
     mod aws;
+    mod aws_role;
+    mod cloud_federated;
+    mod registry;
     mod cloud;
     mod mtls;
     mod hmac;

@@ -10,6 +10,10 @@ mod report;
 mod build;
 mod auth;
 mod tokens;
+mod role;
+mod hosts;
+mod config_schema;
+mod registry;
 mod settings;
 mod client_cert;
 mod model;
@@ -26,6 +30,8 @@ pub mod reference;
 pub(crate) mod testing;
 #[cfg(test)]
 mod load_tests;
+#[cfg(test)]
+mod variant_tests;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -148,7 +154,10 @@ impl Provider {
     /// The file that the agent's libraries read in the place of a variable, with the dummy; Google's read their key so.
     pub fn agent_file(&self) -> Option<AgentFile> {
         let auth = self.auth.as_ref()?;
-        let injection = auth.injections.iter().find(|injection| injection.scheme == "gcp-service-account")?;
+        let injection = auth
+            .injections
+            .iter()
+            .find(|injection| matches!(injection.scheme, "gcp-service-account" | "gcp-workload-identity"))?;
         let project = injection.fields.text("project");
         Some(AgentFile {
             name: format!("gcp-{}-{}.json", self.project, self.name),

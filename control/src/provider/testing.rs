@@ -48,8 +48,37 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         &[],
         Some("aws-sigv4"),
         &[],
-        &[field("region", FieldKind::Labels, false, None), field("services", FieldKind::Labels, false, None)],
+        &[
+            field("region", FieldKind::Labels, false, None),
+            field("services", FieldKind::Labels, false, None),
+            field("assumeRole.arn", FieldKind::RoleArn, false, None),
+            field("assumeRole.externalId", FieldKind::ExternalId, false, None),
+            field("assumeRole.duration", FieldKind::Seconds(900, 43_200), false, None),
+        ],
         &["secret_access_key"],
+    ),
+    &scheme(
+        "registry-token",
+        &[],
+        Some("registry-token"),
+        &[],
+        &[
+            field("tokenService", FieldKind::TokenService, false, None),
+            field("service", FieldKind::ServiceName, false, None),
+        ],
+        &["password", "token"],
+    ),
+    &scheme("github-server", &[], Some("github-server"), &[], &[], &["token"]),
+    &scheme(
+        "gcp-workload-identity",
+        &[],
+        Some("gcp-workload-identity"),
+        &[],
+        &[
+            field("subjectTokenFile", FieldKind::File, false, None),
+            field("tokenUrl", FieldKind::TokenUrl, false, Some("https://sts.googleapis.com/v1/token")),
+        ],
+        &["key.json"],
     ),
     &scheme(
         "gcp-service-account",
@@ -71,6 +100,7 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         &[
             field("audience", FieldKind::Text, true, None),
             field("tenantId", FieldKind::Labels, false, None),
+            field("cloud", FieldKind::Choice(&["public", "usgovernment", "china"]), false, Some("public")),
             field("tokenUrl", FieldKind::TokenUrl, false, Some("https://login.microsoftonline.com/")),
         ],
         &["client_secret"],
@@ -81,7 +111,7 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         Some("github-app"),
         &[],
         &[
-            field("as", FieldKind::Choice(&["bearer", "basic"]), false, Some("bearer")),
+            field("as", FieldKind::Choice(&["bearer", "basic", "by-path"]), false, Some("bearer")),
             field("permissions", FieldKind::Scopes, false, None),
             field("repositories", FieldKind::Scopes, false, None),
             field("tokenUrl", FieldKind::TokenUrl, false, Some("https://api.github.com/")),

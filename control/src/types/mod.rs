@@ -37,6 +37,7 @@ mod mcp;
 mod compatible;
 mod shapes;
 mod read;
+pub mod variant;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,8 @@ use http::{HeaderMap, Method};
 use crate::mcp::Calls;
 use crate::target::Host;
 
+pub(crate) use docker_registry::service_of as registry_service;
+pub use docker_registry::token_scope as registry_scope;
 pub(crate) use gcp::agent_key_file as gcp_key_file;
 
 /// Every type, in the order of the docs.
@@ -144,6 +147,7 @@ impl AuthSpec {
         let signing: &[&'static str] = match self.name {
             "github-app" => &["app_id", "installation_id"],
             "azure-client-credentials" => &["client_id"],
+            "token-service" => &["username"],
             _ => &[],
         };
         named.chain(basic.map(|_| "username")).chain(signing.iter().copied())
@@ -380,7 +384,7 @@ impl TypeSpec {
             return Err(expected);
         }
         // Azure minds case in the names of blobs alone.
-        let has_case = !self.ignores_case() || text.contains(".core.windows.net/");
+        let has_case = !self.ignores_case() || text.contains(".blob.core.");
         Ok(if has_case { text.to_owned() } else { text.to_ascii_lowercase() })
     }
 }

@@ -212,6 +212,10 @@ impl Proxy {
                     .filter_map(|provider| provider.upstream.extra_roots.as_ref())
                     .map(folder),
             );
+            let injections =
+                files.providers.iter().flat_map(|one| &one.auth).flat_map(|auth| &auth.injections);
+            let subjects = injections.filter_map(|one| one.fields.text("subjectTokenFile"));
+            read.extend(subjects.map(|file| folder(&PathBuf::from(file))));
         }
         read.retain(|path| path.exists());
         let programs =

@@ -55,6 +55,10 @@ impl Issuer for Scripted {
     fn now(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
     }
+
+    fn part(&self) -> &str {
+        "bot"
+    }
 }
 
 pub(crate) const GOOD: &str =

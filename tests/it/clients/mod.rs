@@ -23,6 +23,7 @@ mod mcp;
 mod models;
 mod node;
 mod python;
+mod registry;
 mod websocket;
 
 /// Where the clients' libraries and scripts are, seen from the workspace root.

@@ -131,7 +131,8 @@ pub(crate) async fn open(
         credential = Some(match served.injector.exchanging(&ready.prepared) {
             None => (served.credential(&plan.vault, permit).await?, None),
             Some(entry) => {
-                let token = renew::token(worker, &plan.vault, served, entry, permit).await?;
+                let part = served.injector.part(entry, permit, &ready.head)?;
+                let token = renew::token(worker, &plan.vault, served, entry, permit, part).await?;
                 (Arc::clone(&token.credential), Some(token))
             }
         });

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use control::policy::Permit;
 use control::provider::{Injection, OnAgentCredential, Provider};
 use control::refusal::{Code, Refusal};
 use control::rule::HostPattern;
@@ -311,6 +312,12 @@ impl Injector {
     /// The exchange of an injection.
     pub(crate) fn exchange(&self, at: usize) -> Option<&dyn Exchange> {
         self.auth.as_ref()?.entries.get(at)?.scheme.exchange()
+    }
+
+    /// The part of what the secret opens that a request needs a token for.
+    pub(crate) fn part(&self, at: usize, permit: &Permit, head: &Head) -> Result<String, Refusal> {
+        let part = self.exchange(at).map(|one| one.part(permit.agent(), permit.target(), head)).transpose();
+        part.map(Option::unwrap_or_default).map_err(|refusal| refusal.of_provider(&self.provider))
     }
 
     /// What is answered in the place of its issuers.

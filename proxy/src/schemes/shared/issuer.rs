@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
@@ -30,10 +31,29 @@ pub trait Issuer: Send + Sync {
 
     /// The time, for what is signed.
     fn now(&self) -> SystemTime;
+
+    /// What a file holds that something else keeps fresh (a subject token), read now.
+    fn file<'a>(&'a self, _path: &'a Path) -> Reading<'a> {
+        Box::pin(async { Err(unreadable("there are no files here")) })
+    }
+
+    /// The part that the token is for, as [`super::super::Exchange::part`] named it.
+    fn part(&self) -> &str {
+        ""
+    }
 }
 
 /// An answer, later.
 pub type Asking<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failed>> + Send + 'a>>;
+
+/// What a file holds, later.
+pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Secret, Failed>> + Send + 'a>>;
+
+/// A file with a subject token that cannot be read. It may come: something else writes it.
+pub fn unreadable(why: &str) -> Failed {
+    let detail = format!("the subject token's file cannot be read: {why}");
+    Failed { refusal: Refusal::new(Code::Dw1004, detail), because: Because::Unavailable(None) }
+}
 
 /// A request to a token endpoint. `Host` and `Content-Length` are added; nothing else is.
 pub struct Ask {
@@ -112,8 +132,13 @@ const FORM_MOST: usize = 256 << 10;
 impl Form {
     /// A form that begins with its grant type.
     pub fn grant(grant_type: &str) -> Self {
+        Self::first("grant_type", grant_type)
+    }
+
+    /// A form that begins with this parameter.
+    pub fn first(name: &str, value: &str) -> Self {
         let mut form = Self { body: Zeroizing::new(Vec::with_capacity(1024)), authorization: None };
-        form.put("grant_type", grant_type.as_bytes());
+        form.put(name, value.as_bytes());
         form
     }
 
@@ -206,6 +231,8 @@ pub struct Issued {
     pub token: Secret,
     /// How long it lives.
     pub life: Duration,
+    /// What goes on requests beside the token, by the names by which the scheme asks for it.
+    pub beside: Vec<(&'static str, Secret)>,
     /// A value that the issuer put in the place of one that it was shown, by the secret's key: it is kept before the token
     /// is used.
     pub renewed: Option<(String, Secret)>,
@@ -258,6 +285,16 @@ impl Reply {
     }
 
     fn refused(&self) -> Failed {
+        let object = Object::parse(&self.body).ok();
+        let said = object
+            .as_ref()
+            .and_then(|object| object.text("error"))
+            .and_then(|error| KNOWN.into_iter().find(|known| error.matches(known.as_bytes())));
+        self.refused_with(said)
+    }
+
+    /// Why there is no token, where the answer says it in a word of ours.
+    pub fn refused_with(&self, said: Option<&str>) -> Failed {
         let status = self.status.as_u16();
         if self.status.is_redirection() {
             return refused(format!(
@@ -269,11 +306,6 @@ impl Reply {
                 Refusal::new(Code::Dw1005, format!("the token endpoint cannot answer now (status {status})"));
             return Failed { refusal, because: Because::Unavailable(self.retry_after) };
         }
-        let object = Object::parse(&self.body).ok();
-        let said = object
-            .as_ref()
-            .and_then(|object| object.text("error"))
-            .and_then(|error| KNOWN.into_iter().find(|known| error.matches(known.as_bytes())));
         match said {
             Some(said) => refused(format!("the token endpoint refused the credential: {said}")),
             None => refused(format!("the token endpoint refused the credential (status {status})")),
@@ -290,7 +322,7 @@ impl Issued {
             Some(seconds) => Duration::from_secs(seconds),
             None => UNSAID,
         };
-        Ok(Self { token, life, renewed: None })
+        Ok(Self { token, life, beside: Vec::new(), renewed: None })
     }
 }
 

@@ -12,6 +12,7 @@ pub mod pointer;
 pub mod names;
 pub mod strict;
 pub mod token;
+pub mod cells;
 pub mod issuer;
 pub mod stand_in;
 pub(crate) mod bearer;
