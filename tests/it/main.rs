@@ -11,6 +11,7 @@ mod generated;
 mod harness_itself;
 mod home;
 mod issuer;
+mod login;
 mod run;
 mod world;
 

@@ -33,7 +33,7 @@ pub(super) enum Chosen<'a> {
 }
 
 /// Auth types that a later release brings.
-const LATER: &[&str] = &["oauth", "workload-identity", "token-service"];
+const LATER: &[&str] = &["workload-identity", "token-service"];
 
 const TOKEN_SERVICE: &str = ": it is for registries that give out tokens of their own for each repository, as Docker Hub and ghcr.io do; `basic` and `bearer` serve those that take the credential itself";
 
@@ -69,7 +69,7 @@ pub(super) fn build(
     settings::add_settings(&injections, &mut agent_env);
     let verify = verify::build(
         node,
-        kind,
+        kind.verify_of(chosen.name()).or(kind.verify.as_ref()),
         hosts,
         mode,
         dummies.first().map_or("", String::as_str),
@@ -262,7 +262,8 @@ fn own_injections(
         hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect()
     };
     let exchanges = auth.injections.iter().any(|one| tokens::exchanges(one.key, ground));
-    let mut known = patterns(kind.hosts);
+    // A login's token is for the hosts of the login alone.
+    let mut known = patterns(if auth.name == types::OAUTH { &[] } else { kind.hosts });
     if exchanges {
         // A token is for the vendor's own hosts; another host that got one could use it there.
         known.extend(auth.injections.iter().flat_map(|one| patterns(one.hosts)));

@@ -272,7 +272,8 @@ fn hosts(spec: &Node, kind: &'static TypeSpec, mode: Mode, report: &mut Report<'
                     format!("type `{}` has no hosts of its own: `host` or `hosts` is missing", kind.name),
                 );
             }
-            return kind.hosts.iter().filter_map(|host| HostPattern::parse(host, port).ok()).collect();
+            let own = kind.own_hosts(spec.field("auth").and_then(|auth| auth.text_of("type")));
+            return own.into_iter().filter_map(|host| HostPattern::parse(host, port).ok()).collect();
         }
     };
     if nodes.is_empty() {

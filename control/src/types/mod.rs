@@ -34,6 +34,7 @@ mod aws;
 mod gcp;
 mod azure;
 mod mcp;
+mod login;
 mod compatible;
 mod shapes;
 mod read;
@@ -49,6 +50,8 @@ use crate::mcp::Calls;
 use crate::target::Host;
 
 pub(crate) use gcp::agent_key_file as gcp_key_file;
+pub use login::{DeviceSpec, LoginSpec, OAUTH, RedirectSpec};
+pub(crate) use openai::codex_file;
 
 /// Every type, in the order of the docs.
 pub static ALL: &[&TypeSpec] = &[
@@ -144,6 +147,7 @@ impl AuthSpec {
         let signing: &[&'static str] = match self.name {
             "github-app" => &["app_id", "installation_id"],
             "azure-client-credentials" => &["client_id"],
+            _ if self.injections.iter().any(|one| one.field("accountHeader").is_some()) => &["account_id"],
             _ => &[],
         };
         named.chain(basic.map(|_| "username")).chain(signing.iter().copied())

@@ -31,7 +31,7 @@ mod hmac;
 mod digest;
 pub mod aws_sigv4;
 mod oauth2_client_credentials;
-mod oauth2_refresh;
+pub(crate) mod oauth2_refresh;
 mod jwt_bearer;
 mod gcp_service_account;
 mod azure_client_credentials;

@@ -21,7 +21,7 @@ async fn dw1003_a_rule_that_would_ask_for_approval_is_refused_by_name_and_place(
 
 #[tokio::test]
 async fn an_auth_type_of_a_later_release_is_refused_by_name_and_place() {
-    for kind in ["oauth", "workload-identity"] {
+    for kind in ["workload-identity", "token-service"] {
         let spec = token(&format!("type: {kind}"));
         refused_at(&spec, "later.yaml:7:", &format!("auth type `{kind}` comes with a later release")).await;
     }

@@ -13,6 +13,7 @@ pub mod names;
 pub mod strict;
 pub mod token;
 pub mod issuer;
+pub mod json_body;
 pub mod stand_in;
 pub(crate) mod bearer;
 pub mod jwt;
