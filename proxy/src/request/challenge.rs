@@ -9,6 +9,7 @@ use control::refusal::{Code, Refusal};
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
+use super::body::RequestBody;
 use super::record::Record;
 use super::refuse::Refused;
 use super::scrub::{Needle, Scanner, Search};
@@ -21,7 +22,7 @@ pub(super) const INFO: HeaderName = HeaderName::from_static("authentication-info
 /// Sends the request; if the upstream asks for something that the scheme can answer, once more.
 pub(crate) async fn upstream(
     way: &Way<'_>,
-    mut signed: Signed,
+    signed: &mut Signed,
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
@@ -34,18 +35,18 @@ pub(crate) async fn upstream(
 
 async fn answered(
     way: &Way<'_>,
-    signed: Signed,
+    signed: &mut Signed,
     responder: &dyn Responder,
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
-    let mut again = again(&signed)?;
+    let mut again = again(signed)?;
     let mut answer = send::upstream(way, signed, record).await?;
     if let Some(value) = respond(way, responder, &mut answer, &again.head, search)? {
         drop(answer);
         again.head.headers.try_insert(AUTHORIZATION, value).map_err(|_| too_large())?;
         record.replayed(&again.progress);
-        answer = send::upstream(way, again, record).await?;
+        answer = send::upstream(way, &mut again, record).await?;
         answer.headers_mut().remove(INFO);
     }
     Ok(answer)
@@ -77,8 +78,8 @@ fn again(signed: &Signed) -> Result<Signed, Refusal> {
     let Head { method, target, headers } = &signed.head;
     let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
     let gone = || Refusal::new(Code::Dw2012, "the body cannot be sent again with the answer to a challenge");
-    let (body, progress) = signed.body.afresh().ok_or_else(gone)?;
-    Ok(Signed { head, body, progress, used: None, identity: None, responder: None, upgrade: None })
+    let (body, progress) = signed.body.as_ref().and_then(RequestBody::afresh).ok_or_else(gone)?;
+    Ok(Signed { head, body: Some(body), progress, used: None, identity: None, responder: None, upgrade: None })
 }
 
 /// What answers are searched for once a scheme has put on what belongs to one request alone.

@@ -35,7 +35,7 @@ mod tests;
 mod files;
 
 pub use agent::{Sent, agent_credential};
-pub(crate) use credential::{credential, hold, prepare};
+pub(crate) use credential::{hold, open, place, prepare};
 pub use dummies::Dummies;
 pub(crate) use held::{is_json, sole_type};
 pub(crate) use renew::Token;
