@@ -44,9 +44,10 @@ pub(crate) fn write(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<(
     fs::rename(&beside, path)
 }
 
-/// Makes a folder that a program of the agent may write to, or takes the one that is there; a link is not followed.
+/// Makes a folder for a program of the agent, which may be another user's, or takes the one that is there; a link is not
+/// followed.
 pub(crate) fn folder(path: &Path) -> io::Result<PathBuf> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
+    match fs::DirBuilder::new().mode(0o755).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         Err(error) if !fs::symlink_metadata(path)?.is_dir() => Err(error),
         Ok(()) | Err(_) => Ok(path.to_owned()),

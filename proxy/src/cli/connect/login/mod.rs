@@ -104,6 +104,9 @@ pub(super) fn run(
             let ask = facts.exchange(&code, &redirect, &pkce.verifier, Some(&pkce.state));
             way.ask(ask.map_err(|fault| failed(fault.to_string()))?).await.map_err(told)?
         };
+        if !reply.status.is_success() {
+            return Err(told(reply.refused()));
+        }
         tokens::values(&reply, &facts, SystemTime::now()).map_err(refused)
     })
 }
