@@ -338,8 +338,13 @@ impl Published {
                 plan.routes.providers_of(name).flat_map(|provider| provider.agent_env.iter().cloned());
             let mut dummies: Vec<_> = dummies.collect();
             for file in plan.routes.providers_of(name).filter_map(|provider| provider.agent_file()) {
-                let path = dir.join(&file.name);
-                put(&path, file.text.as_bytes(), Readers::All)?;
+                let path = match &file.folder {
+                    None => dir.join(&file.name),
+                    Some(folder) => publish::folder(&dir.join(folder))
+                        .map_err(|cause| StartError::Write { path: dir.join(folder), cause })?,
+                };
+                let at = if file.folder.is_some() { path.join(&file.name) } else { path.clone() };
+                put(&at, file.text.as_bytes(), Readers::All)?;
                 dummies.push((file.variable.to_owned(), path.display().to_string()));
             }
             // Where a token is asked for, the vendor's own host is the way: no client sends both token and key.

@@ -12,6 +12,7 @@ mod generated;
 mod harness_itself;
 mod home;
 mod issuer;
+mod login;
 mod run;
 mod world;
 

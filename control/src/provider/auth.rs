@@ -32,9 +32,6 @@ pub(super) enum Chosen<'a> {
     Scheme(&'static str, &'a SchemeSpec),
 }
 
-/// Auth types that a later release brings.
-const LATER: &[&str] = &["oauth"];
-
 const PLAIN_DUMMY: &str = "{rand:40}";
 
 pub(super) fn build(
@@ -70,8 +67,8 @@ pub(super) fn build(
         agent_env.retain(|(other, _)| *other != name);
         agent_env.push((name, value));
     }
-    let verify =
-        verify::build(node, kind, hosts, mode, dummies.first().map_or("", String::as_str), ground, report);
+    let own = kind.verify_of(chosen.name()).or(kind.verify.as_ref());
+    let verify = verify::build(node, own, hosts, mode, dummy, ground, report);
     // An installation is no user.
     let verify = verify.map(|own| {
         let of_installation = chosen.name() == "github-app" && node.field("verify").is_none();
@@ -177,9 +174,6 @@ fn choose<'a>(
 }
 
 fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) -> String {
-    if let Some(later) = LATER.iter().find(|later| Some(**later) == name) {
-        return format!("auth type `{later}` comes with a later release");
-    }
     let known: Vec<&str> = if kind.auth.is_empty() {
         ground.schemes.iter().flat_map(|scheme| scheme.auth_types.iter().copied()).collect()
     } else {
@@ -262,7 +256,10 @@ fn own_injections(
     };
     let exchanges = auth.injections.iter().any(|one| tokens::exchanges(one.key, ground));
     let specs = ground.variant.and_then(|one| one.injections(auth.name)).unwrap_or(auth.injections);
-    let mut known = if ground.variant.is_some() { Vec::new() } else { patterns(kind.hosts) };
+    // A login's token is for the hosts of the login alone.
+    let is_login = auth.name == types::OAUTH;
+    let mut known =
+        if ground.variant.is_some() || is_login { Vec::new() } else { patterns(kind.hosts) };
     if exchanges || ground.variant.is_some() {
         // A token is for the vendor's own hosts; another host that got one could use it there.
         known.extend(specs.iter().flat_map(|one| patterns(one.hosts)));

@@ -38,9 +38,17 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
     &scheme(
         "oauth2-refresh",
         &["oauth2-refresh"],
-        None,
+        Some("oauth2-refresh"),
         &[field("tokenUrl", FieldKind::TokenUrl, true, None)],
-        &[],
+        &[
+            field("tokenUrl", FieldKind::TokenUrl, true, None),
+            field("clientId", FieldKind::Text, false, None),
+            field("tokenBody", FieldKind::Text, false, None),
+            field("scopes", FieldKind::Text, false, None),
+            field("accountHeader", FieldKind::HeaderName, false, None),
+            field("listed", FieldKind::Text, false, None),
+            field("alsoAnswered", FieldKind::Text, false, None),
+        ],
         &["refresh_token"],
     ),
     &scheme(

@@ -10,12 +10,12 @@ use super::tree::Node;
 use super::{Mode, Verify};
 use crate::rule::{HostPattern, Path};
 use crate::target::Target;
-use crate::types::TypeSpec;
+use crate::types::VerifySpec;
 
-/// Reads `auth.verify`, or takes the type's own where the provider covers its host.
+/// Reads `auth.verify`, or takes the type's own (`own`) where the provider covers its host.
 pub(super) fn build(
     node: &Node,
-    kind: &TypeSpec,
+    own: Option<&VerifySpec>,
     hosts: &[HostPattern],
     mode: Mode,
     dummy: &str,
@@ -24,7 +24,7 @@ pub(super) fn build(
 ) -> Option<Verify> {
     let covered = |target: &Target| hosts.iter().any(|host| host.covers(target));
     let Some(node) = node.field("verify") else {
-        return own_verify(kind, hosts, mode, dummy, ground).filter(|own| covered(&own.target));
+        return own_verify(own?, hosts, mode, dummy, ground).filter(|own| covered(&own.target));
     };
     let method = Method::from_bytes(node.text_of("method").unwrap_or("GET").as_bytes());
     let url = node.field("url")?;
@@ -62,13 +62,12 @@ pub(super) fn build(
 
 /// The type's own call.
 fn own_verify(
-    kind: &TypeSpec,
+    own: &VerifySpec,
     hosts: &[HostPattern],
     mode: Mode,
     dummy: &str,
     ground: Ground<'_>,
 ) -> Option<Verify> {
-    let own = kind.verify.as_ref()?;
     let host = hosts.iter().map(ToString::to_string).find(|host| !host.starts_with('*')).unwrap_or_default();
     let filled = |text: &str| {
         text.replace("{dummy}", dummy).replace("{host}", &host).replace("{path}", ground.path.unwrap_or("/"))

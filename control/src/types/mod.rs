@@ -34,6 +34,7 @@ mod aws;
 mod gcp;
 mod azure;
 mod mcp;
+mod login;
 mod compatible;
 mod shapes;
 mod read;
@@ -52,6 +53,8 @@ use crate::target::Host;
 pub(crate) use docker_registry::service_of as registry_service;
 pub use docker_registry::token_scope as registry_scope;
 pub(crate) use gcp::agent_key_file as gcp_key_file;
+pub use login::{DeviceSpec, LoginSpec, OAUTH, RedirectSpec};
+pub(crate) use openai::codex_file;
 
 /// Every type, in the order of the docs.
 pub static ALL: &[&TypeSpec] = &[
@@ -148,6 +151,7 @@ impl AuthSpec {
             "github-app" => &["app_id", "installation_id"],
             "azure-client-credentials" => &["client_id"],
             "token-service" => &["username"],
+            _ if self.injections.iter().any(|one| one.field("accountHeader").is_some()) => &["account_id"],
             _ => &[],
         };
         named.chain(basic.map(|_| "username")).chain(signing.iter().copied())

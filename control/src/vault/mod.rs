@@ -165,17 +165,15 @@ impl SecretFacts {
 /// A boxed future: sources differ, and opening happens once for each version of a secret.
 pub type Opening<'a, T> = Pin<Box<dyn Future<Output = Result<T, OpenError>> + Send + 'a>>;
 
-/// A value that an issuer put in the place of one that it was shown.
+/// Values that an issuer put in the place of those that it was shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Renewed<'a> {
     /// The secret.
     pub secret: &'a SecretRef,
     /// The version that the issuer was shown.
     pub version: u64,
-    /// The key that changes.
-    pub key: &'a str,
-    /// Its new value.
-    pub value: &'a Secret,
+    /// The keys that change, with their new values.
+    pub changes: &'a [(String, Secret)],
 }
 
 /// A source of secret values: the local vault, a directory of files, a command, later the control server.

@@ -26,13 +26,12 @@ pub struct Shown {
     source: Arc<dyn Source>,
 }
 
-/// A value that an issuer gave and that is not written yet.
+/// Values that an issuer gave and that are not written yet.
 #[derive(Debug)]
 struct Unsaved {
     /// The version that the issuer was shown.
     version: u64,
-    key: String,
-    value: Secret,
+    changes: Vec<(String, Secret)>,
     source: Arc<dyn Source>,
 }
 
@@ -70,22 +69,16 @@ impl Vault {
         one.unwrap_or_default().lock_owned().await
     }
 
-    /// Keeps what an issuer gave in the place of `key`, where the secret came from. Nothing is kept if the secret is not of
+    /// Keeps what an issuer gave in the place of these keys, where the secret came from. Nothing is kept if the secret is not of
     /// the shown version any more. What could not be written is held, and written before the secret is opened again.
     pub async fn renew(
         &self,
         renewal: &Renewal,
         shown: &Shown,
-        key: &str,
-        value: Secret,
+        changes: Vec<(String, Secret)>,
     ) -> Result<(), OpenError> {
         let secret = &auth(renewal)?.secret;
-        let unsaved = Unsaved {
-            version: shown.opened.version,
-            key: key.to_owned(),
-            value,
-            source: Arc::clone(&shown.source),
-        };
+        let unsaved = Unsaved { version: shown.opened.version, changes, source: Arc::clone(&shown.source) };
         self.renewals.unsaved.lock().insert(secret.clone(), Arc::new(unsaved));
         for pause in RETRIES {
             match self.save(renewal, secret).await {
@@ -127,8 +120,8 @@ impl Vault {
 }
 
 async fn write(renewal: &Renewal, secret: &SecretRef, unsaved: &Unsaved) -> Result<u64, OpenError> {
-    let Unsaved { version, key, value, source } = unsaved;
-    let renewed = Renewed { secret, version: *version, key, value };
+    let Unsaved { version, changes, source } = unsaved;
+    let renewed = Renewed { secret, version: *version, changes };
     match source.renew(renewal.permit(), renewed).await {
         // It takes no values of ours, but there may be another one of the operator's.
         Err(OpenError::ReadOnly(_)) if source.facts(secret).await?.version != *version => {

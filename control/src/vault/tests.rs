@@ -627,7 +627,7 @@ async fn what_an_issuer_renewed_is_kept_only_over_the_version_that_it_was_shown(
     for (version, value) in [(1, "refresh-two"), (2, "refresh-three")] {
         let shown = vault.open_for_renewal(&renewal).await.unwrap();
         assert_eq!(shown.opened.version, version);
-        vault.renew(&renewal, &shown, "refresh_token", next(value)).await.unwrap();
+        vault.renew(&renewal, &shown, vec![("refresh_token".to_owned(), next(value))]).await.unwrap();
     }
     assert!(
         vault.is_renewal(1, 3, &secret)
@@ -641,7 +641,7 @@ async fn what_an_issuer_renewed_is_kept_only_over_the_version_that_it_was_shown(
     assert_eq!(opened.terms.hosts.as_ref().unwrap().patterns(), *hosts);
     // A person came between: what the issuer gave for the old value is not put over the new one.
     local.rotate("default", &name("oauth"), change("value-two")).await.unwrap();
-    let raced = vault.renew(&renewal, &shown, "refresh_token", next("refresh-four")).await;
+    let raced = vault.renew(&renewal, &shown, vec![("refresh_token".to_owned(), next("refresh-four"))]).await;
     assert!(matches!(raced, Err(OpenError::Changed(_))));
     assert!(!vault.is_renewal(3, 4, &secret) && !vault.is_renewal(1, 4, &secret));
     assert!(vault.is_renewal(4, 4, &secret));
@@ -658,7 +658,7 @@ async fn what_an_issuer_renewed_leaves_the_version_that_a_person_can_roll_back_t
     let renewal = renewal();
     let renew = async |value: &str| {
         let shown = vault.open_for_renewal(&renewal).await.unwrap();
-        vault.renew(&renewal, &shown, "token", Secret::new(value.into())).await.unwrap();
+        vault.renew(&renewal, &shown, vec![("token".to_owned(), Secret::new(value.into()))]).await.unwrap();
     };
     // Nothing that a person entered came before: what the issuer made void is not kept.
     renew("renewed-one").await;
@@ -713,12 +713,12 @@ async fn what_an_issuer_changed_is_never_shown_again_although_its_successor_coul
     // One that fails is tried again within the exchange.
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
     fail(1);
-    vault.renew(&renewal, &shown, "token", next("value-two")).await.unwrap();
+    vault.renew(&renewal, &shown, vec![("token".to_owned(), next("value-two"))]).await.unwrap();
     // One that goes on failing is held; until it is written nothing is shown.
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
     assert!(shown.opened.value("token").unwrap().matches(b"value-two"));
     fail(4);
-    let failed = vault.renew(&renewal, &shown, "token", next("value-three")).await;
+    let failed = vault.renew(&renewal, &shown, vec![("token".to_owned(), next("value-three"))]).await;
     assert!(matches!(failed, Err(OpenError::Source(..))));
     assert!(matches!(vault.open_for_renewal(&renewal).await, Err(OpenError::Source(..))));
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
@@ -726,7 +726,7 @@ async fn what_an_issuer_changed_is_never_shown_again_although_its_successor_coul
     assert!(vault.is_renewal(1, 3, &secret_ref("oauth")) && shown.opened.version == 3);
     // What a person enters meanwhile counts, and what was held is dropped.
     fail(3);
-    assert!(vault.renew(&renewal, &shown, "token", next("value-four")).await.is_err());
+    assert!(vault.renew(&renewal, &shown, vec![("token".to_owned(), next("value-four"))]).await.is_err());
     local.rotate("default", &name("oauth"), change("value-five")).await.unwrap();
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
     assert!(shown.opened.version == 4 && shown.opened.value("token").unwrap().matches(b"value-five"));
@@ -739,8 +739,10 @@ async fn a_directory_takes_no_renewed_value_and_shows_the_void_one_no_more() {
     let vault = Vault::new(vec![Arc::new(directory::Directory::new(dir.path()))], noon);
     let renewal = renewal();
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
-    let refused =
-        vault.renew(&renewal, &shown, "token", Secret::new(b"value-two".to_vec())).await.unwrap_err();
+    let refused = vault
+        .renew(&renewal, &shown, vec![("token".to_owned(), Secret::new(b"value-two".to_vec()))])
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused, OpenError::ReadOnly(_)) && refused.to_string().contains("keep it in the vault")
     );

@@ -33,7 +33,7 @@ mod hmac;
 mod digest;
 pub mod aws_sigv4;
 mod oauth2_client_credentials;
-mod oauth2_refresh;
+pub(crate) mod oauth2_refresh;
 mod jwt_bearer;
 mod gcp_service_account;
 mod gcp_workload_identity;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 mod aws;
+mod chat;
 mod cloud;
 mod curl;
 mod git;

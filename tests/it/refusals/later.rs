@@ -2,7 +2,7 @@
 
 use harness::Proxy;
 
-use crate::world::{HOST, bearer_and, token};
+use crate::world::{HOST, bearer_and};
 
 async fn refused_at(spec: &str, place: &str, words: &str) {
     let Err(failure) = Proxy::builder().provider("later", spec).try_start().await else {
@@ -17,14 +17,6 @@ async fn refused_at(spec: &str, place: &str, words: &str) {
 async fn dw1003_a_rule_that_would_ask_for_approval_is_refused_by_name_and_place() {
     let spec = bearer_and("policy: {httpRules: [{id: ask, methods: [GET], paths: [\"/**\"], effect: ask}]}");
     refused_at(&spec, "later.yaml:8:", "`effect: ask` comes with a later release").await;
-}
-
-#[tokio::test]
-async fn an_auth_type_of_a_later_release_is_refused_by_name_and_place() {
-    for kind in ["oauth"] {
-        let spec = token(&format!("type: {kind}"));
-        refused_at(&spec, "later.yaml:7:", &format!("auth type `{kind}` comes with a later release")).await;
-    }
 }
 
 #[tokio::test]

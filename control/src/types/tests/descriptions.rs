@@ -36,7 +36,9 @@ fn every_type_is_whole() {
             let bound = kind.bound_hosts();
             let bound = BoundHosts::of_type(&bound);
             let is_bound = |url: &TokenUrl| bound.as_ref().is_ok_and(|hosts| hosts.covers(url.target()));
-            assert!(kind.hosts.is_empty() || auth.token_urls.iter().all(is_bound), "{}", kind.name);
+            // A login's secret is bound where it is made (`connect`): a key has no business at its issuer.
+            let at_home = kind.hosts.is_empty() || auth.token_urls.iter().all(is_bound);
+            assert_eq!(at_home, own.name != OAUTH, "{}", kind.name);
             assert!(auth.dummy().contains(dummy::MARKER), "{}", kind.name);
             assert!(own.remove_headers.iter().all(|name| *name == name.to_ascii_lowercase()));
             // `import` takes the type of a variable's name.
@@ -45,6 +47,50 @@ fn every_type_is_whole() {
             }
         }
     }
+}
+
+#[test]
+fn a_login_has_hosts_a_client_and_a_call_of_its_own() {
+    for (kind, host, token_url) in [
+        ("openai", "chatgpt.com", "https://auth.openai.com/oauth/token"),
+        ("anthropic", "api.anthropic.com", "https://platform.claude.com/v1/oauth/token"),
+    ] {
+        let provider = provider(&format!("{{type: {kind}, auth: {{type: oauth, secretRef: s}}}}"));
+        let login = provider.kind.login().unwrap();
+        let auth = provider.auth.as_ref().unwrap();
+        assert_eq!(provider.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), [host]);
+        assert_eq!(auth.token_urls[0].to_string(), token_url);
+        assert!(auth.injections[0].fields.text("clientId").is_some());
+        assert_eq!(provider.verify.as_ref().unwrap().target.host.to_string(), host);
+        let known = provider.kind.actions.names();
+        assert!(login.allow.iter().all(|action| known.contains(action)), "{kind}");
+        assert!(login.authorize.starts_with("https://") && TokenUrl::parse(login.authorize).is_ok());
+    }
+    for host in ["api.openai.com", "evil.example"] {
+        let text = format!(
+            "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {{name: p}}\n\
+             spec: {{type: openai, host: {host}, auth: {{type: oauth, secretRef: s}}}}\n"
+        );
+        let mistakes = parse_text("f.yaml", &text, SCHEMES).unwrap_err();
+        assert!(
+            mistakes[0].message.contains("a host of this provider is none of them"),
+            "{host}: {mistakes:?}"
+        );
+    }
+}
+
+#[test]
+fn codex_gets_a_login_that_holds_dummies_alone() {
+    let provider = provider("{type: openai, auth: {type: oauth, secretRef: s}}");
+    let file = provider.agent_file().unwrap();
+    assert_eq!((file.variable, &*file.name), ("CODEX_HOME", "auth.json"));
+    assert_eq!(file.folder.as_deref(), Some("codex-default-p"));
+    let login: serde_json::Value = serde_json::from_str(&file.text).unwrap();
+    let dummy = provider.auth.as_ref().unwrap().dummy();
+    let tokens = &login["tokens"];
+    assert!(tokens["access_token"] == dummy && tokens["refresh_token"] == dummy);
+    let id_token = tokens["id_token"].as_str().unwrap();
+    assert_eq!(id_token.split('.').filter(|part| !part.is_empty()).count(), 3, "Codex reads its middle");
 }
 
 #[test]

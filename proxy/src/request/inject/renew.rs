@@ -85,26 +85,26 @@ impl Renewing {
     async fn exchange(&self, entry: usize) -> Result<Fresh<Credential>, Failed> {
         let since = Now::read();
         let mut line = Line::begin(self, entry).await.map_err(unavailable)?;
-        let outcome = self.obtained(entry, since).await;
+        let outcome = self.obtained(entry, since, &mut line).await;
         line.end(&outcome);
         outcome
     }
 
-    async fn obtained(&self, entry: usize, since: Now) -> Result<Fresh<Credential>, Failed> {
+    async fn obtained(&self, entry: usize, since: Now, line: &mut Line) -> Result<Fresh<Credential>, Failed> {
         let exchange = self.served.injector.exchange(entry).ok_or_else(|| unavailable(no_exchange()))?;
         let _alone = if exchange.renews() { Some(self.vault.renewing(&self.renewal).await) } else { None };
         let shown =
             self.vault.open_for_renewal(&self.renewal).await.map_err(|error| self.unopened(&error))?;
-        let Issued { token, life, beside, renewed } = self.issued(exchange, &shown.opened).await?;
-        if let Some((key, value)) = renewed {
-            self.keep(&shown, &key, value).await?;
+        let Issued { token, life, renewed, beside, was_asked } = self.issued(exchange, &shown.opened).await?;
+        if !was_asked {
+            line.asked_nobody();
         }
+        self.keep(&shown, renewed).await?;
         let opened = shown.opened;
         // Of the version that is served: one that our own renewals made is no rotation, also not for what echoes of it did.
         let version = self.served.made_from.version.unwrap_or(opened.version);
         let Opened { terms, .. } = opened;
-        let beside = beside.into_iter().map(|(key, value)| (key.to_owned(), value));
-        let values = beside.chain([(CREDENTIAL.to_owned(), token)]).collect();
+        let values = std::iter::once((CREDENTIAL.to_owned(), token)).chain(beside).collect();
         let used = until_stale(life, terms.stale_at, Instant::now());
         let token = Opened { version, terms, values };
         // Longer than we use it: what was not said, or is not believed, may still be so.
@@ -125,16 +125,17 @@ impl Renewing {
     }
 
     /// Before the token is used: who used it and then lost the value that the next one takes would be locked out.
-    async fn keep(&self, shown: &Shown, key: &str, value: Secret) -> Result<(), Failed> {
-        if shown.opened.value(key).is_some_and(|known| {
+    async fn keep(&self, shown: &Shown, mut renewed: Vec<(String, Secret)>) -> Result<(), Failed> {
+        renewed.retain(|(key, value)| {
             // exposed: compared in constant time
-            known.matches(value.expose())
-        }) {
+            !shown.opened.value(key).is_some_and(|known| known.matches(value.expose()))
+        });
+        if renewed.is_empty() {
             return Ok(());
         }
-        let kept = self.vault.renew(&self.renewal, shown, key, value).await;
+        let kept = self.vault.renew(&self.renewal, shown, renewed).await;
         kept.map_err(|error| self.unopened(&error))?;
-        tracing::info!(provider = %self.served.provider.name, key, "what the issuer renewed is kept");
+        tracing::info!(provider = %self.served.provider.name, "what the issuer renewed is kept");
         Ok(())
     }
 
@@ -240,6 +241,13 @@ impl Line {
         }
         place.write_open(&entry).await.map_err(|_| crate::request::record::unrecorded())?;
         Ok(Self { place: Some(place), entry, began: Instant::now() })
+    }
+
+    /// The secret held a token that still lives: no issuer was shown anything.
+    fn asked_nobody(&mut self) {
+        self.entry.method = None;
+        self.entry.target = None;
+        self.entry.path = None;
     }
 
     fn end<T>(&mut self, outcome: &Result<Fresh<T>, Failed>) {

@@ -14,6 +14,7 @@ pub mod strict;
 pub mod token;
 pub mod cells;
 pub mod issuer;
+pub mod json_body;
 pub mod stand_in;
 pub(crate) mod bearer;
 pub mod jwt;
