@@ -56,7 +56,7 @@ impl AssumedRole {
         let own = LongLived::of(values)?;
         let stamp =
             Stamp::at(issuer.now()).ok_or_else(|| unfit("cannot sign now (what does the clock say?)"))?;
-        let form = Form::first("Action", "AssumeRole")
+        let form = Form::first("Action", b"AssumeRole")
             .with("Version", b"2011-06-15")
             .with("RoleArn", role.arn.as_bytes())
             .with("RoleSessionName", issuer.part().as_bytes())
@@ -178,9 +178,9 @@ fn issued(reply: &Reply, now: SystemTime, asked: Duration) -> Result<Issued, Fai
         control::secret::Secret::new(of.expose().to_vec())
     };
     issued.beside = vec![
-        ("access_key_id", keys.access_key_id),
-        ("secret_access_key", keys.secret_access_key),
-        ("session_token", copy(&issued.token)),
+        ("access_key_id".to_owned(), keys.access_key_id),
+        ("secret_access_key".to_owned(), keys.secret_access_key),
+        ("session_token".to_owned(), copy(&issued.token)),
     ];
     Ok(issued)
 }

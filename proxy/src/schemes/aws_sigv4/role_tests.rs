@@ -49,7 +49,7 @@ fn asks_the_regions_sts_with_a_signature_of_the_long_lived_keys() {
     );
     assert_eq!(asked, golden);
     assert!(issued.token.matches(b"IQoc4naryTemporary//token==") && issued.life == Duration::from_secs(3600));
-    let names: Vec<&str> = issued.beside.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = issued.beside.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["access_key_id", "secret_access_key", "session_token"]);
 }
 
