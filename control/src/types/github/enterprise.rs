@@ -9,8 +9,8 @@ use crate::rule::HostPattern;
 /// The variant of a host that is none of github.com's.
 pub(in crate::types) fn of(host: &str) -> Option<&'static VariantSpec> {
     let pattern = HostPattern::parse_any_port(host).ok()?;
-    let own = |own: &&str| HostPattern::parse_any_port(own).is_ok_and(|own| pattern.is_within(&own));
-    if host.contains('*') || SPEC.hosts.iter().any(|known| own(&known)) {
+    let own = |own: &str| HostPattern::parse_any_port(own).is_ok_and(|own| pattern.is_within(&own));
+    if host.contains('*') || SPEC.hosts.iter().any(|known| own(known)) {
         return None;
     }
     Some(if tenant(&host.to_ascii_lowercase()).is_some() { &CLOUD } else { &SERVER })
