@@ -12,7 +12,7 @@ use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
 use super::schema::{auth_names, no_duplicates};
 use super::tree::{Entry, Node, Value};
-use super::{Auth, Injection, Mode, OnAgentCredential, Verify, settings, tokens, verify};
+use super::{Auth, Injection, Mode, OnAgentCredential, Verify, caution, settings, tokens, verify};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
@@ -220,11 +220,12 @@ fn type_injections(
             let names: Vec<&str> = scheme.auth_fields.iter().map(|field| field.name).collect();
             foreign_fields(node, &names, auth_type, ground, report);
             exclude_param(node, report);
-            let values = fields::read(node, node.entries(), scheme.auth_fields, report);
-            values
-                .map(|fields| Injection { hosts: Vec::new(), scheme: scheme.name, fields })
-                .into_iter()
-                .collect()
+            let Some(fields) = fields::read(node, node.entries(), scheme.auth_fields, report) else {
+                return Vec::new();
+            };
+            let injection = Injection { hosts: Vec::new(), scheme: scheme.name, fields };
+            caution::warn(&injection, node, hosts, report);
+            vec![injection]
         }
     }
 }
@@ -353,7 +354,9 @@ fn entry_injection(
         }
     }
     let fields = fields::read(owner, &entries, scheme.inject_fields, report)?;
-    Some(Injection { hosts: own_hosts, scheme: scheme.name, fields })
+    let injection = Injection { hosts: own_hosts, scheme: scheme.name, fields };
+    caution::warn(&injection, owner, hosts, report);
+    Some(injection)
 }
 
 fn entry_hosts(node: &Node, hosts: &[HostPattern], report: &mut Report<'_>) -> Vec<HostPattern> {

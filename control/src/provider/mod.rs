@@ -11,6 +11,7 @@ mod build;
 mod auth;
 mod tokens;
 mod settings;
+mod caution;
 mod client_cert;
 mod model;
 mod model_schema;

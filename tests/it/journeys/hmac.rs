@@ -175,3 +175,20 @@ async fn a_websocket_handshake_is_signed_as_the_get_that_it_becomes() {
         assert_signed(&seen);
     }
 }
+
+#[tokio::test]
+async fn the_signature_that_was_sent_does_not_come_back() {
+    let (key, signing) = ("X-Sig", "  sign: \"{{pathAndQuery}}\"");
+    for (auth, part) in [
+        (format!("{signing}\n  headers: {{{key}: \"v1={{{{signature}}}}\"}}"), "v1="),
+        (format!("{signing}\n  param: sig"), "sig="),
+    ] {
+        let world = world(&spec(&auth), "h1").await;
+        let text = world.agent().get(HOST, "/a").await.assert_ok().text();
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(b"/a");
+        let signature = hex::encode(mac.finalize().into_bytes());
+        assert!(world.origin.last().contains(&signature), "{:#?}", world.origin.last());
+        assert!(text.contains(&format!("{part}{}", "*".repeat(64))) && !text.contains(&signature), "{text}");
+    }
+}

@@ -17,7 +17,7 @@ use super::{Injector, Prepared, renew};
 use crate::limits::held::Holding;
 use crate::plan::{Plan, Served};
 use crate::request::body::{Progress, RequestBody};
-use crate::request::challenge;
+use crate::request::challenge::Answering;
 use crate::request::parse::{Parsed, Upgrade};
 use crate::request::record::Record;
 use crate::request::refuse::Refused;
@@ -60,6 +60,9 @@ pub(crate) async fn prepare(
         return Err(Refusal::new(Code::Dw2008, detail).into());
     }
     let mut body = body;
+    if prepared.needs_body().is_some() {
+        prepared.hold_within(record.holding());
+    }
     if let Some(told) = told {
         body = None;
         if prepared.needs_body().is_some() {
@@ -122,7 +125,7 @@ pub(crate) async fn credential(
     let Ready { mut head, prepared, body, upgrade } = ready;
     let mut used = None;
     let mut stream = None;
-    let mut responder = None;
+    let mut answering = None;
     let held = if prepared.injects() {
         let (opened, token) = match served.injector.exchanging(&prepared) {
             None => (served.credential(&plan.vault, permit).await?, None),
@@ -138,17 +141,17 @@ pub(crate) async fn credential(
         };
         refuse_if_blocked(&of, shared)?;
         let signs = served.injector.signs(&prepared);
+        let sought = opened.sought(prepared.entry()).ok_or_else(|| unsearchable(served))?;
         let default_port = if served.provider.mode == Mode::Plain { 80 } else { 443 };
-        let errand = Errand { target: permit.target(), default_port, now: SystemTime::now };
+        let (agent, target) = (permit.agent().as_str(), permit.target());
+        let errand = Errand { agent, target, default_port, now: SystemTime::now };
         let placed = served.injector.place_towards(&opened.armed, prepared, &mut head, Some(errand))?;
-        (stream, responder) = (placed.stream, placed.responder);
-        let sought = opened.sought();
+        let own = placed.echoes.iter().filter(|_| served.provider.response.redact).cloned();
+        let sought = sought.with(&own.collect::<Vec<_>>()).map_err(|_| unsearchable(served))?;
         shape_answer(&mut head, served, &sought, signs);
-        let mut search = search(shared, of, &sought);
-        if let (Some(search), false) = (&mut search, placed.echoes.is_empty()) {
-            search.scanner = Arc::new(challenge::scanner(&placed.echoes)?);
-        }
-        used = Some(Used { version: opened.version, search, token });
+        used = Some(Used { version: opened.version, search: search(shared, of, &sought), token });
+        stream = placed.stream;
+        answering = placed.responder.map(|responder| Answering { responder, sought });
         placed.body
     } else {
         prepared.into_body()
@@ -164,7 +167,7 @@ pub(crate) async fn credential(
         },
         (None, None) => RequestBody::whole(Bytes::new(), Arc::clone(&progress)),
     };
-    Ok(Signed { head, body, progress, used, identity, responder, upgrade })
+    Ok(Signed { head, body, progress, used, identity, answering, upgrade })
 }
 
 /// Asks the upstream only for answers that we can search: codings that we read, no slices that could rebuild an echo.
@@ -196,6 +199,11 @@ fn refuse_if_blocked(of: &Use, shared: &Shared) -> Result<(), Refusal> {
             "answers repeatedly held parts of this credential, so its use by this agent is stopped until it is rotated",
         )),
     }
+}
+
+fn unsearchable(served: &Served) -> Refusal {
+    Refusal::new(Code::Dw1004, "answers could not be searched for the credential")
+        .of_provider(&served.provider.name)
 }
 
 fn stopped(idle: Duration) -> Refusal {
