@@ -36,23 +36,21 @@ pub(crate) struct Held {
 /// Stage 10. `search` is there if a credential was put on, and says what is looked for unless the provider does not
 /// redact: hop-by-hop fields and `Alt-Svc` go, the provider's `stripHeaders` go, the rest is searched.
 pub(crate) fn scrub(
-    answer: Response<Shown>,
+    mut answer: Response<Shown>,
     search: Option<Option<Search>>,
     served: &Served,
     limits: &Limits,
     held: Held,
 ) -> Result<Response<Body>, Refusal> {
     let injected = search.is_some();
-    let (mut head, body) = answer.into_parts();
-    if head.status.is_informational() {
+    if answer.status().is_informational() {
         return Err(Refusal::new(Code::Dw2010, "the upstream switched protocols, which nobody asked for"));
     }
-    refuse_long(&head.headers, limits)?;
-    clean(&mut head.headers, &served.provider.response.strip_headers);
-    // A fresh head: what hyper keeps of the reason phrase is not forwarded.
-    let mut answer = Response::new(body);
-    *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers;
+    refuse_long(answer.headers(), limits)?;
+    clean(answer.headers_mut(), &served.provider.response.strip_headers);
+    // What hyper keeps there, the reason phrase, is not forwarded.
+    answer.extensions_mut().clear();
+    *answer.version_mut() = Version::HTTP_11;
     let mut answer = scrub::response(search.flatten(), answer).map_err(|error| unscrubbable(&error))?;
     if injected {
         note_rejected(&mut answer, served, OffsetDateTime::now_utc());

@@ -9,6 +9,7 @@ use control::refusal::{Code, Refusal};
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
+use super::body::RequestBody;
 use super::record::Record;
 use super::refuse::Refused;
 use super::scrub::Search;
@@ -30,7 +31,7 @@ pub(crate) struct Answering {
 /// Sends the request; if the upstream asks for something that the scheme can answer, once more.
 pub(crate) async fn upstream(
     way: &Way<'_>,
-    mut signed: Signed,
+    signed: &mut Signed,
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
@@ -43,18 +44,18 @@ pub(crate) async fn upstream(
 
 async fn answered(
     way: &Way<'_>,
-    signed: Signed,
+    signed: &mut Signed,
     answering: &Answering,
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
-    let mut again = again(&signed)?;
+    let mut again = again(signed)?;
     let mut answer = send::upstream(way, signed, record).await?;
     if let Some(value) = respond(way, answering, &mut answer, &again.head, search)? {
         drop(answer);
         again.head.headers.try_insert(AUTHORIZATION, value).map_err(|_| too_large())?;
         record.replayed(&again.progress);
-        answer = send::upstream(way, again, record).await?;
+        answer = send::upstream(way, &mut again, record).await?;
         answer.headers_mut().remove(INFO);
     }
     Ok(answer)
@@ -94,7 +95,8 @@ fn again(signed: &Signed) -> Result<Signed, Refusal> {
     let Head { method, target, headers } = &signed.head;
     let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
     let gone = || Refusal::new(Code::Dw2012, "the body cannot be sent again with the answer to a challenge");
-    let (body, progress) = signed.body.afresh().ok_or_else(gone)?;
+    let (body, progress) = signed.body.as_ref().and_then(RequestBody::afresh).ok_or_else(gone)?;
+    let body = Some(body);
     Ok(Signed { head, body, progress, used: None, identity: None, answering: None, upgrade: None })
 }
 

@@ -31,6 +31,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::conn::Conn;
+use crate::conn::base_url::Entered;
 use crate::conn::plain::Named;
 use crate::plan::Plan;
 use answer::{Body, Held};
@@ -42,16 +43,29 @@ use send::Way;
 use upgrade::WebSocket;
 
 /// Serves one request, from its head to the head of its answer; the body and the record follow by themselves.
-pub(crate) async fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> Response<Body> {
-    let mut record = conn.open_record(&request);
-    let (mut dialect, version) = (Dialect::of(request.headers()), request.version());
-    match journey(&conn, request, &mut record, &mut dialect).await {
-        Ok(Outcome::Answer(response)) => answer::recorded(response, record),
-        Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
-        Err(Refused(refusal)) => {
-            conn.end_after(&refusal, version);
-            let refusal = record.refused(*refusal);
-            answer::refused(&refusal, &dialect, version, record)
+#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps what it was given twice, and is copied with it")]
+pub(crate) fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
+    async move {
+        let mut record = conn.open_record(&request);
+        let (mut dialect, version) = (Dialect::of(request.headers()), request.version());
+        let outcome = match enter(&conn, request, &mut record) {
+            Err(refused) => Err(refused),
+            Ok((plan, entered, parsed)) if entered.fallbacks.is_empty() => {
+                attempt(&conn, &plan, &entered.named, parsed, &mut record, &mut dialect).await
+            }
+            // Boxed: of the many requests that have no fallback none should carry this along.
+            Ok((plan, entered, parsed)) => {
+                Box::pin(fallback::journey(&conn, &plan, entered, parsed, &mut record, &mut dialect)).await
+            }
+        };
+        match outcome {
+            Ok(Outcome::Answer(response)) => answer::recorded(response, record),
+            Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
+            Err(Refused(refusal)) => {
+                conn.end_after(&refusal, version);
+                let refusal = record.refused(*refusal);
+                answer::refused(&refusal, &dialect, version, record)
+            }
         }
     }
 }
@@ -62,73 +76,74 @@ pub(crate) enum Outcome {
     WebSocket(Box<WebSocket>),
 }
 
-async fn journey(
-    conn: &Arc<Conn>,
+/// From the connection to a request with one reading, under one snapshot from start to end.
+fn enter(
+    conn: &Conn,
     mut request: Request<Incoming>,
     record: &mut Record,
-    dialect: &mut Dialect,
-) -> Result<Outcome, Refused> {
+) -> Result<(Arc<Plan>, Entered, Parsed), Refused> {
     let shared = &conn.worker.shared;
-    let plan = shared.plan.load_full(); // one snapshot, start to end
+    let plan = shared.plan.load_full();
     conn.recheck(&plan, record.began())?;
     let entered = conn.enter(&plan, &mut request)?;
     let named = &entered.named;
     record.target(&named.target);
     let parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
-    if entered.fallbacks.is_empty() {
-        return attempt(conn, &plan, named, parsed, record, dialect).await;
-    }
-    // Boxed: of the many requests that have no fallback none should carry this along.
-    Box::pin(fallback::journey(conn, &plan, entered, parsed, record, dialect)).await
+    Ok((plan, entered, parsed))
 }
 
 /// From the target to the head of its answer; once for nearly every request.
-async fn attempt(
+#[expect(clippy::manual_async_fn, reason = "as above")]
+fn attempt(
     conn: &Arc<Conn>,
     plan: &Plan,
     named: &Named,
     mut parsed: Parsed,
     record: &mut Record,
     dialect: &mut Dialect,
-) -> Result<Outcome, Refused> {
-    let exchange = conn.life.exchange();
-    let shared = &conn.worker.shared;
-    record.path(&parsed.path);
-    conn.refuse_if_mismatched()?;
-    let issuers = local::providers(plan, named, &conn.caller.name, &parsed.path);
-    if !issuers.is_empty() {
-        // Boxed, as few requests are for an issuer.
-        return Box::pin(local::answer(conn, named, &issuers, parsed, record)).await.map(Outcome::Answer);
+) -> impl Future<Output = Result<Outcome, Refused>> + Send {
+    async move {
+        let exchange = conn.life.exchange();
+        let shared = &conn.worker.shared;
+        record.path(&parsed.path);
+        conn.refuse_if_mismatched()?;
+        let issuers = local::providers(plan, named, &conn.caller.name, &parsed.path);
+        if !issuers.is_empty() {
+            // Boxed, as few requests are for an issuer.
+            return Box::pin(local::answer(conn, named, &issuers, parsed, record)).await.map(Outcome::Answer);
+        }
+        named.refuse_unrouted_plain_http(plan, &conn.caller)?;
+        let served = select::route(plan, &named.target, &conn.caller)?;
+        record.provider(&served);
+        named.refuse_plain_http(&served)?;
+        let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
+        told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect).await?;
+        let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
+        let meter = model::judge(&served, &conn.caller, &named.target, &mut parsed, shared, record).await?;
+        decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
+        record.meter(meter);
+        let mut ready = inject::prepare(&served.injector, &named.target, parsed)?;
+        ready.read_body(&served.injector, record).await?;
+        record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
+        let opened = inject::open(plan, &served, &permit, &ready, &conn.worker).await?;
+        let mut signed = inject::place(opened, &served, &permit, ready, shared)?;
+        record.signed(&signed);
+        let slot = conn.slot(&served, signed.versions(), &named.target);
+        let identity = signed.identity.take();
+        let way = Way::of(conn, &served, identity.as_deref(), named, &slot);
+        let mut search = signed.used.as_mut().map(|used| used.search.take());
+        if let Some(agent) = signed.upgrade.take() {
+            // Boxed, so that the other requests do not carry the room for it.
+            return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
+        }
+        let token = signed.used.as_mut().and_then(|used| used.token.take());
+        let answer = send::patiently(&way, &mut signed, &mut search, record).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            token.iter().for_each(inject::Token::refused);
+        }
+        let answer = listing::of(answer, &served, &shared.limits, record).await?;
+        let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
+        answer::begin(&mut response).await?;
+        Ok(Outcome::Answer(response))
     }
-    named.refuse_unrouted_plain_http(plan, &conn.caller)?;
-    let served = select::route(plan, &named.target, &conn.caller)?;
-    record.provider(&served);
-    named.refuse_plain_http(&served)?;
-    let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
-    told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect).await?;
-    let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
-    let meter = model::judge(&served, &conn.caller, &named.target, &mut parsed, shared, record).await?;
-    decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
-    record.meter(meter);
-    let ready = inject::prepare(&served.injector, &named.target, parsed, record).await?;
-    record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
-    let mut signed = inject::credential(plan, &served, &permit, ready, &conn.worker).await?;
-    record.signed(&signed);
-    let slot = conn.slot(&served, signed.versions(), &named.target);
-    let identity = signed.identity.take();
-    let way = Way::of(conn, &served, identity.as_deref(), named, &slot);
-    let mut search = signed.used.as_mut().map(|used| used.search.take());
-    if let Some(agent) = signed.upgrade.take() {
-        // Boxed, so that the other requests do not carry the room for it.
-        return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
-    }
-    let token = signed.used.as_mut().and_then(|used| used.token.take());
-    let answer = send::patiently(&way, signed, &mut search, record).await?;
-    if answer.status() == StatusCode::UNAUTHORIZED {
-        token.iter().for_each(inject::Token::refused);
-    }
-    let answer = listing::of(answer, &served, &shared.limits, record).await?;
-    let mut response = answer::scrub(answer, search, &served, &shared.limits, held)?;
-    answer::begin(&mut response).await?;
-    Ok(Outcome::Answer(response))
 }

@@ -4,7 +4,7 @@
 //! only where nothing can have happened twice.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +87,8 @@ impl<'a> Way<'a> {
 #[derive(Debug)]
 pub(crate) struct Signed {
     pub(crate) head: Head,
-    pub(crate) body: RequestBody,
+    /// `None`: it is on its way.
+    pub(crate) body: Option<RequestBody>,
     pub(crate) progress: Arc<Progress>,
     /// What was put on; `None`: nothing.
     pub(crate) used: Option<Used>,
@@ -121,25 +122,30 @@ pub(crate) struct Used {
 }
 
 /// Sends the request and waits for the answer's head.
-pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record) -> Result<Answer, Refused> {
-    let mut draft = Draft { head: signed.head, body: Some(signed.body), progress: signed.progress };
+pub(crate) async fn upstream(
+    way: &Way<'_>,
+    signed: &mut Signed,
+    record: &mut Record,
+) -> Result<Answer, Refused> {
     let mut retried = false;
     loop {
         let mut lease = way.slot.lease(way.upstream, way.peer).await?;
-        let again = if lease.rested && !retried {
+        let copied = if lease.rested && !retried {
             // Boxed: few requests are worth a copy.
-            draft.again(limits::count(way.limits.replay_body)).map(Box::new)
+            signed.copied(limits::count(way.limits.replay_body)).map(Box::new)
         } else {
             None
         };
-        let request = draft.request(&lease, way)?;
-        match exchange(lease.send(request), way, &draft.progress, record).await? {
-            Ok(answer) => return Ok(received(answer, lease, draft.progress, way.limits)),
-            Err(_) if draft.progress.fault().is_some() => return Err(cut(&draft.progress).into()),
-            Err(SendError::Unsent(request)) if lease.reused && !retried => draft.put_back(*request),
-            Err(SendError::Broken(error)) if again.is_some() => {
+        let request = signed.request(&lease, way)?;
+        let answered = exchange(pin!(lease.send(request)), way, &signed.progress, record).await?;
+        match answered {
+            Ok(answer) => return Ok(received(answer, lease, Arc::clone(&signed.progress), way.limits)),
+            Err(_) if signed.progress.fault().is_some() => return Err(cut(&signed.progress).into()),
+            Err(SendError::Unsent(request)) if lease.reused && !retried => signed.put_back(*request),
+            Err(SendError::Broken(error)) if copied.is_some() => {
                 tracing::debug!(%error, "reused connection died before an answer, sending once more");
-                draft = *again.ok_or_else(|| broken(&error))?;
+                let (head, body) = *copied.ok_or_else(|| broken(&error))?;
+                (signed.head, signed.body) = (head, Some(body));
             }
             Err(SendError::Unsent(_)) => return Err(closed().into()),
             Err(SendError::Broken(error)) => return Err(broken(&error).into()),
@@ -152,7 +158,7 @@ pub(crate) async fn upstream(way: &Way<'_>, signed: Signed, record: &mut Record)
 /// byte of the body had gone out. Only bodies that are held whole are sent again.
 pub(crate) async fn patiently(
     way: &Way<'_>,
-    signed: Signed,
+    signed: &mut Signed,
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
@@ -165,7 +171,7 @@ pub(crate) async fn patiently(
 
 async fn repeatedly(
     way: &Way<'_>,
-    mut signed: Signed,
+    signed: &mut Signed,
     retry: Retry,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
@@ -178,7 +184,7 @@ async fn repeatedly(
         tracing::debug!(attempt, ?wait, "nothing was answered, asking again");
         record.while_lasting(tokio::time::sleep(wait)).await;
         record.signed(&again);
-        signed = again;
+        *signed = again;
     }
     upstream(way, signed, record).await
 }
@@ -186,11 +192,11 @@ async fn repeatedly(
 impl Signed {
     /// The same request again, with a count of its own; `None` where bytes of its body are gone.
     fn again(&self) -> Option<Self> {
-        let (body, progress) = self.body.afresh()?;
+        let (body, progress) = self.body.as_ref()?.afresh()?;
         let Head { method, target, headers } = &self.head;
         let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
         let used = self.used.as_ref().map(|used| Used { version: used.version, search: None, token: None });
-        Some(Self { head, body, progress, used, identity: None, answering: None, upgrade: None })
+        Some(Self { head, body: Some(body), progress, used, identity: None, answering: None, upgrade: None })
     }
 }
 
@@ -222,24 +228,17 @@ pub(super) fn is_unanswered(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
 }
 
-/// A request that may have to be written twice.
-struct Draft {
-    head: Head,
-    body: Option<RequestBody>,
-    progress: Arc<Progress>,
-}
-
-impl Draft {
+/// Writing it, which may have to be done twice.
+impl Signed {
     /// A copy for the one retry: idempotent methods whose body is still whole (RFC 9110 section 9.2.2).
-    fn again(&self, most: usize) -> Option<Self> {
+    fn copied(&self, most: usize) -> Option<(Head, RequestBody)> {
         let idempotent = matches!(
             self.head.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
         );
         let body = self.body.as_ref().filter(|_| idempotent)?.again(most)?;
         let Head { method, target, headers } = &self.head;
-        let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
-        Some(Self { head, body: Some(body), progress: Arc::clone(&self.progress) })
+        Some((Head { method: method.clone(), target: target.clone(), headers: headers.clone() }, body))
     }
 
     /// hyper gave the request back unsent.
@@ -299,12 +298,11 @@ pub(super) fn count_interim(request: &mut Request<RequestBody>, progress: &Arc<P
 
 /// Waits for the head. Slow uploads are not cut: the time runs anew as long as the body moves.
 pub(super) async fn exchange(
-    sending: impl Future<Output = Result<Response<Incoming>, SendError>>,
+    mut sending: Pin<&mut impl Future<Output = Result<Response<Incoming>, SendError>>>,
     way: &Way<'_>,
     progress: &Progress,
     record: &mut Record,
 ) -> Result<Result<Response<Incoming>, SendError>, Refused> {
-    let mut sending = pin!(sending);
     let limit = way.patience();
     let mut now = Instant::now();
     let mut moved = now;

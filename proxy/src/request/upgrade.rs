@@ -6,6 +6,7 @@
 
 mod carry;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -126,7 +127,7 @@ async fn ask_once(
     let mut request = request(way, signed)?;
     send::count_interim(&mut request, &signed.progress, way.limits);
     let mut lease = way.slot.alone(way.upstream, way.peer).await?;
-    match send::exchange(lease.send(request), way, &signed.progress, record).await? {
+    match send::exchange(pin!(lease.send(request)), way, &signed.progress, record).await? {
         Ok(answer) => Ok((answer, lease)),
         Err(SendError::Unsent(_)) => Err(send::closed().into()),
         Err(SendError::Broken(error)) => Err(send::broken(&error).into()),

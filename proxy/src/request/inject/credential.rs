@@ -13,9 +13,9 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::{Injector, Prepared, renew};
+use super::{Injector, Prepared, Token, renew};
 use crate::limits::held::Holding;
-use crate::plan::{Plan, Served};
+use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
 use crate::request::challenge::Answering;
 use crate::request::parse::{Parsed, Upgrade};
@@ -27,6 +27,7 @@ use crate::request::scrub::{Search, Standing, Use, Watch};
 use crate::request::send::{Signed, Used};
 use crate::schemes::{Errand, Head};
 use crate::sought::Sought;
+use crate::upstream::identity::Identity;
 use crate::worker::{Shared, Worker};
 
 /// A request that is judged; only the credential is missing.
@@ -43,25 +44,36 @@ impl Ready {
     pub(crate) fn scheme(&self, served: &Served) -> Option<&'static str> {
         served.injector.scheme(&self.prepared).filter(|_| self.prepared.injects())
     }
+
+    /// Reads a body that has to be held, and decides with it.
+    pub(crate) async fn read_body(
+        &mut self,
+        injector: &Injector,
+        record: &mut Record,
+    ) -> Result<(), Refused> {
+        if self.prepared.holds_body() {
+            self.prepared.hold_within(record.holding());
+        }
+        let Some(most) = self.prepared.needs_body() else { return Ok(()) };
+        let Some(incoming) = self.body.take() else { return Ok(()) };
+        let reading = hold(incoming, most, record.holding());
+        // Boxed: of the many requests that hold no body none should carry this along.
+        let whole = Box::pin(record.while_lasting(reading)).await?;
+        injector.read_body(&mut self.prepared, whole)?;
+        self.head.headers.remove(http::header::EXPECT);
+        Ok(())
+    }
 }
 
-/// Everything before the secret: the agent's own credentials, dummies; a body that has to be held is read.
-pub(crate) async fn prepare(
-    injector: &Injector,
-    target: &Target,
-    parsed: Parsed,
-    record: &mut Record,
-) -> Result<Ready, Refused> {
-    let Parsed { mut head, body, upgrade, on_upgrade, path, told } = parsed;
+/// Everything before the secret: the agent's own credentials, dummies. A body that has to be held is read by
+/// [`Ready::read_body`].
+pub(crate) fn prepare(injector: &Injector, target: &Target, parsed: Parsed) -> Result<Ready, Refused> {
+    let Parsed { mut head, mut body, upgrade, on_upgrade, path, told } = parsed;
     let mut prepared = injector.prepare(target, &mut head)?;
     if injector.signs(&prepared) && path.lost_dots() {
         // An object's key may hold them: another one than was named would be meant.
         let detail = "the path holds dot segments, which no AWS request needs";
         return Err(Refusal::new(Code::Dw2008, detail).into());
-    }
-    let mut body = body;
-    if prepared.needs_body().is_some() {
-        prepared.hold_within(record.holding());
     }
     if let Some(told) = told {
         body = None;
@@ -74,15 +86,6 @@ pub(crate) async fn prepare(
     if prepared.needs_body().is_some() && upgrade.is_some() {
         // A WebSocket handshake goes upstream as a GET without a body; what follows it is the socket's.
         injector.read_body(&mut prepared, Bytes::new())?;
-    }
-    if let Some(most) = prepared.needs_body()
-        && let Some(incoming) = body.take()
-    {
-        // Boxed: of the many requests that hold no body none should carry this along.
-        let reading = hold(incoming, most, record.holding());
-        let whole = Box::pin(record.while_lasting(reading)).await?;
-        injector.read_body(&mut prepared, whole)?;
-        head.headers.remove(http::header::EXPECT);
     }
     Ok(Ready { head, prepared, body, upgrade: upgrade.zip(on_upgrade) })
 }
@@ -113,27 +116,50 @@ where
     }
 }
 
-/// Opens the secret by permit, unless nothing is injected, and puts it on.
-pub(crate) async fn credential(
+/// What was opened for a request.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// `None`: nothing is injected.
+    credential: Option<(Arc<Credential>, Option<Token>)>,
+    /// The client certificate.
+    identity: Option<Arc<Identity>>,
+}
+
+/// Opens the secrets by permit.
+pub(crate) async fn open(
     plan: &Plan,
     served: &Arc<Served>,
     permit: &Permit,
-    ready: Ready,
+    ready: &Ready,
     worker: &Arc<Worker>,
-) -> Result<Signed, Refused> {
-    let shared = &worker.shared;
-    let Ready { mut head, prepared, body, upgrade } = ready;
-    let mut used = None;
-    let mut stream = None;
-    let mut answering = None;
-    let held = if prepared.injects() {
-        let (opened, token) = match served.injector.exchanging(&prepared) {
+) -> Result<Opened, Refused> {
+    let mut credential = None;
+    if ready.prepared.injects() {
+        credential = Some(match served.injector.exchanging(&ready.prepared) {
             None => (served.credential(&plan.vault, permit).await?, None),
             Some(entry) => {
                 let token = renew::token(worker, &plan.vault, served, entry, permit).await?;
                 (Arc::clone(&token.credential), Some(token))
             }
-        };
+        });
+    }
+    let identity = served.identities.of(&plan.vault, permit, &served.tls).await?;
+    Ok(Opened { credential, identity })
+}
+
+/// Puts on what was opened.
+pub(crate) fn place(
+    Opened { credential, identity }: Opened,
+    served: &Served,
+    permit: &Permit,
+    ready: Ready,
+    shared: &Arc<Shared>,
+) -> Result<Signed, Refused> {
+    let Ready { mut head, prepared, body, upgrade } = ready;
+    let mut used = None;
+    let mut stream = None;
+    let mut answering = None;
+    let held = if let Some((opened, token)) = credential {
         let of = Use {
             agent: permit.agent().shared(),
             secret: Arc::clone(&opened.secret),
@@ -156,7 +182,6 @@ pub(crate) async fn credential(
     } else {
         prepared.into_body()
     };
-    let identity = served.identities.of(&plan.vault, permit, &served.tls).await?;
     let progress = Arc::new(Progress::default());
     let body = match (held, body) {
         (Some(bytes), _) => RequestBody::whole(bytes, Arc::clone(&progress)),
@@ -167,7 +192,7 @@ pub(crate) async fn credential(
         },
         (None, None) => RequestBody::whole(Bytes::new(), Arc::clone(&progress)),
     };
-    Ok(Signed { head, body, progress, used, identity, answering, upgrade })
+    Ok(Signed { head, body: Some(body), progress, used, identity, answering, upgrade })
 }
 
 /// Asks the upstream only for answers that we can search: codings that we read, no slices that could rebuild an echo.

@@ -36,7 +36,7 @@ mod tests;
 mod files;
 
 pub use agent::{Sent, agent_credential};
-pub(crate) use credential::{credential, hold, prepare};
+pub(crate) use credential::{hold, open, place, prepare};
 pub use dummies::Dummies;
 pub(crate) use held::{is_json, sole_type};
 pub(crate) use renew::Token;
@@ -139,6 +139,11 @@ impl Prepared {
     /// Takes a body that was read for another reason and goes on as it is.
     pub(crate) fn keep(&mut self, body: Bytes) {
         self.body = Some(body);
+    }
+
+    /// Whether a body is held, or will be.
+    pub(crate) fn holds_body(&self) -> bool {
+        self.body.is_some() || self.needs_body().is_some()
     }
 
     /// Says where the body has its room, and what is made of it.
