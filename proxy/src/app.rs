@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use certs::Authority;
 use control::audit::{Destination, Durability, Options, Sink};
 use control::refusal::Code;
+use sd_notify::NotifyState;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -157,6 +158,7 @@ impl Proxy {
         shared.audit.lifecycle("started", shared.plan.load().revision);
         tracing::info!(listeners = ?bound.names(), "serving");
         published.ready(&bound, admin_address)?;
+        tell_systemd(NotifyState::Ready);
         Ok(Self { shared, health, loader, watcher, orders, workers, ended, bound, published })
     }
 
@@ -231,6 +233,7 @@ impl Proxy {
         self.health.drain();
         self.shared.draining.store(true, Ordering::Relaxed);
         tracing::info!("draining");
+        tell_systemd(NotifyState::Stopping);
         let deadline = Instant::now() + limits::time(self.shared.limits.drain);
         self.orders.send_modify(|order| order.drain = Some(deadline));
         // The workers hold clones of the sockets and close them; these are the last.
@@ -384,6 +387,13 @@ impl Published {
 
 fn put(path: &std::path::Path, bytes: &[u8], readers: Readers) -> Result<(), StartError> {
     publish::write(path, bytes, readers).map_err(|cause| StartError::Write { path: path.to_owned(), cause })
+}
+
+/// Tells whoever supervises us, if anybody asked for it (`NOTIFY_SOCKET`, sd_notify(3)).
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd not told");
+    }
 }
 
 fn authority(dir: Option<&std::path::Path>) -> Result<Authority, StartError> {

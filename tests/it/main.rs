@@ -4,6 +4,7 @@
 
 mod codes_named;
 mod connect;
+mod deploy;
 mod demo;
 mod doctor;
 mod exposed;
