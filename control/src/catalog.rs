@@ -63,7 +63,8 @@ pub enum FieldKind {
     Labels,
     /// A list of keys of the secret, which may be empty; kept as text with commas.
     Keys,
-    /// A template that is signed, not sent: line breaks are its own.
+    /// A template that is signed, not sent: line breaks are its own. It names what tells one request from another: path,
+    /// query or body.
     Message,
     /// A map from header names to what stands in them, with `{{name}}`.
     Headers,

@@ -13,14 +13,15 @@ use control::provider::{AgentRules, Provider};
 use control::refusal::{Code, Refusal};
 use control::rule::Routes;
 use control::target::Target;
-use control::vault::{OpenError, Opened, Terms, Vault};
+use control::vault::{OpenError, Opened, Terms, Vault, Version};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 
+use crate::limits::rate::Bucket;
 use crate::request::inject::ArmedCredential;
 use crate::request::inject::Injector;
 use crate::request::local::Locals;
-use crate::request::scrub::Incidents;
+use crate::request::scrub::{CompileError, Incidents};
 use crate::schemes::Echo;
 use crate::schemes::shared::cells::Cells;
 use crate::schemes::shared::token::Cell;
@@ -62,12 +63,14 @@ pub(crate) struct Served {
     credential: ArcSwapOption<Credential>,
     /// The tokens that the secret is exchanged for, by injection.
     cells: Vec<Arc<Cells<Credential>>>,
-    /// What answers are searched for by all of them.
+    /// What answers are searched for by all providers of the secret.
     tokens: Arc<Tokens>,
     /// Held by the one request that opens the secret for all that wait.
     opening: tokio::sync::Mutex<()>,
     /// How the last attempt to open it failed.
     failure: Mutex<Option<Failure>>,
+    /// How often the log may be told what an agent can have repeated.
+    telling: Mutex<Bucket>,
 }
 
 /// An attempt to open a secret that failed.
@@ -91,19 +94,20 @@ pub(crate) struct MadeFrom {
     /// Digest of the definition and of its roots.
     pub(crate) definition: [u8; 32],
     /// The secret's version; `None`: it has none, or it is missing.
-    pub(crate) version: Option<u64>,
+    pub(crate) version: Option<Version>,
     /// The version of the client certificate's secret.
-    pub(crate) client_cert: Option<u64>,
+    pub(crate) client_cert: Option<Version>,
 }
 
 /// A secret's version, ready for use: values rendered and locked, the scanner compiled.
 #[derive(Debug)]
 pub(crate) struct Credential {
-    pub(crate) version: u64,
+    pub(crate) version: Version,
     /// Its name with its project, as incidents are counted by it.
     pub(crate) secret: Arc<str>,
     pub(crate) armed: ArmedCredential,
-    sought: Arc<Sought>,
+    /// By injection.
+    sought: Vec<Arc<Sought>>,
     /// Of a token: all those that may still open something.
     tokens: Option<Arc<Tokens>>,
     /// Expiry and binding, asked again for each request.
@@ -111,10 +115,10 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    /// What the answer to a request that carries it is searched for.
-    pub(crate) fn sought(&self) -> Arc<Sought> {
+    /// What the answer to a request is searched for that carries what this injection puts on; `None`: there is none.
+    pub(crate) fn sought(&self, entry: usize) -> Option<Arc<Sought>> {
         let tokens = self.tokens.as_ref().and_then(|tokens| tokens.sought());
-        tokens.unwrap_or_else(|| Arc::clone(&self.sought))
+        tokens.or_else(|| self.sought.get(entry).cloned())
     }
 
     fn is_stale(&self) -> bool {
@@ -143,7 +147,13 @@ impl Served {
             credential: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
+            telling: Mutex::new(Bucket::new(Instant::now())),
         }
+    }
+
+    /// Whether the log may be told of what each answer of the upstream could repeat: once a minute.
+    pub(crate) fn may_tell(&self, now: Instant) -> bool {
+        self.telling.lock().take(1, Duration::from_secs(60), now).is_ok()
     }
 
     /// The credential for a request that policy let through. Opened at the first use of this version, by one request
@@ -172,10 +182,23 @@ impl Served {
         self.cells.get(at).map(|cells| cells.of(part))
     }
 
-    /// Goes on searching answers for the tokens of what served the provider before: they outlive its secret.
+    /// Goes on searching answers for the tokens of what served the provider before: they outlive its secret's version.
     pub(crate) fn after(mut self, other: &Self) -> Self {
         self.tokens = Arc::clone(&other.tokens);
         self
+    }
+
+    /// Searches answers for the tokens of all providers of its secret, and for those of the one that it had before.
+    pub(crate) fn sharing(
+        mut self,
+        tokens: Arc<Tokens>,
+        before: Option<&Self>,
+    ) -> Result<Self, CompileError> {
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.tokens, &tokens)) {
+            before.tokens.leave_to(&tokens)?;
+        }
+        self.tokens = tokens;
+        Ok(self)
     }
 
     /// Takes over the tokens of one that was made of the same secret in the same way.
@@ -197,9 +220,12 @@ impl Served {
         let (armed, echoes) = self.injector.arm_token(at, &opened).map_err(|error| self.unusable(&error))?;
         let redact = self.provider.response.redact;
         let tokens = self.tokens.of(part);
-        let sought = if redact { tokens.add(at, echoes, life) } else { Sought::of(&[]) };
+        // Whether this provider redacts or not: others may have the same secret.
+        let all = tokens.add((Arc::clone(&self.provider.name), at), echoes, life);
+        let sought = all.and_then(|all| if redact { Ok(all) } else { Sought::of(Vec::new()) });
         let sought = sought.map_err(|error| self.unusable(&error))?;
         let tokens = redact.then_some(tokens);
+        let sought = vec![sought; self.cells.len()];
         Ok(Credential { tokens, ..Self::ready_made(opened, armed, sought) })
     }
 
@@ -248,12 +274,14 @@ impl Served {
 
     fn arm(&self, opened: Opened) -> Result<Credential, Refusal> {
         let (armed, echoes) = self.injector.arm(&opened).map_err(|error| self.unusable(&error))?;
-        let echoes: Vec<&Echo> = echoes.iter().filter(|_| self.provider.response.redact).collect();
-        let sought = Sought::of(&echoes).map_err(|error| self.unusable(&error))?;
-        Ok(Self::ready_made(opened, armed, sought))
+        let redact = self.provider.response.redact;
+        let of_one =
+            |echoes: Vec<Echo>| Sought::of(echoes.into_iter().filter(|_| redact).map(Arc::new).collect());
+        let sought = echoes.into_iter().map(of_one).collect::<Result<_, _>>();
+        Ok(Self::ready_made(opened, armed, sought.map_err(|error| self.unusable(&error))?))
     }
 
-    fn ready_made(opened: Opened, armed: ArmedCredential, sought: Arc<Sought>) -> Credential {
+    fn ready_made(opened: Opened, armed: ArmedCredential, sought: Vec<Arc<Sought>>) -> Credential {
         Credential {
             version: opened.version,
             secret: opened.terms.secret.to_string().into(),

@@ -12,7 +12,9 @@ use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
 use super::schema::{auth_names, no_duplicates};
 use super::tree::{Entry, Node, Value};
-use super::{Auth, Injection, Mode, OnAgentCredential, Verify, registry, role, settings, tokens, verify};
+use super::{
+    Auth, Injection, Mode, OnAgentCredential, Verify, caution, registry, role, settings, tokens, verify,
+};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
@@ -212,11 +214,12 @@ fn type_injections(
             let names: Vec<&str> = scheme.auth_fields.iter().map(|field| field.name).collect();
             foreign_fields(node, &names, auth_type, ground, report);
             exclude_param(node, report);
-            let values = fields::read(node, node.entries(), scheme.auth_fields, report);
-            values
-                .map(|fields| Injection { hosts: Vec::new(), scheme: scheme.name, fields })
-                .into_iter()
-                .collect()
+            let Some(fields) = fields::read(node, node.entries(), scheme.auth_fields, report) else {
+                return Vec::new();
+            };
+            let injection = Injection { hosts: Vec::new(), scheme: scheme.name, fields };
+            caution::warn(&injection, node, hosts, report);
+            vec![injection]
         }
     }
 }
@@ -258,8 +261,7 @@ fn own_injections(
     let specs = ground.variant.and_then(|one| one.injections(auth.name)).unwrap_or(auth.injections);
     // A login's token is for the hosts of the login alone.
     let is_login = auth.name == types::OAUTH;
-    let mut known =
-        if ground.variant.is_some() || is_login { Vec::new() } else { patterns(kind.hosts) };
+    let mut known = if ground.variant.is_some() || is_login { Vec::new() } else { patterns(kind.hosts) };
     if exchanges || ground.variant.is_some() {
         // A token is for the vendor's own hosts; another host that got one could use it there.
         known.extend(specs.iter().flat_map(|one| patterns(one.hosts)));
@@ -352,7 +354,9 @@ fn entry_injection(
         }
     }
     let fields = fields::read(owner, &entries, scheme.inject_fields, report)?;
-    Some(Injection { hosts: own_hosts, scheme: scheme.name, fields })
+    let injection = Injection { hosts: own_hosts, scheme: scheme.name, fields };
+    caution::warn(&injection, owner, hosts, report);
+    Some(injection)
 }
 
 fn entry_hosts(node: &Node, hosts: &[HostPattern], report: &mut Report<'_>) -> Vec<HostPattern> {

@@ -97,7 +97,8 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
             suggestion(text, words.iter().copied())
         )),
         FieldKind::Choice(_) => owned(),
-        FieldKind::Template | FieldKind::PathTemplate | FieldKind::Message => Template::parse(text)
+        FieldKind::Message => message(text),
+        FieldKind::Template | FieldKind::PathTemplate => Template::parse(text)
             .map(FieldValue::Template)
             .map_err(|error| format!("is not a template: {error}")),
         FieldKind::ParamName if text.is_empty() => Err("is empty".to_owned()),
@@ -139,6 +140,27 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         FieldKind::Keys => keys(&[text]),
         FieldKind::Headers => template_headers(&[]),
     }
+}
+
+/// What tells one request from another: with its method and host alone one signature would be good for many.
+const TELLS_APART: &[&str] = &["path", "query", "pathAndQuery", "body", "bodyHash"];
+
+fn message(text: &str) -> Result<FieldValue, String> {
+    let template = Template::parse(text).map_err(|error| format!("is not a template: {error}"))?;
+    let holds = |names: &[&str]| {
+        let mut pieces = template.0.iter();
+        pieces.any(|piece| matches!(piece, Piece::Key(name) if names.contains(&name.as_str())))
+    };
+    if holds(&["signature"]) {
+        return Err("holds the signature itself".to_owned());
+    }
+    if !holds(TELLS_APART) {
+        return Err(format!(
+            "names nothing of the request but its method and host at the most, so that one signature would do for many: it needs one of `{{{{{}}}}}`",
+            TELLS_APART.join("}}`, `{{")
+        ));
+    }
+    Ok(FieldValue::Template(template))
 }
 
 /// RFC 6749 section 3.3: visible ASCII without `"` and `\`.

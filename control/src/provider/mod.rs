@@ -15,6 +15,7 @@ mod hosts;
 mod config_schema;
 mod registry;
 mod settings;
+mod caution;
 mod client_cert;
 mod model;
 mod model_schema;

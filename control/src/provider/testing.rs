@@ -52,6 +52,22 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         &["refresh_token"],
     ),
     &scheme(
+        "hmac",
+        &["hmac"],
+        None,
+        &[field("sign", FieldKind::Message, true, None), field("headers", FieldKind::Headers, false, None)],
+        &[],
+        &["secret"],
+    ),
+    &scheme(
+        "digest",
+        &["digest"],
+        Some("digest"),
+        &[field("realm", FieldKind::Text, false, None)],
+        &[field("realm", FieldKind::Text, false, None)],
+        &["password"],
+    ),
+    &scheme(
         "aws-sigv4",
         &[],
         Some("aws-sigv4"),

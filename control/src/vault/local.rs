@@ -196,7 +196,7 @@ impl LocalVault {
             values.push((key, value));
         }
         let terms = Terms { secret: secret.clone(), expires: row.expires, hosts, stale_at: None };
-        Ok(Opened { version: row.version, values, terms })
+        Ok(Opened { version: row.version.into(), values, terms })
     }
 }
 
@@ -218,7 +218,7 @@ impl Source for LocalVault {
             let Renewed { secret, version, changes } = renewed;
             let mut opened = self.open(permit, secret).await?;
             let changed = || OpenError::Changed(secret.clone());
-            if opened.version != version {
+            if opened.version.number != version {
                 return Err(changed());
             }
             for (key, value) in changes {
@@ -251,7 +251,7 @@ impl Source for LocalVault {
             let hosts = bound_hosts(&row).map_err(|Damaged| OpenError::Sealed(secret.clone()))?;
             Ok(SecretFacts {
                 keys: row.keys.into_iter().map(|(key, _)| key).collect(),
-                version: row.version,
+                version: row.version.into(),
                 bound_hosts: hosts.map(|hosts| hosts.patterns()),
                 expires: row.expires,
             })

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use control::refusal::{Code, Refusal};
+use zeroize::Zeroizing;
 
 /// Bytes that are held.
 #[derive(Debug, Default)]
@@ -43,11 +44,21 @@ impl Holding {
     pub(crate) fn begin(self) -> Growing {
         Growing { lease: Lease { holding: self, bytes: 0 }, body: BytesMut::new() }
     }
+
+    /// Room for a body that is made here, in the place of one that was read; taken before it is made.
+    ///
+    /// # Errors
+    /// As for [`Growing::push`].
+    pub(crate) fn lease(&self, bytes: usize) -> Result<Lease, Refusal> {
+        let mut lease = Lease { holding: self.clone(), bytes: 0 };
+        lease.grow_to(bytes)?;
+        Ok(lease)
+    }
 }
 
 /// What a body has taken, given back on drop.
 #[derive(Debug)]
-struct Lease {
+pub(crate) struct Lease {
     holding: Holding,
     bytes: usize,
 }
@@ -73,6 +84,13 @@ impl Lease {
         }
         self.bytes += more;
         Ok(())
+    }
+}
+
+impl Lease {
+    /// The body that it was taken for.
+    pub(crate) fn of(self, body: Zeroizing<Vec<u8>>) -> Bytes {
+        Bytes::from_owner(Owned { body, _lease: self })
     }
 }
 
@@ -112,14 +130,14 @@ impl Growing {
 }
 
 /// A body with what it has taken.
-struct Owned {
-    body: BytesMut,
+struct Owned<B> {
+    body: B,
     _lease: Lease,
 }
 
-impl AsRef<[u8]> for Owned {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Owned<B> {
     fn as_ref(&self) -> &[u8] {
-        &self.body
+        self.body.as_ref()
     }
 }
 
@@ -164,6 +182,20 @@ mod tests {
         assert!(own.0.load(Ordering::Relaxed) >= 6 && all.0.load(Ordering::Relaxed) >= 6);
         assert_eq!(part, "body");
         drop(part);
+        assert_eq!(own.0.load(Ordering::Relaxed) + all.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_body_that_is_made_in_the_place_of_another_has_room_of_its_own() {
+        let (all, own) = (Arc::default(), Arc::default());
+        let holding = holding(&all, &own);
+        let lease = holding.lease(1500).unwrap();
+        assert_eq!(holding.lease(600).unwrap_err().code, Code::Dw1009);
+        let body = lease.of(Zeroizing::new(vec![b'x'; 1500]));
+        let last = body.slice(1499..);
+        drop(body);
+        assert_eq!(own.0.load(Ordering::Relaxed), 1500);
+        drop(last);
         assert_eq!(own.0.load(Ordering::Relaxed) + all.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -81,13 +81,13 @@ async fn one_attempt_that_failed_answers_all_who_waited_for_it() {
 #[test]
 fn a_plan_of_another_version_frees_what_was_blocked_of_the_ones_before() {
     let incidents = Incidents::default();
-    let of = |version| Use { agent: "a".into(), secret: "default/s".into(), version };
+    let of = |version: u64| Use { agent: "a".into(), secret: "default/s".into(), version: version.into() };
     for version in [1, 2] {
         let noted = [(); 3].map(|()| incidents.record(&of(version), Instant::now()));
         assert_eq!(noted, [Standing::Open, Standing::Open, Standing::Blocked]);
     }
     let mut served = served();
-    served.made_from.version = Some(2);
+    served.made_from.version = Some(2.into());
     let plan = Plan {
         revision: 1,
         agents: None,
@@ -99,6 +99,14 @@ fn a_plan_of_another_version_frees_what_was_blocked_of_the_ones_before() {
     };
     plan.forget_older(&incidents);
     assert_eq!(incidents.blocked(), [of(2)]);
+}
+
+#[test]
+fn the_log_is_told_once_a_minute_of_what_an_agent_can_repeat() {
+    let (served, now) = (served(), Instant::now());
+    let told =
+        [0, 1, 59, 60, 61, 119, 120].map(|seconds| served.may_tell(now + Duration::from_secs(seconds)));
+    assert_eq!(told, [true, false, false, true, false, false, true]);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use control::agent::AgentName;
 use control::catalog::{Fields, SchemeSpec};
@@ -183,6 +183,7 @@ pub trait Responder: Send + Sync + fmt::Debug {
     fn respond(
         &self,
         headers: &http::HeaderMap,
+        agent: &str,
         target: &Target,
         head: &Head,
     ) -> Result<Option<Challenged>, Refusal>;
@@ -193,8 +194,8 @@ pub trait Responder: Send + Sync + fmt::Debug {
 pub struct Challenged {
     /// The value of `Authorization`.
     pub value: http::HeaderValue,
-    /// What the upstream's answer is searched for.
-    pub echoes: Vec<Echo>,
+    /// What the upstream's answer is searched for, beside what it is already.
+    pub echoes: Vec<Arc<Echo>>,
 }
 
 /// What arming a scheme gives.
