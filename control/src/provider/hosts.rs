@@ -34,8 +34,9 @@ pub(super) fn read(
                     format!("type `{}` has no hosts of its own: `host` or `hosts` is missing", kind.name),
                 );
             }
+            let of_type = kind.own_hosts(spec.field("auth").and_then(|auth| auth.text_of("type")));
             let own = own.as_deref().into_iter().flatten().map(String::as_str);
-            let all = own.chain(kind.hosts.iter().copied().filter(|_| variant.is_none()));
+            let all = own.chain(of_type.into_iter().filter(|_| variant.is_none()));
             return all.filter_map(|host| HostPattern::parse(host, port).ok()).collect();
         }
     };

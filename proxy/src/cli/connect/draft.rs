@@ -382,7 +382,11 @@ mod tests {
             assert_eq!(draft.provider.verify.is_some(), kind.verify.is_some(), "{}", kind.name);
             assert_eq!(draft.provider.hosts_beyond(&[]).count(), draft.provider.hosts.len());
             for auth in kind.auth {
-                let named = drafted(&[&words[..], &["--auth", auth.name]].concat()).unwrap();
+                let beside: &[&str] = match auth.name {
+                    "token-service" => &["--set", "config.tokenService=https://a.example.com/token"],
+                    _ => &[],
+                };
+                let named = drafted(&[&words[..], &["--auth", auth.name], beside].concat()).unwrap();
                 assert_eq!(&*named.provider.auth.as_ref().unwrap().auth_type, auth.name);
             }
         }
