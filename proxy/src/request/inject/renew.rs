@@ -193,12 +193,15 @@ const FILE_MOST: usize = 64 << 10;
 
 /// Reads a file whole, into wiped bytes that do not grow.
 fn subject_file(path: &Path) -> Result<Secret, Failed> {
-    let why = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => unreadable("it is not there"),
-        std::io::ErrorKind::PermissionDenied => unreadable(
-            "the proxy may not: let it be readable, and name it as `config.subjectTokenFile`, which is open to the proxy from its next start on",
-        ),
-        _ => unreadable("it is no file that can be read"),
+    let why = |error: std::io::Error| {
+        let may_not = error.kind() == std::io::ErrorKind::PermissionDenied;
+        unreadable(match (error.kind() == std::io::ErrorKind::NotFound, may_not) {
+            (true, _) => "it is not there",
+            (false, true) => {
+                "the proxy may not: let it be readable, and name it as `config.subjectTokenFile`, which is open to the proxy from its next start on"
+            }
+            (false, false) => "it is no file that can be read",
+        })
     };
     // Others would wait for a writer.
     if !std::fs::metadata(path).map_err(why)?.is_file() {
