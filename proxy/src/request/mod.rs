@@ -43,7 +43,10 @@ use send::Way;
 use upgrade::WebSocket;
 
 /// Serves one request, from its head to the head of its answer; the body and the record follow by themselves.
-#[expect(clippy::manual_async_fn, reason = "an `async fn` keeps what it was given twice, and is copied with it")]
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` keeps what it was given twice, and is copied with it"
+)]
 pub(crate) fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
     async move {
         let mut record = conn.open_record(&request);
@@ -117,7 +120,8 @@ fn attempt(
         record.provider(&served);
         named.refuse_plain_http(&served)?;
         let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
-        told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect).await?;
+        told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect)
+            .await?;
         let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
         let meter = model::judge(&served, &conn.caller, &named.target, &mut parsed, shared, record).await?;
         decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{Agent, Origin, Proxy, ProxyBuilder, Reply, answer};
+use harness::{Agent, Origin, Proxy, ProxyBuilder, Reply, Seen, answer};
 use http::Response;
 
 use crate::issuer::form;
@@ -101,15 +101,15 @@ async fn the_roles_keys_sign_and_the_long_lived_ones_only_ask_for_them() {
     ] {
         assert_eq!(asked.get(name).map(String::as_str), Some(value), "{asked:?}");
     }
-    let signed = |at: usize, key: &str| {
-        let authorization = seen[at].header("authorization").unwrap();
+    let signed = |seen: &Seen, key: &str| {
+        let authorization = seen.header("authorization").unwrap();
         assert!(authorization.contains(&format!("Credential={key}/")), "{authorization}");
     };
-    signed(0, "AKIALONGLIVED");
+    signed(&seen[0], "AKIALONGLIVED");
     assert_eq!(seen[0].header("x-amz-security-token"), None);
-    for at in 1..4 {
-        signed(at, "ASIATEMPORARY1");
-        assert_eq!(seen[at].headers_named("x-amz-security-token"), [session(1)]);
+    for seen in &seen[1..4] {
+        signed(seen, "ASIATEMPORARY1");
+        assert_eq!(seen.headers_named("x-amz-security-token"), [session(1)]);
     }
     let line = proxy.audit().wait_for("the exchange", |line| line["kind"] == "exchange").await;
     assert_eq!((line["host"].as_str(), line["verdict"].as_str()), (Some(STS), Some("allow")), "{line}");
