@@ -79,7 +79,15 @@ fn again(signed: &Signed) -> Result<Signed, Refusal> {
     let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
     let gone = || Refusal::new(Code::Dw2012, "the body cannot be sent again with the answer to a challenge");
     let (body, progress) = signed.body.as_ref().and_then(RequestBody::afresh).ok_or_else(gone)?;
-    Ok(Signed { head, body: Some(body), progress, used: None, identity: None, responder: None, upgrade: None })
+    Ok(Signed {
+        head,
+        body: Some(body),
+        progress,
+        used: None,
+        identity: None,
+        responder: None,
+        upgrade: None,
+    })
 }
 
 /// What answers are searched for once a scheme has put on what belongs to one request alone.

@@ -46,7 +46,11 @@ impl Ready {
     }
 
     /// Reads a body that has to be held, and decides with it.
-    pub(crate) async fn read_body(&mut self, injector: &Injector, record: &mut Record) -> Result<(), Refused> {
+    pub(crate) async fn read_body(
+        &mut self,
+        injector: &Injector,
+        record: &mut Record,
+    ) -> Result<(), Refused> {
         let Some(most) = self.prepared.needs_body() else { return Ok(()) };
         let Some(incoming) = self.body.take() else { return Ok(()) };
         let reading = hold(incoming, most, record.holding());
