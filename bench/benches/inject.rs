@@ -57,7 +57,7 @@ spec:
     let secret = SecretRef { project: "bench".into(), name: "bench".parse().expect("a name") };
     let key = "token".to_owned();
     let opened = Opened {
-        version: 1,
+        version: 1.into(),
         values: vec![(key, Secret::new(b"c4nary-bench-value-0123456789abcdef".to_vec()))],
         terms: Terms { secret, expires: None, hosts: None, stale_at: None },
     };

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use divan::{Bencher, black_box};
+use proxy::schemes::shared::cells::Cells;
 use proxy::schemes::shared::token::{Cell, Fresh, Now, Obtaining};
 
 fn main() {
@@ -39,6 +40,19 @@ fn hit(cell: &Arc<Cell<u64>>) -> Arc<u64> {
 fn token_hit(bencher: Bencher) {
     let cell = filled();
     bencher.bench_local(|| hit(black_box(&cell)));
+}
+
+/// With the look-up of its part among 200 (a repository, an agent's session).
+#[divan::bench]
+fn part_hit(bencher: Bencher) {
+    let cells: Cells<u64> = Cells::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let parts: Vec<String> = (0..200).map(|n| format!("repository:acme/app-{n}:pull")).collect();
+    for part in &parts {
+        runtime.block_on(cells.of(part).value(Now::read(), issued)).expect("a token");
+    }
+    let mut next = parts.iter().cycle();
+    bencher.bench_local(|| hit(&cells.of(black_box(next.next().expect("a part")))));
 }
 
 /// The same from four workers at once.

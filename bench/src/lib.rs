@@ -15,6 +15,7 @@ pub mod stats;
 pub mod compare;
 pub mod targets;
 pub mod report;
+pub mod micro;
 pub mod error;
 
 pub use error::BenchError;

@@ -2,6 +2,7 @@
 
 use bench::compare::{self, Outcome};
 use bench::floor::{self, FloorArgs};
+use bench::micro;
 use bench::origin::{self, OriginArgs};
 use bench::peer::Peer;
 use bench::report::{self, Run};
@@ -28,6 +29,8 @@ enum Verb {
     Compare(Compare),
     /// Measures everything and refreshes the table in bench/README.md.
     Table(Table),
+    /// Runs micro benchmarks of `benches/` and appends their medians.
+    Micro(Micro),
     /// Runs every scenario once, tiny, against the floor (and doorward, if given); judges nothing but success.
     Smoke(Common),
     /// Lists the scenarios.
@@ -68,6 +71,22 @@ struct Compare {
     count: u64,
     /// Where the lines go.
     #[arg(long, default_value = "bench/history/compare.jsonl")]
+    history: PathBuf,
+    /// Writes no lines.
+    #[arg(long)]
+    no_history: bool,
+}
+
+#[derive(Args)]
+struct Micro {
+    /// The benches.
+    #[arg(long = "bench", default_values_t = ["token".to_owned(), "sign".to_owned()])]
+    benches: Vec<String>,
+    /// Rounds behind each median.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Where the lines go.
+    #[arg(long, default_value = "bench/history/micro.jsonl")]
     history: PathBuf,
     /// Writes no lines.
     #[arg(long)]
@@ -120,6 +139,9 @@ async fn run_until_told(verb: Verb) -> Result<bool> {
 async fn run(verb: Verb) -> Result<bool> {
     match verb {
         Verb::Compare(arguments) => run_compare(arguments).await,
+        Verb::Micro(Micro { benches, rounds, history, no_history }) => {
+            micro::run(&benches, rounds, (!no_history).then_some(&*history)).map(|()| true)
+        }
         Verb::Table(arguments) => run_table(arguments).await,
         Verb::Smoke(common) => run_smoke(common).await,
         Verb::Scenarios => {

@@ -4,6 +4,7 @@
 //! that is dialled. A name that only looks like one of AWS' is none.
 
 pub mod scope;
+pub mod role;
 
 /// How long a region's or a service's name may be.
 const LONGEST_LABEL: usize = 40;

@@ -63,14 +63,27 @@ pub enum FieldKind {
     Labels,
     /// A list of keys of the secret, which may be empty; kept as text with commas.
     Keys,
-    /// A template that is signed, not sent: line breaks are its own.
+    /// A template that is signed, not sent: line breaks are its own. It names what tells one request from another: path,
+    /// query or body.
     Message,
     /// A map from header names to what stands in them, with `{{name}}`.
     Headers,
     /// The URL of a token endpoint, see [`crate::token_url::TokenUrl`]. The secret has to be bound to its host.
     TokenUrl,
+    /// As [`Self::TokenUrl`], given by a built-in type's provider in its `config`.
+    TokenService,
+    /// The name by which a registry goes at its token service.
+    ServiceName,
     /// A list of OAuth scopes (RFC 6749 section 3.3), kept as text with blanks.
     Scopes,
+    /// The ARN of an AWS role, see [`crate::aws::role`].
+    RoleArn,
+    /// The external id with which a role is assumed.
+    ExternalId,
+    /// The absolute path of a file that the proxy may read while it runs.
+    File,
+    /// A whole number of seconds from the first to the last.
+    Seconds(u32, u32),
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of placeholder spots: `header:NAME`, `query:NAME`, `path`, `basic`, `body:/pointer`.
@@ -80,7 +93,18 @@ pub enum FieldKind {
 impl FieldKind {
     /// Whether a built-in type's provider gives such a field in its `config`.
     pub fn is_setting(self) -> bool {
-        matches!(self, Self::Labels | Self::Scopes | Self::Choice(_))
+        matches!(
+            self,
+            Self::Labels
+                | Self::Scopes
+                | Self::Choice(_)
+                | Self::RoleArn
+                | Self::ExternalId
+                | Self::File
+                | Self::TokenService
+                | Self::ServiceName
+                | Self::Seconds(..)
+        )
     }
 }
 

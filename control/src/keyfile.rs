@@ -1,4 +1,4 @@
-//! Google's key files (`key.json`): what stands in one, checked when it is stored and read when it signs.
+//! Google's key files (`key.json`), of service accounts and of federated identities ([`external`]): what stands in one, checked when it is stored and read when it signs.
 //!
 //! Refuses files of other kinds by their names, fields that are missing or given twice, and keys that are no RSA PEM. Invariant: the private key
 //! is unescaped into wiped bytes only, and no fault tells anything of the file but the names of its fields.
@@ -11,6 +11,8 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::pem::{PemFault, PrivateKey};
+
+pub mod external;
 
 /// Google's own token endpoints.
 pub const TOKEN_URIS: &[&str] = &[
@@ -39,6 +41,25 @@ pub enum KeyFileFault {
     /// Another kind of file.
     #[error("is of type `{0}`, which comes with a later release; use the key file of a service account")]
     Later(&'static str),
+    /// A federated identity where a service account's key is asked for.
+    #[error("is of type `external_account`: use auth type `workload-identity`")]
+    External,
+    /// A service account's key where a federated identity is asked for.
+    #[error("is of type `service_account`: use auth type `gcp-service-account`")]
+    NotExternal,
+    /// It is no JSON object, or a field is given twice or holds something of another kind.
+    #[error("is not a credential file of workload identity federation")]
+    ExternalForm,
+    /// A field that would change what is asked.
+    #[error(
+        "has a field `{0}`, which is not served: only workload identity pools without a client of their own are"
+    )]
+    Unserved(&'static str),
+    /// A source of subject tokens that is not read.
+    #[error(
+        "has a `credential_source` with `{0}`, which is refused: {1}; let something write the subject token into a file"
+    )]
+    Source(&'static str, &'static str),
     /// A person's login of gcloud.
     #[error(
         "is of type `authorized_user`, a person's login: use the key file of a service account, or auth type `oauth2-refresh`"
@@ -87,7 +108,7 @@ impl ServiceAccount {
         let file: File<'_> = serde_json::from_slice(text).map_err(|_| KeyFileFault::Form)?;
         match file.kind.as_deref() {
             Some("service_account") => {}
-            Some("external_account") => return Err(KeyFileFault::Later("external_account")),
+            Some("external_account") => return Err(KeyFileFault::External),
             Some("impersonated_service_account") => {
                 return Err(KeyFileFault::Later("impersonated_service_account"));
             }
@@ -113,6 +134,14 @@ impl ServiceAccount {
             },
             token_uri: token_uri(file.token_uri.as_deref())?,
         })
+    }
+}
+
+/// Whether a file is one of those that can be used.
+pub fn check(text: &[u8]) -> Result<(), KeyFileFault> {
+    match ServiceAccount::read(text).map(drop) {
+        Err(KeyFileFault::External) => external::ExternalAccount::read(text).map(drop),
+        outcome => outcome,
     }
 }
 
@@ -195,7 +224,7 @@ pub(crate) mod tests {
             assert_eq!(ServiceAccount::read(text.as_bytes()).unwrap_err(), KeyFileFault::Form, "{text}");
         }
         assert_eq!(ServiceAccount::read(b"{}").unwrap_err(), KeyFileFault::Missing("type"));
-        assert_eq!(with("type", "external_account"), KeyFileFault::Later("external_account"));
+        assert_eq!(with("type", "external_account"), KeyFileFault::External);
         assert_eq!(with("type", "authorized_user"), KeyFileFault::Login);
         assert!(matches!(with("type", "other"), KeyFileFault::Invalid("type", _)));
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use certs::Authority;
 use control::audit::{Destination, Durability, Options, Sink};
 use control::refusal::Code;
+use sd_notify::NotifyState;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -157,6 +158,7 @@ impl Proxy {
         shared.audit.lifecycle("started", shared.plan.load().revision);
         tracing::info!(listeners = ?bound.names(), "serving");
         published.ready(&bound, admin_address)?;
+        tell_systemd(NotifyState::Ready);
         Ok(Self { shared, health, loader, watcher, orders, workers, ended, bound, published })
     }
 
@@ -231,6 +233,7 @@ impl Proxy {
         self.health.drain();
         self.shared.draining.store(true, Ordering::Relaxed);
         tracing::info!("draining");
+        tell_systemd(NotifyState::Stopping);
         let deadline = Instant::now() + limits::time(self.shared.limits.drain);
         self.orders.send_modify(|order| order.drain = Some(deadline));
         // The workers hold clones of the sockets and close them; these are the last.
@@ -335,8 +338,13 @@ impl Published {
                 plan.routes.providers_of(name).flat_map(|provider| provider.agent_env.iter().cloned());
             let mut dummies: Vec<_> = dummies.collect();
             for file in plan.routes.providers_of(name).filter_map(|provider| provider.agent_file()) {
-                let path = dir.join(&file.name);
-                put(&path, file.text.as_bytes(), Readers::All)?;
+                let path = match &file.folder {
+                    None => dir.join(&file.name),
+                    Some(folder) => publish::folder(&dir.join(folder))
+                        .map_err(|cause| StartError::Write { path: dir.join(folder), cause })?,
+                };
+                let at = if file.folder.is_some() { path.join(&file.name) } else { path.clone() };
+                put(&at, file.text.as_bytes(), Readers::All)?;
                 dummies.push((file.variable.to_owned(), path.display().to_string()));
             }
             // Where a token is asked for, the vendor's own host is the way: no client sends both token and key.
@@ -384,6 +392,13 @@ impl Published {
 
 fn put(path: &std::path::Path, bytes: &[u8], readers: Readers) -> Result<(), StartError> {
     publish::write(path, bytes, readers).map_err(|cause| StartError::Write { path: path.to_owned(), cause })
+}
+
+/// Tells whoever supervises us, if anybody asked for it (`NOTIFY_SOCKET`, sd_notify(3)).
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd not told");
+    }
 }
 
 fn authority(dir: Option<&std::path::Path>) -> Result<Authority, StartError> {

@@ -4,6 +4,7 @@
 //! ([`Loader::refresh`]). What did not change is taken over from the plan before, with its open secrets
 //! and upstream connections.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use control::project::ProjectFolders;
 use control::provider::{self, Mode, Provider};
 use control::rule::HostPattern;
 use control::secret::{Secret, SecretRef};
-use control::vault::{OpenError, Vault, certificate};
+use control::vault::{OpenError, Vault, Version, certificate};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{self, Limits};
@@ -23,6 +24,7 @@ use crate::request::inject::Injector;
 use crate::request::inject::dummies::Dummies;
 use crate::request::local::Locals;
 use crate::schemes::{self, Bounds};
+use crate::sought::Tokens;
 use crate::upstream::tls::UpstreamTls;
 use crate::watch::Watched;
 
@@ -61,6 +63,8 @@ pub(crate) struct Loader {
     system_roots: Roots,
     bounds: Bounds,
     next_id: u64,
+    /// What there is of tokens, by the secret that they were got with.
+    tokens: HashMap<SecretRef, Arc<Tokens>>,
     /// The files that provider files named when they were last read.
     named: Vec<PathBuf>,
 }
@@ -82,7 +86,14 @@ impl Loader {
             body_bytes: limits::count(limits.buffered_body),
             ..Bounds::default()
         };
-        Self { sources, system_roots: Roots::system(), bounds, next_id: 1, named: Vec::new() }
+        Self {
+            sources,
+            system_roots: Roots::system(),
+            bounds,
+            next_id: 1,
+            tokens: HashMap::new(),
+            named: Vec::new(),
+        }
     }
 
     pub(crate) fn system_roots(&self) -> &Roots {
@@ -178,18 +189,18 @@ impl Loader {
     }
 
     /// The versions that there are of the provider's secret and of its client certificate.
-    async fn versions(&self, provider: &Provider) -> (Option<u64>, Option<u64>) {
+    async fn versions(&self, provider: &Provider) -> Pair {
         let own = self.version(provider.auth.as_ref().map(|auth| &auth.secret)).await;
         (own, self.version(provider.upstream.client_cert.as_ref()).await)
     }
 
-    async fn version(&self, secret: Option<&SecretRef>) -> Option<u64> {
+    async fn version(&self, secret: Option<&SecretRef>) -> Option<Version> {
         let facts = self.sources.vault.facts(&load_check(), secret?).await;
         facts.ok().map(|facts| facts.version)
     }
 
     /// Whether what was made from its secret holds for this version too: it is the same, or our own renewals led to it.
-    fn is_version_of(&self, old: &Served, version: Option<u64>) -> bool {
+    fn is_version_of(&self, old: &Served, version: Option<Version>) -> bool {
         match (&old.provider.auth, old.made_from.version, version) {
             (Some(auth), Some(from), Some(to)) => self.sources.vault.is_renewal(from, to, &auth.secret),
             (_, from, to) => from == to,
@@ -200,7 +211,7 @@ impl Loader {
     fn renewed(
         &mut self,
         old: &Served,
-        (version, client_cert): (Option<u64>, Option<u64>),
+        (version, client_cert): Pair,
         dummies: &Arc<Dummies>,
     ) -> Option<Served> {
         let injector = Injector::compile(&old.provider, dummies, self.bounds).ok()?;
@@ -209,6 +220,14 @@ impl Loader {
         let served =
             Served::new(self.next_id, made_from, Arc::clone(&old.provider), injector, old.tls.anew());
         Some(served.after(old))
+    }
+
+    /// The tokens of the provider's secret, which it may have together with others.
+    fn tokens_of(&mut self, provider: &Provider) -> Arc<Tokens> {
+        // What no provider has any more.
+        self.tokens.retain(|_, tokens| Arc::strong_count(tokens) > 1);
+        let Some(auth) = &provider.auth else { return Arc::default() };
+        Arc::clone(self.tokens.entry(auth.secret.clone()).or_default())
     }
 
     fn agents(&self) -> Result<Option<Agents>, Vec<String>> {
@@ -242,7 +261,7 @@ impl Loader {
         secret: &SecretRef,
         keys: Keys<'_>,
         (degraded, mistakes): &mut (&mut Vec<String>, &mut Vec<String>),
-    ) -> Option<u64> {
+    ) -> Option<Version> {
         let who = format!("{}/{}", provider.project, provider.name);
         let facts = match self.sources.vault.facts(&load_check(), secret).await {
             Ok(facts) => facts,
@@ -270,7 +289,7 @@ impl Loader {
     fn serve(
         &mut self,
         provider: &Arc<Provider>,
-        (version, client_cert): (Option<u64>, Option<u64>),
+        (version, client_cert): Pair,
         roots: &Roots,
         dummies: &Arc<Dummies>,
         previous: Option<&Plan>,
@@ -303,10 +322,9 @@ impl Loader {
             (before.made_from.own, before.made_from.version) == (made_from.own, made_from.version)
         };
         let tokens = before.filter(holds);
-        let mut served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
-        if let Some(before) = before {
-            served = served.after(before);
-        }
+        let served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        let served = served.sharing(self.tokens_of(provider), before.map(|before| &**before));
+        let served = served.map_err(|error| error.to_string())?;
         Ok(Arc::new(match tokens {
             Some(before) => served.with_tokens_of(before),
             None => served,
@@ -324,6 +342,9 @@ fn warn_of_issuers_passed_through(served: &[Option<Arc<Served>>]) {
         }
     }
 }
+
+/// The versions of a provider's secret and of its client certificate.
+type Pair = (Option<Version>, Option<Version>);
 
 /// The keys that a provider needs of a secret.
 #[derive(Clone, Copy)]

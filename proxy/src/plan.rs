@@ -13,15 +13,17 @@ use control::provider::{AgentRules, Provider};
 use control::refusal::{Code, Refusal};
 use control::rule::Routes;
 use control::target::Target;
-use control::vault::{OpenError, Opened, Terms, Vault};
+use control::vault::{OpenError, Opened, Terms, Vault, Version};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 
+use crate::limits::rate::Bucket;
 use crate::request::inject::ArmedCredential;
 use crate::request::inject::Injector;
 use crate::request::local::Locals;
-use crate::request::scrub::Incidents;
+use crate::request::scrub::{CompileError, Incidents};
 use crate::schemes::Echo;
+use crate::schemes::shared::cells::Cells;
 use crate::schemes::shared::token::Cell;
 use crate::sought::{Sought, Tokens};
 use crate::upstream::identity::Identities;
@@ -60,13 +62,15 @@ pub(crate) struct Served {
     pub(crate) identities: Identities,
     credential: ArcSwapOption<Credential>,
     /// The tokens that the secret is exchanged for, by injection.
-    cells: Vec<Arc<Cell<Credential>>>,
-    /// What answers are searched for by all of them.
+    cells: Vec<Arc<Cells<Credential>>>,
+    /// What answers are searched for by all providers of the secret.
     tokens: Arc<Tokens>,
     /// Held by the one request that opens the secret for all that wait.
     opening: tokio::sync::Mutex<()>,
     /// How the last attempt to open it failed.
     failure: Mutex<Option<Failure>>,
+    /// How often the log may be told what an agent can have repeated.
+    telling: Mutex<Bucket>,
 }
 
 /// An attempt to open a secret that failed.
@@ -90,19 +94,20 @@ pub(crate) struct MadeFrom {
     /// Digest of the definition and of its roots.
     pub(crate) definition: [u8; 32],
     /// The secret's version; `None`: it has none, or it is missing.
-    pub(crate) version: Option<u64>,
+    pub(crate) version: Option<Version>,
     /// The version of the client certificate's secret.
-    pub(crate) client_cert: Option<u64>,
+    pub(crate) client_cert: Option<Version>,
 }
 
 /// A secret's version, ready for use: values rendered and locked, the scanner compiled.
 #[derive(Debug)]
 pub(crate) struct Credential {
-    pub(crate) version: u64,
+    pub(crate) version: Version,
     /// Its name with its project, as incidents are counted by it.
     pub(crate) secret: Arc<str>,
     pub(crate) armed: ArmedCredential,
-    sought: Arc<Sought>,
+    /// By injection.
+    sought: Vec<Arc<Sought>>,
     /// Of a token: all those that may still open something.
     tokens: Option<Arc<Tokens>>,
     /// Expiry and binding, asked again for each request.
@@ -110,10 +115,10 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    /// What the answer to a request that carries it is searched for.
-    pub(crate) fn sought(&self) -> Arc<Sought> {
+    /// What the answer to a request is searched for that carries what this injection puts on; `None`: there is none.
+    pub(crate) fn sought(&self, entry: usize) -> Option<Arc<Sought>> {
         let tokens = self.tokens.as_ref().and_then(|tokens| tokens.sought());
-        tokens.unwrap_or_else(|| Arc::clone(&self.sought))
+        tokens.or_else(|| self.sought.get(entry).cloned())
     }
 
     fn is_stale(&self) -> bool {
@@ -142,7 +147,13 @@ impl Served {
             credential: ArcSwapOption::empty(),
             opening: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
+            telling: Mutex::new(Bucket::new(Instant::now())),
         }
+    }
+
+    /// Whether the log may be told of what each answer of the upstream could repeat: once a minute.
+    pub(crate) fn may_tell(&self, now: Instant) -> bool {
+        self.telling.lock().take(1, Duration::from_secs(60), now).is_ok()
     }
 
     /// The credential for a request that policy let through. Opened at the first use of this version, by one request
@@ -166,15 +177,28 @@ impl Served {
         admitted.map_err(|error| self.refuse(&error))
     }
 
-    /// The token of an injection.
-    pub(crate) fn cell(&self, at: usize) -> Option<&Arc<Cell<Credential>>> {
-        self.cells.get(at)
+    /// The token of an injection, for a part of what the secret opens.
+    pub(crate) fn cell(&self, at: usize, part: &str) -> Option<Arc<Cell<Credential>>> {
+        self.cells.get(at).map(|cells| cells.of(part))
     }
 
-    /// Goes on searching answers for the tokens of what served the provider before: they outlive its secret.
+    /// Goes on searching answers for the tokens of what served the provider before: they outlive its secret's version.
     pub(crate) fn after(mut self, other: &Self) -> Self {
         self.tokens = Arc::clone(&other.tokens);
         self
+    }
+
+    /// Searches answers for the tokens of all providers of its secret, and for those of the one that it had before.
+    pub(crate) fn sharing(
+        mut self,
+        tokens: Arc<Tokens>,
+        before: Option<&Self>,
+    ) -> Result<Self, CompileError> {
+        if let Some(before) = before.filter(|before| !Arc::ptr_eq(&before.tokens, &tokens)) {
+            before.tokens.leave_to(&tokens)?;
+        }
+        self.tokens = tokens;
+        Ok(self)
     }
 
     /// Takes over the tokens of one that was made of the same secret in the same way.
@@ -185,13 +209,23 @@ impl Served {
         self
     }
 
-    /// Makes a token ready for use. It may open something for this long.
-    pub(crate) fn arm_token(&self, at: usize, opened: Opened, life: Duration) -> Result<Credential, Refusal> {
+    /// Makes a token for a part of what the secret opens ready for use. It may open something for this long.
+    pub(crate) fn arm_token(
+        &self,
+        at: usize,
+        part: &str,
+        opened: Opened,
+        life: Duration,
+    ) -> Result<Credential, Refusal> {
         let (armed, echoes) = self.injector.arm_token(at, &opened).map_err(|error| self.unusable(&error))?;
         let redact = self.provider.response.redact;
-        let sought = if redact { self.tokens.add(at, echoes, life) } else { Sought::of(&[]) };
+        let tokens = self.tokens.of(part);
+        // Whether this provider redacts or not: others may have the same secret.
+        let all = tokens.add((Arc::clone(&self.provider.name), at), echoes, life);
+        let sought = all.and_then(|all| if redact { Ok(all) } else { Sought::of(Vec::new()) });
         let sought = sought.map_err(|error| self.unusable(&error))?;
-        let tokens = redact.then(|| Arc::clone(&self.tokens));
+        let tokens = redact.then_some(tokens);
+        let sought = vec![sought; self.cells.len()];
         Ok(Credential { tokens, ..Self::ready_made(opened, armed, sought) })
     }
 
@@ -240,12 +274,14 @@ impl Served {
 
     fn arm(&self, opened: Opened) -> Result<Credential, Refusal> {
         let (armed, echoes) = self.injector.arm(&opened).map_err(|error| self.unusable(&error))?;
-        let echoes: Vec<&Echo> = echoes.iter().filter(|_| self.provider.response.redact).collect();
-        let sought = Sought::of(&echoes).map_err(|error| self.unusable(&error))?;
-        Ok(Self::ready_made(opened, armed, sought))
+        let redact = self.provider.response.redact;
+        let of_one =
+            |echoes: Vec<Echo>| Sought::of(echoes.into_iter().filter(|_| redact).map(Arc::new).collect());
+        let sought = echoes.into_iter().map(of_one).collect::<Result<_, _>>();
+        Ok(Self::ready_made(opened, armed, sought.map_err(|error| self.unusable(&error))?))
     }
 
-    fn ready_made(opened: Opened, armed: ArmedCredential, sought: Arc<Sought>) -> Credential {
+    fn ready_made(opened: Opened, armed: ArmedCredential, sought: Vec<Arc<Sought>>) -> Credential {
         Credential {
             version: opened.version,
             secret: opened.terms.secret.to_string().into(),
@@ -403,115 +439,4 @@ fn failures_after(last: Option<&Failure>) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use control::policy::{Facts, decide};
-    use control::rule::Path;
-    use control::secret::SecretRef;
-    use control::vault::{Opening, SecretFacts, Source};
-    use http::{HeaderMap, Method};
-
-    use super::*;
-    use crate::request::inject::dummies::Dummies;
-    use crate::request::scrub::{Standing, Use};
-    use crate::schemes::{Bounds, specs};
-
-    /// A source that takes a while to fail, as a command past its deadline does.
-    #[derive(Debug, Default)]
-    struct Failing(AtomicUsize);
-
-    impl Source for Failing {
-        fn open<'a>(&'a self, _permit: &'a Permit, secret: &'a SecretRef) -> Opening<'a, Opened> {
-            Box::pin(async move {
-                self.0.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                Err(OpenError::MissingKey(secret.clone(), "token".to_owned()))
-            })
-        }
-
-        fn facts<'a>(&'a self, secret: &'a SecretRef) -> Opening<'a, SecretFacts> {
-            Box::pin(async { Err(OpenError::Missing(secret.clone())) })
-        }
-    }
-
-    fn served() -> Served {
-        let text = "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {name: p}\n\
-                    spec: {type: http-token, host: a.example, auth: {type: bearer, secretRef: s}}\n";
-        let loaded = control::provider::parse_text("p.yaml", text, specs()).unwrap();
-        let provider = Arc::clone(&loaded.providers[0]);
-        let injector = Injector::compile(&provider, &Arc::new(Dummies::of([])), Bounds::default()).unwrap();
-        let tls = UpstreamTls::new(Arc::new(rustls::RootCertStore::empty())).unwrap();
-        Served::new(
-            1,
-            MadeFrom { own: [0; 32], definition: [0; 32], version: None, client_cert: None },
-            provider,
-            injector,
-            tls,
-        )
-    }
-
-    fn permit(served: &Served) -> Permit {
-        let facts = Facts {
-            agent: &AgentName::local(),
-            target: &Target::parse_authority("a.example:443").unwrap(),
-            provider: &served.provider,
-            method: &Method::GET,
-            path: &Path::of_uri(&"/".parse().unwrap()).unwrap(),
-            query: None,
-            body: None,
-            headers: &HeaderMap::new(),
-        };
-        decide(&facts).unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_attempt_that_failed_answers_all_who_waited_for_it() {
-        let source = Arc::new(Failing::default());
-        let (served, vault) =
-            (served(), Vault::new(vec![Arc::clone(&source) as Arc<dyn Source>], OffsetDateTime::now_utc));
-        let permit = permit(&served);
-        let start = tokio::time::Instant::now();
-        let waiting = (0..50).map(|_| served.credential(&vault, &permit));
-        for outcome in futures_util::future::join_all(waiting).await {
-            assert_eq!(outcome.unwrap_err().code, Code::Dw1004);
-        }
-        assert_eq!((source.0.load(Ordering::Relaxed), start.elapsed()), (1, Duration::from_secs(5)));
-        // The next one is answered by it too, until the back-off is over.
-        assert!(served.credential(&vault, &permit).await.is_err());
-        assert_eq!(source.0.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn a_plan_of_another_version_frees_what_was_blocked_of_the_ones_before() {
-        let incidents = Incidents::default();
-        let of = |version| Use { agent: "a".into(), secret: "default/s".into(), version };
-        for version in [1, 2] {
-            let noted = [(); 3].map(|()| incidents.record(&of(version), Instant::now()));
-            assert_eq!(noted, [Standing::Open, Standing::Open, Standing::Blocked]);
-        }
-        let mut served = served();
-        served.made_from.version = Some(2);
-        let plan = Plan {
-            revision: 1,
-            agents: None,
-            routes: Routes::default(),
-            grants: Vec::new(),
-            served: vec![Some(Arc::new(served))],
-            locals: Locals::default(),
-            vault: Arc::new(Vault::new(Vec::new(), OffsetDateTime::now_utc)),
-        };
-        plan.forget_older(&incidents);
-        assert_eq!(incidents.blocked(), [of(2)]);
-    }
-
-    #[test]
-    fn a_failure_answers_those_who_waited_however_long_ago_it_was() {
-        let served = served();
-        let refusal = Refusal::new(Code::Dw1004, "gone");
-        let at = Instant::now().checked_sub(BACK_OFF * 2).unwrap();
-        *served.failure.lock() = Some(Failure { number: 3, at, refusal });
-        assert!(served.refuse_failed(2).is_err());
-        assert!(served.refuse_failed(3).is_ok());
-    }
-}
+mod tests;

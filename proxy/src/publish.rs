@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use control::agent::AgentName;
@@ -42,6 +42,16 @@ pub(crate) fn write(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<(
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)
+}
+
+/// Makes a folder for a program of the agent, which may be another user's, or takes the one that is there; a link is not
+/// followed.
+pub(crate) fn folder(path: &Path) -> io::Result<PathBuf> {
+    match fs::DirBuilder::new().mode(0o755).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Err(error) if !fs::symlink_metadata(path)?.is_dir() => Err(error),
+        Ok(()) | Err(_) => Ok(path.to_owned()),
+    }
 }
 
 /// Where the agent finds the proxy and its certificates.

@@ -15,6 +15,8 @@ use harness::{Home, Origin, Proxy, answer, canary, within};
 use http::Response;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+mod cloud;
+
 /// A home, what reaches its origin, and a credential.
 struct World {
     home: Home,
@@ -135,7 +137,6 @@ async fn what_cannot_be_made_is_refused_before_a_value_is_read() {
     let world = World::with(&[OPENAI], ok()).await;
     for (words, exit, why) in [
         (&["opanai", "--from-stdin", "api-key"][..], 5, "did you mean `openai`"),
-        (&["openai", "--oauth"], 2, "--oauth comes with a later release"),
         (&["openai"], 2, "key `api-key`: --from-stdin KEY"),
         (&["openai", "--auth", "pat"], 5, "auth type `pat`"),
         (&["openai", "--url", "https://a.example"], 2, "--url: type `openai` has none"),

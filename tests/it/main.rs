@@ -4,6 +4,7 @@
 
 mod codes_named;
 mod connect;
+mod deploy;
 mod demo;
 mod doctor;
 mod exposed;
@@ -11,6 +12,7 @@ mod generated;
 mod harness_itself;
 mod home;
 mod issuer;
+mod login;
 mod run;
 mod world;
 
@@ -55,6 +57,9 @@ mod journeys {
     mod inject_catalogue;
     mod inject_types;
     mod aws;
+    mod aws_role;
+    mod cloud_federated;
+    mod registry;
     mod cloud;
     mod mtls;
     mod hmac;

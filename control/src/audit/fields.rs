@@ -87,6 +87,9 @@ fn joined<'a>(names: impl Iterator<Item = &'a str>) -> Box<str> {
     shown.join(" ").into()
 }
 
+/// The key that a line has beside, after `secret`, where a client certificate stood beside another scheme.
+pub const CERTIFICATE_FIELD: &str = "client_cert";
+
 /// What a request to a model used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelUse {
@@ -191,6 +194,8 @@ pub struct Entry {
     pub scheme: Option<&'static str>,
     /// The secret that was used, by name.
     pub secret: Option<SecretName>,
+    /// The secret of the client certificate that the upstream was shown, where it is not `secret` itself.
+    pub client_cert: Option<SecretName>,
     /// The method.
     pub method: Option<http::Method>,
     /// Where it went (`host`, `port`).
@@ -231,6 +236,7 @@ impl Entry {
             rule: None,
             scheme: None,
             secret: None,
+            client_cert: None,
             method: None,
             target: None,
             path: None,

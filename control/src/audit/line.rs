@@ -19,7 +19,7 @@ const MAX_PATH: usize = 2048;
 /// The most bytes of any other text.
 const MAX_TEXT: usize = 512;
 /// The longest line: every text at its limit, each byte as `\u00XX`, and the fixed parts.
-pub(super) const MAX_LINE: usize = 6 * (MAX_PATH + 9 * MAX_TEXT) + 2048;
+pub(super) const MAX_LINE: usize = 6 * (MAX_PATH + 10 * MAX_TEXT) + 2048;
 /// Before a line's hash; what comes after has a fixed length.
 pub(super) const HASH_KEY: &str = ",\"hash\":\"";
 /// `,"hash":"`, 64 hex digits, `"}`.
@@ -167,6 +167,9 @@ fn fields(entry: &Entry, out: &mut Vec<u8>) {
     text(out, key!("rule"), entry.rule.as_deref(), MAX_TEXT);
     text(out, key!("scheme"), entry.scheme, MAX_TEXT);
     text(out, key!("secret"), entry.secret.as_ref().map(|name| name.as_str()), MAX_TEXT);
+    if let Some(name) = &entry.client_cert {
+        text(out, key!("client_cert"), Some(name.as_str()), MAX_TEXT);
+    }
     text(out, key!("method"), entry.method.as_ref().map(http::Method::as_str), MAX_TEXT);
     match &entry.target {
         // A canonical host holds nothing that has to be escaped.
@@ -298,5 +301,26 @@ fn print(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     // A vector takes every write.
     match out.write_fmt(text) {
         Ok(()) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::fields::{CERTIFICATE_FIELD, Kind};
+
+    #[test]
+    fn a_client_certificate_beside_another_scheme_is_named_too() {
+        let shown = |client_cert: Option<&str>| {
+            let client_cert = client_cert.map(|name| name.parse().unwrap());
+            let secret = Some("token".parse().unwrap());
+            let mut line = Vec::new();
+            let entry = Entry { secret, client_cert, ..Entry::new(Kind::Request, SystemTime::UNIX_EPOCH) };
+            Lines::default().append(&entry, &mut line);
+            String::from_utf8(line).unwrap()
+        };
+        assert!(shown(Some("corp")).contains("\"secret\":\"token\",\"client_cert\":\"corp\",\"method\":"));
+        assert!(shown(None).contains("\"secret\":\"token\",\"method\":"));
+        assert_eq!(CERTIFICATE_FIELD, "client_cert");
     }
 }

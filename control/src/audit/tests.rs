@@ -42,6 +42,7 @@ fn entry(path: &str) -> Entry {
         rule: Some("github.yaml:12".into()),
         scheme: Some("header"),
         secret: Some("github-pat".parse().unwrap()),
+        client_cert: None,
         method: Some(http::Method::GET),
         target: Some(Target::parse_authority("api.github.com:443").unwrap()),
         path: Some(path.into()),

@@ -225,7 +225,9 @@ fn entries(secrets: BTreeMap<SecretName, Found>) -> Result<Vec<Entry>, Failure> 
 fn known_to_a_type(name: &str) -> Option<(&'static TypeSpec, &'static str)> {
     let kinds = types::ALL.iter().filter(|kind| !kind.hosts.is_empty());
     let auths = kinds.flat_map(|kind| kind.auth.iter().map(move |auth| (*kind, auth)));
-    let (kind, auth) = auths.into_iter().find(|(_, auth)| auth.env.contains(&name))?;
+    // What a login's client is given by a variable is a token that nothing renews.
+    let mut auths = auths.into_iter().filter(|(_, auth)| auth.name != types::OAUTH);
+    let (kind, auth) = auths.find(|(_, auth)| auth.env.contains(&name))?;
     Some((kind, auth.keys.first().copied()?))
 }
 

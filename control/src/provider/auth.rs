@@ -12,7 +12,9 @@ use super::fields::{self, Given};
 use super::report::{Report, shown_key, suggestion};
 use super::schema::{auth_names, no_duplicates};
 use super::tree::{Entry, Node, Value};
-use super::{Auth, Injection, Mode, OnAgentCredential, Verify, settings, tokens, verify};
+use super::{
+    Auth, Injection, Mode, OnAgentCredential, Verify, caution, registry, role, settings, tokens, verify,
+};
 use crate::catalog::{FieldKind, Fields, SchemeSpec};
 use crate::rule::HostPattern;
 use crate::secret::{SecretName, SecretRef};
@@ -31,11 +33,6 @@ pub(super) enum Chosen<'a> {
     Own(&'static AuthSpec),
     Scheme(&'static str, &'a SchemeSpec),
 }
-
-/// Auth types that a later release brings.
-const LATER: &[&str] = &["oauth", "workload-identity", "token-service"];
-
-const TOKEN_SERVICE: &str = ": it is for registries that give out tokens of their own for each repository, as Docker Hub and ghcr.io do; `basic` and `bearer` serve those that take the credential itself";
 
 const PLAIN_DUMMY: &str = "{rand:40}";
 
@@ -67,19 +64,19 @@ pub(super) fn build(
         dummies(node, chosen, ids, report)?
     };
     settings::add_settings(&injections, &mut agent_env);
-    let verify = verify::build(
-        node,
-        kind,
-        hosts,
-        mode,
-        dummies.first().map_or("", String::as_str),
-        ground.path,
-        report,
-    );
+    let dummy = dummies.first().map_or("", String::as_str);
+    for (name, value) in ground.variant.iter().flat_map(|one| one.env(dummy)) {
+        agent_env.retain(|(other, _)| *other != name);
+        agent_env.push((name, value));
+    }
+    let own = kind.verify_of(chosen.name()).or(kind.verify.as_ref());
+    let verify = verify::build(node, own, hosts, mode, dummy, ground, report);
     // An installation is no user.
     let verify = verify.map(|own| {
         let of_installation = chosen.name() == "github-app" && node.field("verify").is_none();
-        let path = if of_installation { "/installation/repositories".to_owned() } else { own.path_and_query };
+        let user = own.path_and_query;
+        let base = user.strip_suffix("/user").unwrap_or_default();
+        let path = if of_installation { [base, "/installation/repositories"].concat() } else { user.clone() };
         Verify { path_and_query: path, ..own }
     });
     let keys = match node.text_of("secretKey") {
@@ -90,6 +87,7 @@ pub(super) fn build(
     remove_headers.extend(
         chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),
     );
+    role::check(&injections, hosts, ground.config, node, report);
     let token_urls = tokens::token_urls(&injections, ground);
     let auth = Auth {
         token_urls,
@@ -178,10 +176,6 @@ fn choose<'a>(
 }
 
 fn unknown_auth_type(name: Option<&str>, kind: &TypeSpec, ground: Ground<'_>) -> String {
-    if let Some(later) = LATER.iter().find(|later| Some(**later) == name) {
-        let what = if *later == "token-service" { TOKEN_SERVICE } else { "" };
-        return format!("auth type `{later}` comes with a later release{what}");
-    }
     let known: Vec<&str> = if kind.auth.is_empty() {
         ground.schemes.iter().flat_map(|scheme| scheme.auth_types.iter().copied()).collect()
     } else {
@@ -220,11 +214,12 @@ fn type_injections(
             let names: Vec<&str> = scheme.auth_fields.iter().map(|field| field.name).collect();
             foreign_fields(node, &names, auth_type, ground, report);
             exclude_param(node, report);
-            let values = fields::read(node, node.entries(), scheme.auth_fields, report);
-            values
-                .map(|fields| Injection { hosts: Vec::new(), scheme: scheme.name, fields })
-                .into_iter()
-                .collect()
+            let Some(fields) = fields::read(node, node.entries(), scheme.auth_fields, report) else {
+                return Vec::new();
+            };
+            let injection = Injection { hosts: Vec::new(), scheme: scheme.name, fields };
+            caution::warn(&injection, node, hosts, report);
+            vec![injection]
         }
     }
 }
@@ -258,18 +253,22 @@ fn own_injections(
     node: &Node,
     report: &mut Report<'_>,
 ) -> Vec<Injection> {
-    let patterns = |hosts: &[&str]| -> Vec<HostPattern> {
-        hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect()
+    let filled = |text: &'static str| ground.variant.map_or(text.into(), |one| one.filled(text));
+    let patterns = |hosts: &[&'static str]| -> Vec<HostPattern> {
+        hosts.iter().filter_map(|host| HostPattern::parse_any_port(&filled(host)).ok()).collect()
     };
     let exchanges = auth.injections.iter().any(|one| tokens::exchanges(one.key, ground));
-    let mut known = patterns(kind.hosts);
-    if exchanges {
+    let specs = ground.variant.and_then(|one| one.injections(auth.name)).unwrap_or(auth.injections);
+    // A login's token is for the hosts of the login alone.
+    let is_login = auth.name == types::OAUTH;
+    let mut known = if ground.variant.is_some() || is_login { Vec::new() } else { patterns(kind.hosts) };
+    if exchanges || ground.variant.is_some() {
         // A token is for the vendor's own hosts; another host that got one could use it there.
-        known.extend(auth.injections.iter().flat_map(|one| patterns(one.hosts)));
+        known.extend(specs.iter().flat_map(|one| patterns(one.hosts)));
     }
     let foreign: Vec<HostPattern> =
         hosts.iter().filter(|host| !known.iter().any(|own| host.is_within(own))).cloned().collect();
-    if exchanges && !foreign.is_empty() {
+    if exchanges && !foreign.is_empty() && !known.is_empty() {
         report.mistake(
             node.at,
             format!(
@@ -278,33 +277,35 @@ fn own_injections(
             ),
         );
     }
-    let mut injections = Vec::new();
+    let (mut injections, provider_hosts) = (Vec::new(), hosts);
     let mut add = |hosts: Vec<HostPattern>, spec: &'static InjectionSpec| match own_injection(spec, ground) {
         Some((scheme, mut fields)) => {
             settings::configure(&mut fields, scheme, ground, node, report);
             settings::narrow(&mut fields, scheme, ground);
+            if scheme == "registry-token" {
+                registry::fill(&mut fields, provider_hosts, node, report);
+            }
             injections.push(Injection { hosts, scheme, fields });
         }
         None => report.mistake(node.at, format!("the data plane has no auth scheme `{}`", spec.key)),
     };
-    for spec in auth.injections {
+    for spec in specs {
         add(patterns(spec.hosts), spec);
     }
-    if let Some(first) =
-        auth.injections.first().filter(|first| !first.hosts.is_empty() && !foreign.is_empty())
-    {
+    if let Some(first) = specs.first().filter(|first| !first.hosts.is_empty() && !foreign.is_empty()) {
         add(foreign, first);
     }
     injections
 }
 
-fn own_injection(spec: &InjectionSpec, ground: Ground<'_>) -> Option<(&'static str, Fields)> {
+fn own_injection(spec: &'static InjectionSpec, ground: Ground<'_>) -> Option<(&'static str, Fields)> {
     let scheme = ground.schemes.iter().find(|scheme| scheme.inject_key == Some(spec.key))?;
     let mut values = Fields::default();
     for field in scheme.inject_fields {
         let text =
             spec.fields.iter().find(|(name, _)| *name == field.name).map(|(_, text)| *text).or(field.default);
-        if let Some(text) = text {
+        let text = text.map(|text| ground.variant.map_or(text.into(), |one| one.filled(text)));
+        if let Some(text) = text.as_deref() {
             let several = field.kind == FieldKind::Spots;
             let given = if several { Given::List(text.split(' ').collect()) } else { Given::Text(text) };
             values.0.insert(field.name, fields::value(field.kind, given).ok()?);
@@ -353,7 +354,9 @@ fn entry_injection(
         }
     }
     let fields = fields::read(owner, &entries, scheme.inject_fields, report)?;
-    Some(Injection { hosts: own_hosts, scheme: scheme.name, fields })
+    let injection = Injection { hosts: own_hosts, scheme: scheme.name, fields };
+    caution::warn(&injection, owner, hosts, report);
+    Some(injection)
 }
 
 fn entry_hosts(node: &Node, hosts: &[HostPattern], report: &mut Report<'_>) -> Vec<HostPattern> {

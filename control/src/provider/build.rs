@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::auth;
 use super::cases::{self, CaseText};
 use super::client_cert;
+use super::hosts;
 use super::mcp;
 use super::policy;
 use super::report::{Report, shown_key, suggestion};
@@ -19,7 +20,7 @@ use super::tree::Node;
 use super::{AgentRules, Enforcement, Mode, Provider, RequestLimits, ResponseRules, UpstreamRules};
 use crate::agent::AgentName;
 use crate::catalog::SchemeSpec;
-use crate::rule::HostPattern;
+use crate::types::variant::Variant;
 use crate::types::{self, TypeSpec};
 
 /// What the building of one file may use.
@@ -30,6 +31,8 @@ pub(super) struct Ground<'a> {
     pub(super) config: Option<&'a Node>,
     /// The document's `scope`.
     pub(super) scope: Option<&'a Node>,
+    /// Its type at another place than the vendor's public one.
+    pub(super) variant: Option<&'a Variant>,
     /// The path of its MCP server.
     pub(super) path: Option<&'a str>,
     /// The file's folder; `None` where the text comes from no file.
@@ -85,17 +88,20 @@ pub(super) fn provider(
     // Without a name the rest is still looked through, so that all mistakes are told.
     let named = ids.is_some();
     let ids = ids.unwrap_or_else(|| Ids { project: "default".into(), name: "unnamed".into() });
+    let cloud = spec.field("config").and_then(|config| config.text_of("cloud"));
+    let variant = Variant::of(kind, spec.text_of("host"), cloud);
     let (mcp, hosts) = match mcp::server(spec, kind, mode, report) {
         Some((server, host)) => (Some(server), vec![host]),
         None if mcp::is_mcp(kind) => (None, Vec::new()),
-        None => (None, hosts(spec, kind, mode, report)),
+        None => (None, hosts::read(spec, kind, variant.as_ref(), mode, report)),
     };
     let path = mcp.as_ref().map(|server| server.path.as_str());
-    let ground = Ground { config: spec.field("config"), scope: spec.field("scope"), path, ..ground };
+    let variant = variant.as_ref();
+    let ground = Ground { config: spec.field("config"), scope: spec.field("scope"), variant, path, ..ground };
     refuse_config(spec, kind, ground, report);
     let auth = spec.field("auth").map(|node| auth::build(node, kind, &ids, &hosts, mode, ground, report));
     let policy = policy::build(spec, kind, report);
-    refuse_unread_buckets(spec, kind, &hosts, report);
+    hosts::refuse_unread_buckets(spec, kind, ground.variant, &hosts, report);
     let limits = limits(spec, report);
     let response = response(spec, report);
     let keep_headers = keep_headers(spec, report);
@@ -156,7 +162,9 @@ fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut 
         ground.schemes.iter().filter(|scheme| scheme.inject_key.is_some_and(|key| keys.contains(&key)));
     let fields = schemes.flat_map(|scheme| scheme.inject_fields);
     let read: Vec<&str> = fields.filter(|field| field.kind.is_setting()).map(|field| field.name).collect();
-    for entry in config.entries().iter().filter(|entry| !read.contains(&entry.key.as_str())) {
+    let is_read =
+        |key: &str| read.iter().any(|name| name.split_once('.').map_or(*name, |(map, _)| map) == key);
+    for entry in config.entries().iter().filter(|entry| !is_read(&entry.key)) {
         report.mistake(entry.at, format!("type `{}` has no `config.{}`", kind.name, entry.key));
     }
     match spec.field("auth") {
@@ -165,20 +173,6 @@ fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut 
             report.mistake(config.at, "`config` does nothing beside `auth.inject`: write the fields there");
         }
         Some(_) => {}
-    }
-}
-
-/// On hosts that are not the vendor's own the bucket is read from the path; a wildcard would let the host name another one.
-fn refuse_unread_buckets(spec: &Node, kind: &TypeSpec, hosts: &[HostPattern], report: &mut Report<'_>) {
-    let Some(list) = spec.field("scope").and_then(|scope| scope.field("resources")) else { return };
-    let own: Vec<HostPattern> =
-        kind.hosts.iter().filter_map(|host| HostPattern::parse_any_port(host).ok()).collect();
-    let is_own = |host: &HostPattern| own.iter().any(|own| host.is_within(own));
-    if kind.scope == Some("resources") && hosts.iter().any(|host| host.exact().is_none() && !is_own(host)) {
-        report.mistake(
-            list.at,
-            "`scope.resources` cannot be checked on a wildcard that is not the type's own: its hosts may name buckets; list the endpoint alone",
-        );
     }
 }
 
@@ -254,57 +248,6 @@ fn mode(spec: &Node) -> Mode {
 /// The port of a host without one.
 pub(super) fn default_port(mode: Mode) -> u16 {
     if mode == Mode::Plain { 80 } else { 443 }
-}
-
-fn hosts(spec: &Node, kind: &'static TypeSpec, mode: Mode, report: &mut Report<'_>) -> Vec<HostPattern> {
-    let port = default_port(mode);
-    let nodes: Vec<&Node> = match (spec.field("host"), spec.field("hosts")) {
-        (Some(one), None) => vec![one],
-        (None, Some(several)) => several.items().iter().collect(),
-        (Some(one), Some(_)) => {
-            report.mistake(one.at, "`host` cannot stand beside `hosts`");
-            return Vec::new();
-        }
-        (None, None) => {
-            if kind.hosts.is_empty() {
-                report.mistake(
-                    spec.at,
-                    format!("type `{}` has no hosts of its own: `host` or `hosts` is missing", kind.name),
-                );
-            }
-            return kind.hosts.iter().filter_map(|host| HostPattern::parse(host, port).ok()).collect();
-        }
-    };
-    if nodes.is_empty() {
-        report.mistake(spec.at, "`hosts` is empty, so the provider would cover nothing");
-    }
-    let has_secret = spec.field("auth").is_some()
-        || spec.field("tls").is_some_and(|tls| tls.field("clientCert").is_some());
-    let parsed = nodes.iter().filter_map(|node| host(node, kind, port, has_secret, report));
-    parsed.collect()
-}
-
-fn host(
-    node: &Node,
-    kind: &TypeSpec,
-    port: u16,
-    has_secret: bool,
-    report: &mut Report<'_>,
-) -> Option<HostPattern> {
-    let text = node.text()?;
-    match HostPattern::parse(text, port) {
-        Ok(pattern) if has_secret && pattern.is_on_public_suffix() && !kind.hosts.contains(&text) => {
-            report.mistake(node.at, "anybody can register a host under this public suffix, so no secret may go there; name the hosts, or a wildcard one label deeper");
-            None
-        }
-        Ok(pattern) => Some(pattern),
-        Err(error) => {
-            let hint =
-                if text.contains("://") { "; write the host alone, without `https://` and path" } else { "" };
-            report.mistake(node.at, format!("not a host: {error}{hint}"));
-            None
-        }
-    }
 }
 
 fn limits(spec: &Node, report: &mut Report<'_>) -> RequestLimits {

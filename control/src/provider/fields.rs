@@ -97,7 +97,8 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
             suggestion(text, words.iter().copied())
         )),
         FieldKind::Choice(_) => owned(),
-        FieldKind::Template | FieldKind::PathTemplate | FieldKind::Message => Template::parse(text)
+        FieldKind::Message => message(text),
+        FieldKind::Template | FieldKind::PathTemplate => Template::parse(text)
             .map(FieldValue::Template)
             .map_err(|error| format!("is not a template: {error}")),
         FieldKind::ParamName if text.is_empty() => Err("is empty".to_owned()),
@@ -112,13 +113,54 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         FieldKind::JsonPointer => owned(),
         FieldKind::Spots => spots(&[text]),
         FieldKind::Labels => labels(&[text]),
-        FieldKind::TokenUrl => TokenUrl::parse(text)
+        FieldKind::ServiceName
+            if text.len() > 255
+                || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b".:_-/".contains(&b)) =>
+        {
+            Err("is a name such as `registry.example.com`".to_owned())
+        }
+        FieldKind::ServiceName => owned(),
+        FieldKind::TokenUrl | FieldKind::TokenService => TokenUrl::parse(text)
             .map(|url| FieldValue::Text(url.to_string()))
             .map_err(|error| error.to_string()),
+        FieldKind::RoleArn if !crate::aws::role::is_role(text) => {
+            Err("is not the ARN of a role (`arn:aws:iam::123456789012:role/NAME`)".to_owned())
+        }
+        FieldKind::ExternalId if !crate::aws::role::is_external_id(text) => {
+            Err("is made of 2 to 1224 letters, digits and `_+=,.@:/-`".to_owned())
+        }
+        FieldKind::Seconds(least, most) if !text.parse().is_ok_and(|n: u32| (least..=most).contains(&n)) => {
+            Err(format!("is a number of seconds from {least} to {most}"))
+        }
+        FieldKind::File if !crate::keyfile::external::is_path(text) => {
+            Err("is an absolute path without `..`".to_owned())
+        }
+        FieldKind::File | FieldKind::RoleArn | FieldKind::ExternalId | FieldKind::Seconds(..) => owned(),
         FieldKind::Scopes => scopes(&text.split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>()),
         FieldKind::Keys => keys(&[text]),
         FieldKind::Headers => template_headers(&[]),
     }
+}
+
+/// What tells one request from another: with its method and host alone one signature would be good for many.
+const TELLS_APART: &[&str] = &["path", "query", "pathAndQuery", "body", "bodyHash"];
+
+fn message(text: &str) -> Result<FieldValue, String> {
+    let template = Template::parse(text).map_err(|error| format!("is not a template: {error}"))?;
+    let holds = |names: &[&str]| {
+        let mut pieces = template.0.iter();
+        pieces.any(|piece| matches!(piece, Piece::Key(name) if names.contains(&name.as_str())))
+    };
+    if holds(&["signature"]) {
+        return Err("holds the signature itself".to_owned());
+    }
+    if !holds(TELLS_APART) {
+        return Err(format!(
+            "names nothing of the request but its method and host at the most, so that one signature would do for many: it needs one of `{{{{{}}}}}`",
+            TELLS_APART.join("}}`, `{{")
+        ));
+    }
+    Ok(FieldValue::Template(template))
 }
 
 /// RFC 6749 section 3.3: visible ASCII without `"` and `\`.

@@ -93,10 +93,16 @@ fn scheme_field(field: &FieldSpec) -> Value {
         FieldKind::Spots | FieldKind::Labels | FieldKind::Keys | FieldKind::Scopes => {
             json!({"type": ["array", "string"], "items": {"type": "string"}})
         }
-        FieldKind::TokenUrl => json!({"type": "string", "pattern": "^https://"}),
+        FieldKind::TokenUrl | FieldKind::TokenService => json!({"type": "string", "pattern": "^https://"}),
         FieldKind::Choice(words) => json!({"type": "string", "enum": words}),
-        FieldKind::JsonPointer | FieldKind::PathTemplate => json!({"type": "string", "pattern": "^/"}),
+        FieldKind::Seconds(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
+        FieldKind::JsonPointer | FieldKind::PathTemplate | FieldKind::File => {
+            json!({"type": "string", "pattern": "^/"})
+        }
         FieldKind::Text
+        | FieldKind::RoleArn
+        | FieldKind::ExternalId
+        | FieldKind::ServiceName
         | FieldKind::HeaderName
         | FieldKind::Template
         | FieldKind::Message
@@ -188,7 +194,7 @@ mod tests {
             (json!({"type": "githb"}), false),
             (json!({"host": "a.com"}), false),
             (json!({"type": "github", "hostz": []}), false),
-            (json!({"type": "github", "config": {"assumeRole": {"arn": "x"}}}), false),
+            (json!({"type": "aws", "config": {"assumeRole": {"externalId": "x"}}}), false),
             (json!({"type": "github", "config": {"regoin": "x"}}), false),
             (json!({"type": "github", "auth": {"type": "pat"}}), false),
             (json!({"type": "github", "auth": {"secretRef": {"name": "x"}}}), false),

@@ -95,7 +95,12 @@ pub fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
 /// All its mistakes, sorted by place.
 pub fn parse_text(name: &str, text: &str, schemes: &[&SchemeSpec]) -> Result<Loaded, Vec<Mistake>> {
     let mut set = Set::default();
-    set.add(name, name, text, Ground { schemes, config: None, scope: None, path: None, folder: None });
+    set.add(
+        name,
+        name,
+        text,
+        Ground { schemes, config: None, scope: None, variant: None, path: None, folder: None },
+    );
     set.finish()
 }
 
@@ -183,7 +188,14 @@ impl Set {
                 &shown,
                 &label,
                 &text,
-                Ground { schemes, config: None, scope: None, path: None, folder: file.parent() },
+                Ground {
+                    schemes,
+                    config: None,
+                    scope: None,
+                    variant: None,
+                    path: None,
+                    folder: file.parent(),
+                },
             ),
             Err(message) => self.mistakes.push(Mistake::of_file(&shown, message)),
         }

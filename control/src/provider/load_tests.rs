@@ -32,8 +32,8 @@ const WRONG: &[(&str, &str)] = &[
     ("  host: a.com\n", "5:3: `type` is missing"),
     ("  type: githb\n", "5:9: unknown type; did you mean \"github\"?"),
     (
-        "  type: gcp\n  auth: {type: workload-identity, secretRef: s}\n",
-        "auth type `workload-identity` comes with a later release",
+        "  type: gcp\n  auth: {type: workload-identity, secretRef: s}\n  config: {subjectTokenFile: token}\n",
+        "7:30: `config.subjectTokenFile` is an absolute path",
     ),
     (
         "  type: aws\n  policy:\n    deny: [\"s3:Delete?ucket\"]\n",
@@ -72,7 +72,31 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "  type: docker-registry\n  host: a.com\n  auth: {secretRef: s, type: token-service}\n",
-        "auth type `token-service` comes with a later release: it is for registries that give out tokens of their own",
+        "`config.tokenService` is missing: the URL that the registry names as `realm`",
+    ),
+    (
+        "  type: docker-registry\n  hosts: [ghcr.io, quay.io]\n  auth: {secretRef: s, type: token-service}\n",
+        "is for one registry",
+    ),
+    (
+        "  type: docker-registry\n  host: \"*.corp.example\"\n  auth: {secretRef: s, type: token-service}\n  config: {tokenService: \"https://a.example/t\"}\n",
+        "not for a wildcard",
+    ),
+    (
+        "  type: docker-registry\n  host: a.com\n  auth: {secretRef: s, type: token-service}\n  config: {tokenService: \"http://a.example/t\"}\n",
+        "`config.tokenService` has to begin with `https://`",
+    ),
+    (
+        "  type: docker-registry\n  host: ghcr.io\n  auth: {secretRef: s, type: token-service}\n  config: {service: \"a b\"}\n",
+        "`config.service` is a name such as",
+    ),
+    (
+        "  type: docker-registry\n  host: a.com\n  auth: {secretRef: s}\n  config: {tokenService: \"https://a.example/t\"}\n",
+        "has no `config.tokenService`",
+    ),
+    (
+        "  type: docker-registry\n  host: a.com\n  auth: {secretRef: s}\n  scope: {repositories: [\"a/**\"]}\n",
+        "a repository is `name`, `owner/name` or deeper",
     ),
     (
         "  type: http-token\n  host: a.com\n  auth: {type: oauth2-refresh, secretRef: s, tokenUrl: x}\n",
@@ -246,8 +270,26 @@ const WRONG: &[(&str, &str)] = &[
     ("  type: aws\n  auth: {secretRef: s}\n  config: {services: []}\n", "`config.services` is empty"),
     (
         "  type: aws\n  auth: {secretRef: s}\n  config: {assumeRole: {arn: a}}\n",
-        "`assumeRole` comes with a later release: until then put",
+        "`config.assumeRole.arn` is not the ARN of a role",
     ),
+    ("  type: aws\n  auth: {secretRef: s}\n  config: {assumeRole: {externalId: abc}}\n", "`arn` is missing"),
+    (
+        "  type: aws\n  auth: {secretRef: s}\n  config: {assumeRole: {arn: \"arn:aws:iam::123456789012:role/x\", duration: 60}}\n",
+        "`config.assumeRole.duration` is a number of seconds from 900 to 43200",
+    ),
+    (
+        "  type: aws\n  auth: {secretRef: s}\n  config: {assumeRole: {arn: \"arn:aws:iam::123456789012:role/x\", externalId: \"a b\"}}\n",
+        "`config.assumeRole.externalId` is made of",
+    ),
+    (
+        "  type: aws\n  auth: {secretRef: s}\n  config: {region: cn-north-1, assumeRole: {arn: \"arn:aws:iam::123456789012:role/x\"}}\n",
+        "names a role of another partition",
+    ),
+    (
+        "  type: aws\n  host: minio.corp.example\n  auth: {secretRef: s}\n  config: {assumeRole: {arn: \"arn:aws:iam::123456789012:role/x\"}}\n",
+        "none of AWS'",
+    ),
+    ("  type: gcp\n  auth: {secretRef: s}\n  config: {assumeRole: {arn: x}}\n", "has no `config.assumeRole`"),
     ("  type: aws\n  scope: {resources: [bucket]}\n", "not an ARN pattern"),
     ("  type: gcp\n  scope: {resources: [\"arn:aws:s3:::a\"]}\n", "not a resource name such as"),
     ("  type: azure\n  scope: {resources: [rg]}\n", "not a resource id such as"),
@@ -260,7 +302,7 @@ const WRONG: &[(&str, &str)] = &[
         "gets tokens for the hosts of its vendor",
     ),
     (
-        "  type: github\n  host: ghe.corp.example\n  auth: {type: github-app, secretRef: s}\n",
+        "  type: github\n  hosts: [ghe.corp.example]\n  auth: {type: github-app, secretRef: s}\n",
         "gets tokens for the hosts of its vendor",
     ),
     (

@@ -10,7 +10,12 @@ mod report;
 mod build;
 mod auth;
 mod tokens;
+mod role;
+mod hosts;
+mod config_schema;
+mod registry;
 mod settings;
+mod caution;
 mod client_cert;
 mod model;
 mod model_schema;
@@ -26,6 +31,8 @@ pub mod reference;
 pub(crate) mod testing;
 #[cfg(test)]
 mod load_tests;
+#[cfg(test)]
+mod variant_tests;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -145,12 +152,25 @@ impl Provider {
         self.hosts.iter().filter(|host| !bound.iter().any(|other| host.is_within(other)))
     }
 
-    /// The file that the agent's libraries read in the place of a variable, with the dummy; Google's read their key so.
+    /// The file that the agent's programs read in the place of a variable, with the dummy: Google's libraries read their key
+    /// so, and Codex its login.
     pub fn agent_file(&self) -> Option<AgentFile> {
         let auth = self.auth.as_ref()?;
-        let injection = auth.injections.iter().find(|injection| injection.scheme == "gcp-service-account")?;
+        if self.kind.name == "openai" && *auth.auth_type == *types::OAUTH {
+            return Some(AgentFile {
+                folder: Some(format!("codex-{}-{}", self.project, self.name)),
+                name: "auth.json".to_owned(),
+                variable: "CODEX_HOME",
+                text: types::codex_file(auth.dummy()),
+            });
+        }
+        let injection = auth
+            .injections
+            .iter()
+            .find(|injection| matches!(injection.scheme, "gcp-service-account" | "gcp-workload-identity"))?;
         let project = injection.fields.text("project");
         Some(AgentFile {
+            folder: None,
             name: format!("gcp-{}-{}.json", self.project, self.name),
             variable: "GOOGLE_APPLICATION_CREDENTIALS",
             text: types::gcp_key_file(auth.dummy(), project),
@@ -161,9 +181,11 @@ impl Provider {
 /// A file for the agent. Nothing of it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentFile {
+    /// The folder of its own in which it lies, for programs that are told the folder.
+    pub folder: Option<String>,
     /// Its name.
     pub name: String,
-    /// The variable that gets its path.
+    /// The variable that gets its path, or that of its folder.
     pub variable: &'static str,
     /// What is in it.
     pub text: String,

@@ -189,15 +189,18 @@ fn own_scope(field: &'static str, list: &Node, kind: &TypeSpec, report: &mut Rep
     for node in list.items() {
         let Some(text) = node.text() else { continue };
         let parts = text.split('/').filter(|part| !part.is_empty()).count();
+        let is_deep = kind.name == "docker-registry";
         let fits = if field == "repositories" {
-            parts == 2 && text.split('/').count() == 2
+            (parts == 2 || is_deep && parts > 0) && text.split('/').count() == parts
         } else {
             parts == 1 && !text.contains('/')
         };
         if !fits || text.contains("**") || text.contains(',') || text.contains(char::is_whitespace) {
             report.mistake(
                 node.at,
-                if field == "repositories" {
+                if is_deep {
+                    "a repository is `name`, `owner/name` or deeper, with `*` within any part"
+                } else if field == "repositories" {
                     "a repository is `owner/name`, with `*` within either part"
                 } else {
                     "not the id of a channel"

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use super::model_schema;
 use super::report::{Report, shown_key, suggestion};
 use super::tree::{Node, Value};
+use super::{config_schema, model_schema};
 use crate::catalog::SchemeSpec;
 
 /// What may stand in a place.
@@ -132,7 +132,7 @@ const SPEC: &[Field] = &[
         Shape::Auth(AUTH),
         "The credential. Without it the hosts are allowed and nothing is injected.",
     ),
-    optional("config", Shape::Map(CONFIG), "Settings of the cloud types."),
+    optional("config", Shape::Map(config_schema::CONFIG), "Settings of the cloud types."),
     optional(
         "policy",
         Shape::Map(POLICY),
@@ -176,33 +176,6 @@ const MCP: &[Field] = &[
         "transport",
         Shape::Choice(&["streamable-http", "sse"]),
         "`streamable-http` where it is left out; with `sse` messages may go to any path in the folder of the URL, as the server tells.",
-    ),
-];
-
-const CONFIG: &[Field] = &[
-    optional(
-        "region",
-        Shape::Text,
-        "aws: the one region that requests are signed for; services with one endpoint for all regions (IAM, STS) are not bound by it there.",
-    ),
-    optional(
-        "services",
-        TEXTS,
-        "aws: the services that requests are signed for, by their signing names (`s3`, `sqs`), or by the label of an endpoint where code of anybody's answers (`lambda-url`).",
-    ),
-    later("assumeRole", Shape::Named(&Shape::Text), "aws: a role to assume with the credential."),
-    optional("project", Shape::Text, "gcp: the project that the agent's libraries are told."),
-    optional("scopes", TEXTS, "gcp: the OAuth scopes that tokens are asked for."),
-    optional(
-        "token",
-        Shape::Text,
-        "gcp: `exchanged` (the default) for a token of Google's token endpoint, `self-signed` for one that the key signs itself.",
-    ),
-    optional("tenantId", Shape::Text, "azure: the directory (tenant) id, a UUID."),
-    optional(
-        "permissions",
-        TEXTS,
-        "github, auth type `github-app`: what its tokens may do, as `contents:read`; all that the installation may where it is left out.",
     ),
 ];
 
@@ -306,7 +279,11 @@ const HTTP_RULE: &[Field] = &[
 ];
 
 const SCOPE: &[Field] = &[
-    optional("repositories", TEXTS, "github: `owner/name`, with `*` within either part."),
+    optional(
+        "repositories",
+        TEXTS,
+        "github: `owner/name`; docker-registry: `name`, `owner/name` or deeper; with `*` within any part.",
+    ),
     optional("channels", TEXTS, "slack: channel ids."),
     optional(
         "resources",
@@ -370,8 +347,6 @@ const TEST: &[Field] = &[
     required("expect", Shape::Choice(&["allow", "deny"]), "The verdict."),
     optional("rule", Shape::Text, "The id of the rule that has to settle it."),
 ];
-
-const ASSUME_ROLE: &str = ": until then put the role's temporary credentials into the secret (access_key_id, secret_access_key, session_token)";
 
 /// Names of fields of auth types that a later release brings.
 const LATER_AUTH_FIELDS: &[&str] = &["clientId", "appId", "installationId"];
@@ -460,8 +435,7 @@ fn check_map(
     for entry in node.entries() {
         match fields.iter().find(|field| field.name == entry.key) {
             Some(field) if field.need == Need::Later => {
-                let hint = if field.name == "assumeRole" { ASSUME_ROLE } else { "" };
-                report.mistake(entry.at, format!("`{}` comes with a later release{hint}", field.name));
+                report.mistake(entry.at, format!("`{}` comes with a later release", field.name));
             }
             Some(field) => check_unless_null(&entry.node, field.shape, field.name, schemes, report),
             None if also.contains(&entry.key.as_str()) => {}

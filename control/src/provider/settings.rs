@@ -4,7 +4,7 @@
 
 use super::Injection;
 use super::build::Ground;
-use super::fields;
+use super::fields::{self, Given};
 use super::report::Report;
 use super::tree::Node;
 use crate::catalog::{FieldValue, Fields, SchemeSpec};
@@ -20,14 +20,18 @@ pub(super) fn configure(
     let specs = ground.schemes.iter().filter(|spec| spec.name == scheme);
     let specs = specs.flat_map(|spec| spec.inject_fields).filter(|field| field.kind.is_setting());
     for spec in specs {
-        let Some(node) = ground.config.and_then(|config| config.field(spec.name)) else {
+        let mut path = spec.name.split('.');
+        let node = ground.config.and_then(|config| path.try_fold(config, Node::field));
+        let Some(node) = node else {
             if spec.required && !fields.0.contains_key(spec.name) {
                 report.mistake(at.at, format!("`config.{}` is missing: {}", spec.name, spec.doc));
             }
             continue;
         };
-        // What is no text was reported with the file's shape.
-        let Some(given) = fields::given(node) else { continue };
+        let number = node.int().map(|number| number.to_string());
+        // What is neither was reported with the file's shape.
+        let given = number.as_deref().map(Given::Text).or_else(|| fields::given(node));
+        let Some(given) = given else { continue };
         match fields::value(spec.kind, given) {
             Ok(value) => drop(fields.0.insert(spec.name, value)),
             Err(message) => report.mistake(node.at, format!("`config.{}` {message}", spec.name)),

@@ -5,6 +5,7 @@ use super::auth::Chosen;
 use super::build::Ground;
 use super::report::Report;
 use super::tree::Node;
+use crate::aws::role::Role;
 use crate::catalog::{FieldKind, SchemeSpec};
 use crate::token_url::TokenUrl;
 
@@ -14,8 +15,9 @@ pub(super) fn token_urls(injections: &[Injection], ground: Ground<'_>) -> Vec<To
     for one in injections {
         let specs = ground.schemes.iter().filter(|spec| spec.name == one.scheme);
         let fields = specs.flat_map(|spec| spec.auth_fields.iter().chain(spec.inject_fields));
-        let named = fields.filter(|field| field.kind == FieldKind::TokenUrl);
-        for url in named.filter_map(|field| TokenUrl::parse(one.fields.text(field.name)?).ok()) {
+        let named = fields.filter(|field| is_token_url(field.kind));
+        let role = Role::of(&one.fields).ok().flatten().map(|role| role.sts);
+        for url in named.filter_map(|field| TokenUrl::parse(one.fields.text(field.name)?).ok()).chain(role) {
             if !urls.contains(&url) {
                 urls.push(url);
             }
@@ -44,5 +46,9 @@ pub(super) fn exchanges(key: &str, ground: Ground<'_>) -> bool {
 }
 
 fn has_token_url(scheme: &SchemeSpec) -> bool {
-    scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| field.kind == FieldKind::TokenUrl)
+    scheme.auth_fields.iter().chain(scheme.inject_fields).any(|field| is_token_url(field.kind))
+}
+
+fn is_token_url(kind: FieldKind) -> bool {
+    matches!(kind, FieldKind::TokenUrl | FieldKind::TokenService)
 }

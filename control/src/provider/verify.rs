@@ -4,27 +4,27 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::build::default_port;
+use super::build::{Ground, default_port};
 use super::report::Report;
 use super::tree::Node;
 use super::{Mode, Verify};
 use crate::rule::{HostPattern, Path};
 use crate::target::Target;
-use crate::types::TypeSpec;
+use crate::types::VerifySpec;
 
-/// Reads `auth.verify`, or takes the type's own where the provider covers its host.
+/// Reads `auth.verify`, or takes the type's own (`own`) where the provider covers its host.
 pub(super) fn build(
     node: &Node,
-    kind: &TypeSpec,
+    own: Option<&VerifySpec>,
     hosts: &[HostPattern],
     mode: Mode,
     dummy: &str,
-    path: Option<&str>,
+    ground: Ground<'_>,
     report: &mut Report<'_>,
 ) -> Option<Verify> {
     let covered = |target: &Target| hosts.iter().any(|host| host.covers(target));
     let Some(node) = node.field("verify") else {
-        return own_verify(kind, hosts, mode, dummy, path).filter(|own| covered(&own.target));
+        return own_verify(own?, hosts, mode, dummy, ground).filter(|own| covered(&own.target));
     };
     let method = Method::from_bytes(node.text_of("method").unwrap_or("GET").as_bytes());
     let url = node.field("url")?;
@@ -62,18 +62,20 @@ pub(super) fn build(
 
 /// The type's own call.
 fn own_verify(
-    kind: &TypeSpec,
+    own: &VerifySpec,
     hosts: &[HostPattern],
     mode: Mode,
     dummy: &str,
-    path: Option<&str>,
+    ground: Ground<'_>,
 ) -> Option<Verify> {
-    let own = kind.verify.as_ref()?;
     let host = hosts.iter().map(ToString::to_string).find(|host| !host.starts_with('*')).unwrap_or_default();
     let filled = |text: &str| {
-        text.replace("{dummy}", dummy).replace("{host}", &host).replace("{path}", path.unwrap_or("/"))
+        text.replace("{dummy}", dummy).replace("{host}", &host).replace("{path}", ground.path.unwrap_or("/"))
     };
-    let (target, path_and_query) = split_url(&filled(own.url), mode)?;
+    let (target, path_and_query) = match ground.variant {
+        Some(variant) => split_url(&variant.verify(), mode)?,
+        None => split_url(&filled(own.url), mode)?,
+    };
     let header = |(name, value): &(&'static str, &str)| {
         Some((HeaderName::from_static(name), HeaderValue::try_from(filled(value)).ok()?))
     };

@@ -6,6 +6,7 @@
 //! resource ids (`/subscriptions/…`, in lower case) or URLs of the data plane.
 
 mod blob;
+mod clouds;
 mod graph;
 mod vault;
 
@@ -14,12 +15,13 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::shapes::ok;
+use super::variant::VariantSpec;
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "azure",
-    summary: "Azure Resource Manager, Blob Storage, Key Vault and Microsoft Graph, with an application's credential (`config.tenantId`): the agent's own token calls are answered with a dummy. `scope.resources` names resource ids (`/subscriptions/…`) and URLs (`https://acme.blob.core.windows.net/logs/*`). Operations that hand out credentials (`Microsoft.Storage/storageAccounts/listKeys/action`, `…/generateUserDelegationKey/action`, `Microsoft.Graph/applications/addPassword/action`) hand them to the agent: deny those.",
+    summary: "Azure Resource Manager, Blob Storage, Key Vault and Microsoft Graph, with an application's credential (`config.tenantId`), in the public cloud or another one (`config.cloud`): the agent's own token calls are answered with a dummy. `scope.resources` names resource ids (`/subscriptions/…`) and URLs (`https://acme.blob.core.windows.net/logs/*`). Operations that hand out credentials (`Microsoft.Storage/storageAccounts/listKeys/action`, `…/generateUserDelegationKey/action`, `Microsoft.Graph/applications/addPassword/action`) hand them to the agent: deny those.",
     hosts: &["management.azure.com", "graph.microsoft.com", "*.blob.core.windows.net", "*.vault.azure.net"],
     auth: &[AuthSpec {
         name: "azure-client-credentials",
@@ -42,6 +44,15 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     verify: Some(ok("https://management.azure.com/tenants?api-version=2022-12-01")),
     resolve,
 };
+
+/// Another cloud than the public one.
+pub(super) fn cloud(name: &str) -> Option<&'static VariantSpec> {
+    match name {
+        "usgovernment" => Some(&clouds::US_GOVERNMENT),
+        "china" => Some(&clouds::CHINA),
+        _ => None,
+    }
+}
 
 /// Where tokens are given.
 pub(super) const LOGIN: &str = "login.microsoftonline.com";
@@ -210,12 +221,12 @@ const DEEPEST: usize = 40;
 
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     let host = ask.host.name().unwrap_or_default();
-    let known = match host {
-        "management.azure.com" => manager(ask),
-        "graph.microsoft.com" => graph::resolve(ask),
-        _ if host.ends_with(".blob.core.windows.net") => blob::resolve(ask, host),
-        _ if host.ends_with(".vault.azure.net") => vault::resolve(ask, host),
-        _ => None,
+    let known = match () {
+        () if clouds::NAMES.iter().any(|cloud| cloud.manager == host) => manager(ask),
+        () if clouds::NAMES.iter().any(|cloud| cloud.graph == host) => graph::resolve(ask),
+        () if clouds::NAMES.iter().any(|cloud| host.ends_with(cloud.blobs)) => blob::resolve(ask, host),
+        () if clouds::NAMES.iter().any(|cloud| host.ends_with(cloud.vaults)) => vault::resolve(ask, host),
+        () => None,
     };
     let mut resolved = known.unwrap_or_else(Resolved::unknown);
     if resolved.action == UNKNOWN {

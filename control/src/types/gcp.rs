@@ -22,22 +22,35 @@ use tables::{Collection, REFERRING, SERVICES};
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "gcp",
-    summary: "Google Cloud, with a service account: the agent's own token calls are answered with a dummy. `scope.resources` names resources as IAM conditions do (`projects/_/buckets/acme/objects/*`). Calls that hand out credentials (`iam.serviceAccounts.getAccessToken`, `iam.serviceAccountKeys.create`, `storage.hmacKeys.create`) hand them to the agent: deny those.",
+    summary: "Google Cloud, with a service account's key, or with workload identity federation (auth type `workload-identity`; the subject token comes from a file): the agent's own token calls are answered with a dummy. `scope.resources` names resources as IAM conditions do (`projects/_/buckets/acme/objects/*`). Calls that hand out credentials (`iam.serviceAccounts.getAccessToken`, `iam.serviceAccountKeys.create`, `storage.hmacKeys.create`) hand them to the agent: deny those.",
     hosts: &["*.googleapis.com"],
-    auth: &[AuthSpec {
-        name: "gcp-service-account",
-        keys: &["key.json"],
-        injections: &[InjectionSpec { hosts: &[], key: "gcp-service-account", fields: &[] }],
-        public_prefixes: &["ya29."],
-        remove_headers: &["x-goog-iam-authorization-token"],
-        remove_params: &["access_token", "oauth_token"],
-        dummy: "ya29.{rand:60}",
-        env: &[],
-    }],
+    auth: &[
+        AuthSpec {
+            name: "gcp-service-account",
+            injections: &[InjectionSpec { hosts: &[], key: "gcp-service-account", fields: &[] }],
+            ..KEY_FILE
+        },
+        AuthSpec {
+            name: "workload-identity",
+            injections: &[InjectionSpec { hosts: &[], key: "gcp-workload-identity", fields: &[] }],
+            ..KEY_FILE
+        },
+    ],
     actions: Actions::Open(KNOWN),
     scope: Some("resources"),
     verify: None,
     resolve,
+};
+
+const KEY_FILE: AuthSpec = AuthSpec {
+    name: "",
+    keys: &["key.json"],
+    injections: &[],
+    public_prefixes: &["ya29."],
+    remove_headers: &["x-goog-iam-authorization-token"],
+    remove_params: &["access_token", "oauth_token"],
+    dummy: "ya29.{rand:60}",
+    env: &[],
 };
 
 /// A key file for the agent, so that its libraries start: its key is published (RFC 7515, appendix A.2), so it is nobody's.

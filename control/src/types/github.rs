@@ -8,6 +8,7 @@
 use http::Method;
 
 mod api;
+mod enterprise;
 
 use super::read::{Segments, git_service, is_read, read_or};
 use super::shapes::ok;
@@ -16,7 +17,7 @@ use super::{Actions, Ask, AuthSpec, InjectionSpec, Resolved, Resource, TypeSpec,
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "github",
-    summary: "GitHub's REST and GraphQL APIs, and git over https (as `x-access-token`). `scope.repositories` names `owner/name`.",
+    summary: "GitHub's REST and GraphQL APIs, and git over https (as `x-access-token`). GitHub Enterprise by `spec.host`: a server of your own (its API below `/api/v3`), or `TENANT.ghe.com`. `scope.repositories` names `owner/name`.",
     hosts: &[
         "api.github.com",
         "github.com",
@@ -134,6 +135,8 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     resolve,
 };
 
+pub(super) use enterprise::of as enterprise;
+
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     let segments = Segments::of(ask.path);
     match ask.host.name() {
@@ -148,6 +151,12 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
         Some(name) if name == "codeload.github.com" || name.ends_with(".githubusercontent.com") => {
             Resolved::unknown()
         }
+        Some(name) if enterprise::part(name).is_some() => match enterprise::part(name) {
+            Some("api" | "uploads") => api::resolve(ask, &segments),
+            Some("") => web(ask, &segments),
+            Some("codeload" | "raw") if is_read(ask.method) => on_repo(ask, "contents:read", &segments, 0),
+            Some(_) | None => Resolved::unknown(),
+        },
         // GitHub Enterprise Server answers everything on one host: the API below /api.
         Some("api.github.com" | "uploads.github.com") => api::resolve(ask, &segments),
         Some(_) | None if segments.is(0, "api") && segments.is(1, "v3") => {

@@ -34,9 +34,11 @@ mod aws;
 mod gcp;
 mod azure;
 mod mcp;
+mod login;
 mod compatible;
 mod shapes;
 mod read;
+pub mod variant;
 #[cfg(test)]
 mod tests;
 
@@ -48,7 +50,11 @@ use http::{HeaderMap, Method};
 use crate::mcp::Calls;
 use crate::target::Host;
 
+pub(crate) use docker_registry::service_of as registry_service;
+pub use docker_registry::token_scope as registry_scope;
 pub(crate) use gcp::agent_key_file as gcp_key_file;
+pub use login::{DeviceSpec, LoginSpec, OAUTH, RedirectSpec};
+pub(crate) use openai::codex_file;
 
 /// Every type, in the order of the docs.
 pub static ALL: &[&TypeSpec] = &[
@@ -144,6 +150,8 @@ impl AuthSpec {
         let signing: &[&'static str] = match self.name {
             "github-app" => &["app_id", "installation_id"],
             "azure-client-credentials" => &["client_id"],
+            "token-service" => &["username"],
+            _ if self.injections.iter().any(|one| one.field("accountHeader").is_some()) => &["account_id"],
             _ => &[],
         };
         named.chain(basic.map(|_| "username")).chain(signing.iter().copied())
@@ -380,7 +388,7 @@ impl TypeSpec {
             return Err(expected);
         }
         // Azure minds case in the names of blobs alone.
-        let has_case = !self.ignores_case() || text.contains(".core.windows.net/");
+        let has_case = !self.ignores_case() || text.contains(".blob.core.");
         Ok(if has_case { text.to_owned() } else { text.to_ascii_lowercase() })
     }
 }

@@ -14,13 +14,13 @@ use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "slack",
-    summary: "Slack: `Authorization: Bearer` on slack.com. Actions are the Web API's methods, and `socket:connect` for Socket Mode.",
-    hosts: &["slack.com", "wss-primary.slack.com", "wss-backup.slack.com"],
+    summary: "Slack: `Authorization: Bearer` on slack.com. Actions are the Web API's methods, `socket:connect` for Socket Mode, and `file:upload` and `file:download` on files.slack.com.",
+    hosts: &["slack.com", "files.slack.com", "wss-primary.slack.com", "wss-backup.slack.com"],
     auth: &[AuthSpec {
         name: "bot-token",
         keys: &["token"],
         injections: &[InjectionSpec {
-            hosts: &["slack.com"],
+            hosts: &["slack.com", "files.slack.com"],
             key: "header",
             fields: &[("header", "authorization"), ("template", "Bearer {{token}}")],
         }],
@@ -41,9 +41,15 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
 };
 
 const SOCKET: &str = "socket:connect";
+/// To an address that `files.getUploadURLExternal` gave.
+const UPLOAD: &str = "file:upload";
+/// From an address that a file's `url_private` names.
+const DOWNLOAD: &str = "file:download";
 
 const METHODS: &[&str] = &[
     SOCKET,
+    UPLOAD,
+    DOWNLOAD,
     "api.test",
     "auth.test",
     "auth.revoke",
@@ -182,6 +188,15 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
         return if is_read(ask.method) { Resolved::hidden(SOCKET) } else { Resolved::unknown() };
     }
     let segments = Segments::of(ask.path);
+    if ask.host.name().is_some_and(|name| name.starts_with("files.")) {
+        return match *ask.method {
+            Method::POST if segments.is(0, "upload") => Resolved::hidden(UPLOAD),
+            Method::GET | Method::HEAD if segments.is_any(0, &["files-pri", "files-tmb"]) => {
+                Resolved::hidden(DOWNLOAD)
+            }
+            _ => Resolved::unknown(),
+        };
+    }
     let name = segments.at(1);
     let fits =
         !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');

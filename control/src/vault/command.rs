@@ -109,7 +109,7 @@ impl Source for Commands {
                 kept.until = Some(Instant::now() + recipe.ttl);
             }
             let terms = Terms { secret: secret.clone(), expires: None, hosts: None, stale_at: kept.until };
-            Ok(Opened { version: kept.version, values: copies(&kept.values), terms })
+            Ok(Opened { version: kept.version.into(), values: copies(&kept.values), terms })
         })
     }
 
@@ -118,7 +118,7 @@ impl Source for Commands {
             let (recipe, kept) = self.entry(secret)?;
             let keys = recipe.keys.keys().cloned().collect();
             // What the first fetch makes it: before it there is no other version that anything could be made from.
-            let version = kept.lock().await.version.max(1);
+            let version = kept.lock().await.version.max(1).into();
             Ok(SecretFacts { keys, version, bound_hosts: None, expires: None })
         })
     }
@@ -159,11 +159,14 @@ mod tests {
         assert_eq!(before, kept.open(&permit, &name).await.unwrap().version);
         for _ in 0..2 {
             let opened = kept.open(&permit, &name).await.unwrap();
-            assert_eq!((opened.version, opened.value("token").unwrap().matches(b"value-of-1")), (1, true));
+            assert_eq!(
+                (opened.version.number, opened.value("token").unwrap().matches(b"value-of-1")),
+                (1, true)
+            );
             assert!(opened.terms.stale_at.is_some());
         }
         let fresh = commands(&script, Duration::ZERO);
         assert!(fresh.open(&permit, &name).await.unwrap().value("token").unwrap().matches(b"value-of-2"));
-        assert_eq!(fresh.open(&permit, &name).await.unwrap().version, 2);
+        assert_eq!(fresh.open(&permit, &name).await.unwrap().version.number, 2);
     }
 }

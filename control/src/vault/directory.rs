@@ -211,7 +211,7 @@ impl Source for Directory {
             let found = read.map_err(|error| OpenError::source(secret, error))?;
             let (version, values) = found.ok_or_else(|| OpenError::Missing(secret.clone()))?;
             let terms = Terms { secret: secret.clone(), expires: None, hosts: None, stale_at: None };
-            Ok(Opened { version, values, terms })
+            Ok(Opened { version: version.into(), values, terms })
         })
     }
 
@@ -226,7 +226,7 @@ impl Source for Directory {
             let found = looked.map_err(|error| OpenError::source(secret, error))?;
             let (version, list) = found.ok_or_else(|| OpenError::Missing(secret.clone()))?;
             let keys = list.into_iter().map(|(key, _)| key).collect();
-            Ok(SecretFacts { keys, version, bound_hosts: None, expires: None })
+            Ok(SecretFacts { keys, version: version.into(), bound_hosts: None, expires: None })
         })
     }
 }

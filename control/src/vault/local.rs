@@ -125,6 +125,19 @@ impl LocalVault {
         Ok(version)
     }
 
+    /// Makes the current values of a secret here those of the same secret in another vault, if they are not of the first
+    /// version any more. They go from seal to seal and to nobody else; what binds them is what binds them there.
+    pub async fn carry_renewed(&self, project: &str, name: &SecretName, to: &Self) -> Result<(), WriteError> {
+        let missing = || StoreError::NoSecret(name.clone());
+        let (row, sealed) = self.store.values(project, name).await?.ok_or_else(missing)?;
+        if row.version <= 1 {
+            return Ok(());
+        }
+        let secret = SecretRef { project: project.into(), name: name.clone() };
+        let Opened { values, .. } = self.unseal(&secret, &row, sealed)?;
+        to.rotate(project, name, Change { expires: None, hosts: None, values }).await.map(drop)
+    }
+
     /// Makes a new version of the values before the current ones; returns its number.
     pub async fn roll_back(&self, project: &str, name: &SecretName) -> Result<u64, WriteError> {
         Ok(self.store.roll_back(project, name, self.now()).await?)
@@ -183,7 +196,7 @@ impl LocalVault {
             values.push((key, value));
         }
         let terms = Terms { secret: secret.clone(), expires: row.expires, hosts, stale_at: None };
-        Ok(Opened { version: row.version, values, terms })
+        Ok(Opened { version: row.version.into(), values, terms })
     }
 }
 
@@ -202,16 +215,18 @@ impl Source for LocalVault {
 
     fn renew<'a>(&'a self, permit: &'a Permit, renewed: Renewed<'a>) -> Opening<'a, u64> {
         Box::pin(async move {
-            let Renewed { secret, version, key, value } = renewed;
+            let Renewed { secret, version, changes } = renewed;
             let mut opened = self.open(permit, secret).await?;
             let changed = || OpenError::Changed(secret.clone());
-            if opened.version != version {
+            if opened.version.number != version {
                 return Err(changed());
             }
-            // exposed: copied from the issuer's answer into the version that is sealed
-            let value = Secret::new(value.expose().to_vec());
-            opened.values.retain(|(other, _)| other != key);
-            opened.values.push((key.to_owned(), value));
+            for (key, value) in changes {
+                // exposed: copied from the issuer's answer into the version that is sealed
+                let value = Secret::new(value.expose().to_vec());
+                opened.values.retain(|(other, _)| other != key);
+                opened.values.push((key.clone(), value));
+            }
             let Terms { expires, hosts, .. } = opened.terms;
             let change = Change { expires, hosts, values: opened.values };
             // The next number and no other: the store refuses it if somebody came between.
@@ -236,7 +251,7 @@ impl Source for LocalVault {
             let hosts = bound_hosts(&row).map_err(|Damaged| OpenError::Sealed(secret.clone()))?;
             Ok(SecretFacts {
                 keys: row.keys.into_iter().map(|(key, _)| key).collect(),
-                version: row.version,
+                version: row.version.into(),
                 bound_hosts: hosts.map(|hosts| hosts.patterns()),
                 expires: row.expires,
             })

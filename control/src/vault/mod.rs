@@ -16,6 +16,7 @@ pub mod sqlite;
 pub mod store;
 pub mod value;
 mod renewal;
+mod version;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +28,7 @@ use time::OffsetDateTime;
 pub use bound::BoundHosts;
 pub use renewal::Shown;
 pub use seal::{Record, SealError};
+pub use version::Version;
 
 use crate::policy::{LoadCheck, Permit};
 use crate::provider::{Auth, Provider};
@@ -46,7 +48,7 @@ pub type Values = Vec<(String, Secret)>;
 #[derive(Debug)]
 pub struct Opened {
     /// The version, rising with each change (a directory source counts the changes that it has seen).
-    pub version: u64,
+    pub version: Version,
     /// The values by key.
     pub values: Values,
     /// What holds for every use of them, also from a cache.
@@ -144,7 +146,7 @@ pub struct SecretFacts {
     /// Its keys.
     pub keys: Vec<String>,
     /// The current version.
-    pub version: u64,
+    pub version: Version,
     /// The hosts that it is bound to (canonical patterns `api.github.com`, `*.x`, optionally `:port`); `None`: unbound.
     pub bound_hosts: Option<Vec<String>>,
     /// When it ends, unix seconds.
@@ -165,17 +167,15 @@ impl SecretFacts {
 /// A boxed future: sources differ, and opening happens once for each version of a secret.
 pub type Opening<'a, T> = Pin<Box<dyn Future<Output = Result<T, OpenError>> + Send + 'a>>;
 
-/// A value that an issuer put in the place of one that it was shown.
+/// Values that an issuer put in the place of those that it was shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Renewed<'a> {
     /// The secret.
     pub secret: &'a SecretRef,
-    /// The version that the issuer was shown.
+    /// The version that the issuer was shown, as its source counts.
     pub version: u64,
-    /// The key that changes.
-    pub key: &'a str,
-    /// Its new value.
-    pub value: &'a Secret,
+    /// The keys that change, with their new values.
+    pub changes: &'a [(String, Secret)],
 }
 
 /// A source of secret values: the local vault, a directory of files, a command, later the control server.
@@ -252,10 +252,14 @@ impl Vault {
         permit: &Permit,
         secret: &SecretRef,
     ) -> Result<(Opened, &Arc<dyn Source>), OpenError> {
-        for source in &self.sources {
+        for (place, source) in self.sources.iter().enumerate() {
             match source.open(permit, secret).await {
                 Err(OpenError::Missing(_)) => {}
-                found => return found.map(|opened| (opened, source)),
+                found => {
+                    let mut opened = found?;
+                    opened.version = opened.version.of_source(place);
+                    return Ok((opened, source));
+                }
             }
         }
         Err(OpenError::Missing(secret.clone()))
@@ -263,13 +267,17 @@ impl Vault {
 
     /// What is known of a secret, for a load check; nothing is opened.
     pub async fn facts(&self, _check: &LoadCheck, secret: &SecretRef) -> Result<SecretFacts, OpenError> {
-        for source in &self.sources {
+        for (place, source) in self.sources.iter().enumerate() {
             match source.facts(secret).await {
                 Err(OpenError::Missing(_)) => {}
                 Ok(facts) if facts.expires.is_some_and(|end| (self.clock)().unix_timestamp() >= end) => {
                     return Err(OpenError::Expired(secret.clone()));
                 }
-                found => return found,
+                found => {
+                    let mut facts = found?;
+                    facts.version = facts.version.of_source(place);
+                    return Ok(facts);
+                }
             }
         }
         Err(OpenError::Missing(secret.clone()))

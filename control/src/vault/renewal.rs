@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{OpenError, Opened, Renewed, Source, Vault, has_a_key};
+use super::{OpenError, Opened, Renewed, Source, Vault, Version, has_a_key};
 use crate::policy::Renewal;
 use crate::provider::Auth;
 use crate::secret::{Secret, SecretRef};
@@ -26,13 +26,12 @@ pub struct Shown {
     source: Arc<dyn Source>,
 }
 
-/// A value that an issuer gave and that is not written yet.
+/// Values that an issuer gave and that are not written yet.
 #[derive(Debug)]
 struct Unsaved {
     /// The version that the issuer was shown.
-    version: u64,
-    key: String,
-    value: Secret,
+    version: Version,
+    changes: Vec<(String, Secret)>,
     source: Arc<dyn Source>,
 }
 
@@ -40,7 +39,7 @@ struct Unsaved {
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
     /// The versions that renewals made one out of the other: first and last.
-    chains: Mutex<HashMap<SecretRef, (u64, u64)>>,
+    chains: Mutex<HashMap<SecretRef, (Version, Version)>>,
     /// One renewal at a time for each secret that issuers change.
     running: Mutex<HashMap<SecretRef, Arc<tokio::sync::Mutex<()>>>>,
     unsaved: Mutex<HashMap<SecretRef, Arc<Unsaved>>>,
@@ -70,22 +69,16 @@ impl Vault {
         one.unwrap_or_default().lock_owned().await
     }
 
-    /// Keeps what an issuer gave in the place of `key`, where the secret came from. Nothing is kept if the secret is not of
+    /// Keeps what an issuer gave in the place of these keys, where the secret came from. Nothing is kept if the secret is not of
     /// the shown version any more. What could not be written is held, and written before the secret is opened again.
     pub async fn renew(
         &self,
         renewal: &Renewal,
         shown: &Shown,
-        key: &str,
-        value: Secret,
+        changes: Vec<(String, Secret)>,
     ) -> Result<(), OpenError> {
         let secret = &auth(renewal)?.secret;
-        let unsaved = Unsaved {
-            version: shown.opened.version,
-            key: key.to_owned(),
-            value,
-            source: Arc::clone(&shown.source),
-        };
+        let unsaved = Unsaved { version: shown.opened.version, changes, source: Arc::clone(&shown.source) };
         self.renewals.unsaved.lock().insert(secret.clone(), Arc::new(unsaved));
         for pause in RETRIES {
             match self.save(renewal, secret).await {
@@ -97,10 +90,12 @@ impl Vault {
     }
 
     /// Whether one version became the other by renewals of this process alone: what was made from the one still holds.
-    pub fn is_renewal(&self, from: u64, to: u64, secret: &SecretRef) -> bool {
+    pub fn is_renewal(&self, from: Version, to: Version, secret: &SecretRef) -> bool {
         let chains = self.renewals.chains.lock();
-        from == to
-            || chains.get(secret).is_some_and(|(first, last)| *first <= from && from < to && to <= *last)
+        let is_linked = |(first, last): &(Version, Version)| {
+            from.is_before(to) && !from.is_before(*first) && !last.is_before(to) && to.source == first.source
+        };
+        from == to || chains.get(secret).is_some_and(is_linked)
     }
 
     /// Writes what is held of a secret, if there is something; it is held on if that fails.
@@ -109,6 +104,7 @@ impl Vault {
         let version = unsaved.version;
         let outcome = match write(renewal, secret, &unsaved).await {
             Ok(number) => {
+                let number = Version { number, ..version };
                 let mut chains = self.renewals.chains.lock();
                 let chain = chains.entry(secret.clone()).or_insert((version, version));
                 *chain = if chain.1 == version { (chain.0, number) } else { (version, number) };
@@ -127,11 +123,11 @@ impl Vault {
 }
 
 async fn write(renewal: &Renewal, secret: &SecretRef, unsaved: &Unsaved) -> Result<u64, OpenError> {
-    let Unsaved { version, key, value, source } = unsaved;
-    let renewed = Renewed { secret, version: *version, key, value };
+    let Unsaved { version, changes, source } = unsaved;
+    let renewed = Renewed { secret, version: version.number, changes };
     match source.renew(renewal.permit(), renewed).await {
         // It takes no values of ours, but there may be another one of the operator's.
-        Err(OpenError::ReadOnly(_)) if source.facts(secret).await?.version != *version => {
+        Err(OpenError::ReadOnly(_)) if source.facts(secret).await?.version.number != version.number => {
             Err(OpenError::Changed(secret.clone()))
         }
         written => written,

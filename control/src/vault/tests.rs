@@ -145,7 +145,7 @@ fn vault(local: &Arc<LocalVault>) -> Vault {
 
 async fn read(vault: &Vault, secret: &str) -> Result<(u64, bool), OpenError> {
     let opened = vault.open(&permit(secret, "a.example:443")).await?;
-    Ok((opened.version, opened.value("token").is_some_and(|value| value.matches(b"value-one"))))
+    Ok((opened.version.number, opened.value("token").is_some_and(|value| value.matches(b"value-one"))))
 }
 
 #[tokio::test]
@@ -327,6 +327,25 @@ async fn a_source_that_fails_ends_the_search_and_a_missing_one_does_not() {
     let check = policy::load_check();
     assert_eq!(both.facts(&check, &secret_ref("one")).await.unwrap().keys, ["token"]);
     assert!(matches!(locked.facts(&check, &secret_ref("one")).await, Err(OpenError::Locked)));
+}
+
+#[tokio::test]
+async fn what_stands_before_a_secret_in_another_source_is_another_version_however_it_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::new();
+    let local = place.local().await;
+    local.add("default", vec![entry("one", "value-two")], vec![]).await.unwrap();
+    let files: Arc<dyn Source> = Arc::new(directory::Directory::new(dir.path()));
+    let both = Vault::new(vec![files, local], noon);
+    let (check, secret) = (policy::load_check(), secret_ref("one"));
+    let before = both.facts(&check, &secret).await.unwrap().version;
+    std::fs::write(dir.path().join("one"), "value-one").unwrap();
+    let after = both.facts(&check, &secret).await.unwrap().version;
+    assert_eq!((before.number, after.number), (1, 1));
+    assert!(before != after && !both.is_renewal(before, after, &secret));
+    assert!(read(&both, "one").await.unwrap().1, "what stands first is opened");
+    std::fs::remove_file(dir.path().join("one")).unwrap();
+    assert_eq!(both.facts(&check, &secret).await.unwrap().version, before);
 }
 
 #[tokio::test]
@@ -626,13 +645,13 @@ async fn what_an_issuer_renewed_is_kept_only_over_the_version_that_it_was_shown(
     let next = |text: &str| Secret::new(text.into());
     for (version, value) in [(1, "refresh-two"), (2, "refresh-three")] {
         let shown = vault.open_for_renewal(&renewal).await.unwrap();
-        assert_eq!(shown.opened.version, version);
-        vault.renew(&renewal, &shown, "refresh_token", next(value)).await.unwrap();
+        assert_eq!(shown.opened.version.number, version);
+        vault.renew(&renewal, &shown, vec![("refresh_token".to_owned(), next(value))]).await.unwrap();
     }
     assert!(
-        vault.is_renewal(1, 3, &secret)
-            && vault.is_renewal(2, 3, &secret)
-            && !vault.is_renewal(3, 2, &secret)
+        vault.is_renewal(1.into(), 3.into(), &secret)
+            && vault.is_renewal(2.into(), 3.into(), &secret)
+            && !vault.is_renewal(3.into(), 2.into(), &secret)
     );
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
     let opened = &shown.opened;
@@ -641,11 +660,11 @@ async fn what_an_issuer_renewed_is_kept_only_over_the_version_that_it_was_shown(
     assert_eq!(opened.terms.hosts.as_ref().unwrap().patterns(), *hosts);
     // A person came between: what the issuer gave for the old value is not put over the new one.
     local.rotate("default", &name("oauth"), change("value-two")).await.unwrap();
-    let raced = vault.renew(&renewal, &shown, "refresh_token", next("refresh-four")).await;
+    let raced = vault.renew(&renewal, &shown, vec![("refresh_token".to_owned(), next("refresh-four"))]).await;
     assert!(matches!(raced, Err(OpenError::Changed(_))));
-    assert!(!vault.is_renewal(3, 4, &secret) && !vault.is_renewal(1, 4, &secret));
-    assert!(vault.is_renewal(4, 4, &secret));
-    assert_eq!(vault.open_for_renewal(&renewal).await.unwrap().opened.version, 4);
+    assert!(!vault.is_renewal(3.into(), 4.into(), &secret) && !vault.is_renewal(1.into(), 4.into(), &secret));
+    assert!(vault.is_renewal(4.into(), 4.into(), &secret));
+    assert_eq!(vault.open_for_renewal(&renewal).await.unwrap().opened.version.number, 4);
 }
 
 #[tokio::test]
@@ -658,7 +677,7 @@ async fn what_an_issuer_renewed_leaves_the_version_that_a_person_can_roll_back_t
     let renewal = renewal();
     let renew = async |value: &str| {
         let shown = vault.open_for_renewal(&renewal).await.unwrap();
-        vault.renew(&renewal, &shown, "token", Secret::new(value.into())).await.unwrap();
+        vault.renew(&renewal, &shown, vec![("token".to_owned(), Secret::new(value.into()))]).await.unwrap();
     };
     // Nothing that a person entered came before: what the issuer made void is not kept.
     renew("renewed-one").await;
@@ -713,23 +732,23 @@ async fn what_an_issuer_changed_is_never_shown_again_although_its_successor_coul
     // One that fails is tried again within the exchange.
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
     fail(1);
-    vault.renew(&renewal, &shown, "token", next("value-two")).await.unwrap();
+    vault.renew(&renewal, &shown, vec![("token".to_owned(), next("value-two"))]).await.unwrap();
     // One that goes on failing is held; until it is written nothing is shown.
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
     assert!(shown.opened.value("token").unwrap().matches(b"value-two"));
     fail(4);
-    let failed = vault.renew(&renewal, &shown, "token", next("value-three")).await;
+    let failed = vault.renew(&renewal, &shown, vec![("token".to_owned(), next("value-three"))]).await;
     assert!(matches!(failed, Err(OpenError::Source(..))));
     assert!(matches!(vault.open_for_renewal(&renewal).await, Err(OpenError::Source(..))));
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
     assert!(shown.opened.value("token").unwrap().matches(b"value-three"));
-    assert!(vault.is_renewal(1, 3, &secret_ref("oauth")) && shown.opened.version == 3);
+    assert!(vault.is_renewal(1.into(), 3.into(), &secret_ref("oauth")) && shown.opened.version.number == 3);
     // What a person enters meanwhile counts, and what was held is dropped.
     fail(3);
-    assert!(vault.renew(&renewal, &shown, "token", next("value-four")).await.is_err());
+    assert!(vault.renew(&renewal, &shown, vec![("token".to_owned(), next("value-four"))]).await.is_err());
     local.rotate("default", &name("oauth"), change("value-five")).await.unwrap();
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
-    assert!(shown.opened.version == 4 && shown.opened.value("token").unwrap().matches(b"value-five"));
+    assert!(shown.opened.version.number == 4 && shown.opened.value("token").unwrap().matches(b"value-five"));
 }
 
 #[tokio::test]
@@ -739,8 +758,10 @@ async fn a_directory_takes_no_renewed_value_and_shows_the_void_one_no_more() {
     let vault = Vault::new(vec![Arc::new(directory::Directory::new(dir.path()))], noon);
     let renewal = renewal();
     let shown = vault.open_for_renewal(&renewal).await.unwrap();
-    let refused =
-        vault.renew(&renewal, &shown, "token", Secret::new(b"value-two".to_vec())).await.unwrap_err();
+    let refused = vault
+        .renew(&renewal, &shown, vec![("token".to_owned(), Secret::new(b"value-two".to_vec()))])
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused, OpenError::ReadOnly(_)) && refused.to_string().contains("keep it in the vault")
     );

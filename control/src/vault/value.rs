@@ -5,7 +5,7 @@
 //! their key says: a mistake is told when they are stored, not when they are first used.
 
 use super::certificate;
-use crate::keyfile::{KeyFileFault, ServiceAccount};
+use crate::keyfile::{self, KeyFileFault};
 use crate::pem::{self, PemFault, PrivateKey};
 use crate::secret::Secret;
 
@@ -139,9 +139,9 @@ fn check_file(key: &str, value: &Secret) -> Result<(), ValueError> {
     let pem =
         |result: Result<(), PemFault>| result.map_err(|fault| ValueError::Pem { key: key.to_owned(), fault });
     match key {
-        "key.json" => ServiceAccount::read(text)
-            .map(drop)
-            .map_err(|fault| ValueError::KeyFile { key: key.to_owned(), fault }),
+        "key.json" => {
+            keyfile::check(text).map_err(|fault| ValueError::KeyFile { key: key.to_owned(), fault })
+        }
         "private_key" => pem(PrivateKey::read(text).map(drop)),
         // Azure's: the certificate with its key.
         "certificate" => pem(pem::first_certificate(text).and(PrivateKey::read_rsa(text)).map(drop)),
@@ -225,7 +225,14 @@ mod tests {
                 "lacks the field `client_email`",
             ),
             ("key.json", canary.to_owned(), "is not a service account's key file"),
-            ("key.json", "{\"type\":\"external_account\"}".to_owned(), "comes with a later release"),
+            ("key.json", "{\"type\":\"external_account\"}".to_owned(), "lacks the field `token_url`"),
+            (
+                "key.json",
+                keyfile::external::tests::file()
+                    .to_string()
+                    .replace("\"file\":", &format!("\"url\":\"https://{canary}\",\"file\":")),
+                "`url`, which is refused: another host",
+            ),
             ("private_key", canary.to_owned(), "holds no PEM private key"),
             ("certificate", canary.to_owned(), "holds no PEM certificate"),
             ("installation_id", canary.to_owned(), "is not a number"),
@@ -233,8 +240,9 @@ mod tests {
             let shown = fault(key, &value);
             assert!(shown.contains(told) && shown.contains(key) && !shown.contains(canary), "{shown}");
         }
-        check("key.json", &secret(crate::keyfile::tests::file().to_string().as_bytes())).unwrap();
-        check("private_key", &secret(crate::keyfile::tests::PEM.as_bytes())).unwrap();
+        check("key.json", &secret(keyfile::tests::file().to_string().as_bytes())).unwrap();
+        check("key.json", &secret(keyfile::external::tests::file().to_string().as_bytes())).unwrap();
+        check("private_key", &secret(keyfile::tests::PEM.as_bytes())).unwrap();
         check("installation_id", &secret(b"12345678")).unwrap();
     }
 

@@ -3,9 +3,16 @@
 
 use http::StatusCode;
 use libfuzzer_sys::fuzz_target;
+use proxy::schemes::aws_sigv4::sts_answer;
 use proxy::schemes::shared::issuer::Reply;
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Ok(keys) = sts_answer::keys(bytes) {
+        for value in [&keys.access_key_id, &keys.secret_access_key, &keys.session_token, &keys.expiration] {
+            assert!(!value.is_empty() && value.expose().iter().all(u8::is_ascii_graphic));
+        }
+    }
+    assert!(sts_answer::error_code(bytes).is_none_or(|code| code.len() <= 64 && code.is_ascii()));
     let Some((first, body)) = bytes.split_first() else { return };
     let status = [200, 201, 302, 400, 401, 429, 503][usize::from(*first) % 7];
     let status = StatusCode::from_u16(status).expect("a status");

@@ -2,6 +2,7 @@
 #![no_main]
 
 use control::keyfile::ServiceAccount;
+use control::keyfile::external::ExternalAccount;
 use control::pem::{PrivateKey, first_certificate};
 use libfuzzer_sys::fuzz_target;
 use proxy::schemes::shared::jwt::SigningKey;
@@ -12,6 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
             account.client_email.contains('@') && account.client_email.bytes().all(|b| b.is_ascii_graphic())
         );
         assert!(control::keyfile::TOKEN_URIS.contains(&account.token_uri));
+    }
+    if let Ok(account) = ExternalAccount::read(bytes) {
+        assert!(account.file.is_absolute() && account.audience.starts_with("//iam.googleapis.com/projects/"));
     }
     drop(first_certificate(bytes));
     if PrivateKey::read(bytes).is_err() {

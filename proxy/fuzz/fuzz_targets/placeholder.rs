@@ -46,7 +46,7 @@ fn armed() -> Box<dyn schemes::Armed> {
     let scheme = schemes::build("placeholder", &fields).expect("the fields are valid");
     let secret = SecretRef { project: "p".into(), name: "fuzz".parse().expect("a name") };
     let opened = Opened {
-        version: 1,
+        version: 1.into(),
         values: vec![("token".to_owned(), Secret::new(VALUE.as_bytes().to_vec()))],
         terms: Terms { secret, expires: None, hosts: None, stale_at: None },
     };

@@ -5,6 +5,7 @@ pub mod run;
 pub mod demo;
 pub mod connect;
 pub mod environment;
+pub mod inject;
 pub mod trust;
 pub mod doctor;
 pub mod health;
@@ -32,6 +33,8 @@ pub enum Command {
     Connect(Box<connect::Connect>),
     /// Print the environment of an agent, as a running proxy publishes it.
     Env(environment::Environment),
+    /// Put the sidecar into Kubernetes workloads.
+    Inject(Box<inject::Inject>),
     /// Hand out or look at the CA that agents trust.
     #[command(subcommand)]
     Trust(trust::Trust),
@@ -62,6 +65,7 @@ impl Command {
             Self::Demo(command) => command.run(env),
             Self::Connect(command) => command.run(env),
             Self::Env(command) => command.run(env),
+            Self::Inject(command) => command.run(env),
             Self::Trust(command) => command.run(env),
             Self::Doctor(command) => command.run(env),
             Self::Health(command) => command.run(env),

@@ -212,6 +212,10 @@ impl Proxy {
                     .filter_map(|provider| provider.upstream.extra_roots.as_ref())
                     .map(folder),
             );
+            let injections =
+                files.providers.iter().flat_map(|one| &one.auth).flat_map(|auth| &auth.injections);
+            let subjects = injections.filter_map(|one| one.fields.text("subjectTokenFile"));
+            read.extend(subjects.map(|file| folder(&PathBuf::from(file))));
         }
         read.retain(|path| path.exists());
         let programs =
@@ -236,7 +240,7 @@ impl Proxy {
             ca_dir: self.ca_dir.clone(),
             // Absolute: the agent reads `agent.env` from a folder of its own.
             publish: self.publish.as_ref().map(std::path::absolute).transpose().map_err(error)?,
-            corporate: self.corporate()?,
+            corporate: corporate(self.upstream_proxy.as_deref(), self.upstream_proxy_file.as_deref())?,
             addresses: self.addresses()?,
             budgets: home(env)?.budgets_file(),
             audit: self.audit(env)?,
@@ -246,18 +250,6 @@ impl Proxy {
             ready_file: self.ready_file.clone(),
             sources: self.sources(env)?,
         })
-    }
-
-    fn corporate(&self) -> Result<Option<CorporateProxy>, Failure> {
-        let text = match (&self.upstream_proxy, &self.upstream_proxy_file) {
-            (Some(url), _) => zeroize::Zeroizing::new(url.clone()),
-            (None, Some(file)) => zeroize::Zeroizing::new(
-                std::fs::read_to_string(file)
-                    .map_err(|error| usage(format!("{}: {error}", file.display())))?,
-            ),
-            (None, None) => return Ok(None),
-        };
-        CorporateProxy::parse(text.trim()).map(Some).map_err(usage)
     }
 
     fn addresses(&self) -> Result<Addresses, Failure> {
@@ -317,6 +309,18 @@ impl Proxy {
             vault_paths,
         })
     }
+}
+
+/// The corporate proxy of a URL, or of one in a file.
+pub(super) fn corporate(url: Option<&str>, file: Option<&Path>) -> Result<Option<CorporateProxy>, Failure> {
+    let text = match (url, file) {
+        (Some(url), _) => zeroize::Zeroizing::new(url.to_owned()),
+        (None, Some(file)) => zeroize::Zeroizing::new(
+            std::fs::read_to_string(file).map_err(|error| usage(format!("{}: {error}", file.display())))?,
+        ),
+        (None, None) => return Ok(None),
+    };
+    CorporateProxy::parse(text.trim()).map(Some).map_err(usage)
 }
 
 fn home(env: &Env) -> Result<Home, Failure> {

@@ -22,11 +22,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use ::http::{Request, Version};
+use ::http::Request;
 use bytes::BytesMut;
 use control::audit::RequestId;
 use control::refusal::{Code, Refusal};
 use control::target::Target;
+use control::vault::Version;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 
@@ -142,10 +143,10 @@ impl Conn {
 
     /// After a disagreement or an ambiguity nothing more is read from an h1 connection. Streams of h2 are judged each by
     /// itself, unless the whole connection began with a disagreement.
-    pub(crate) fn end_after(&self, refusal: &Refusal, version: Version) {
+    pub(crate) fn end_after(&self, refusal: &Refusal, version: ::http::Version) {
         let began_wrong = matches!(&self.door, Door::Tunnel { mismatch: Some(_), .. });
-        let ends =
-            matches!(refusal.code, Code::Dw2007 | Code::Dw2008 | Code::Dw3002) && version <= Version::HTTP_11;
+        let ends = matches!(refusal.code, Code::Dw2007 | Code::Dw2008 | Code::Dw3002)
+            && version <= ::http::Version::HTTP_11;
         if ends || began_wrong {
             self.life.close(life::Closing::WhenIdle);
         }
@@ -174,9 +175,9 @@ pub(crate) type SlotKey = (u64, Versions, Target);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Versions {
     /// Of the credential on its requests.
-    pub(crate) credential: Option<u64>,
+    pub(crate) credential: Option<Version>,
     /// Of the client certificate.
-    pub(crate) client_cert: Option<u64>,
+    pub(crate) client_cert: Option<Version>,
 }
 
 /// What a connection leads to.

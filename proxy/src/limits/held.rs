@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use control::refusal::{Code, Refusal};
+use zeroize::Zeroizing;
 
 /// Bytes that are held.
 #[derive(Debug, Default)]
@@ -41,12 +42,22 @@ pub(crate) struct Holding {
 impl Holding {
     /// A body of which nothing is there yet.
     pub(crate) fn begin(self) -> Growing {
-        Growing { lease: self.lease(), body: BytesMut::new() }
+        Growing { lease: self.empty(), body: BytesMut::new() }
     }
 
     /// Room for what is held elsewhere; none of it yet.
-    pub(crate) fn lease(self) -> Lease {
+    pub(crate) fn empty(self) -> Lease {
         Lease { holding: self, bytes: 0 }
+    }
+
+    /// Room for a body that is made here, in the place of one that was read; taken before it is made.
+    ///
+    /// # Errors
+    /// As for [`Growing::push`].
+    pub(crate) fn lease(&self, bytes: usize) -> Result<Lease, Refusal> {
+        let mut lease = Lease { holding: self.clone(), bytes: 0 };
+        lease.grow_to(bytes)?;
+        Ok(lease)
     }
 }
 
@@ -103,6 +114,13 @@ impl Lease {
     }
 }
 
+impl Lease {
+    /// The body that it was taken for.
+    pub(crate) fn of(self, body: Zeroizing<Vec<u8>>) -> Bytes {
+        Bytes::from_owner(Owned { body, _lease: self })
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.give_back(self.bytes);
@@ -138,14 +156,14 @@ impl Growing {
 }
 
 /// A body with what it has taken.
-struct Owned {
-    body: BytesMut,
+struct Owned<B> {
+    body: B,
     _lease: Lease,
 }
 
-impl AsRef<[u8]> for Owned {
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Owned<B> {
     fn as_ref(&self) -> &[u8] {
-        &self.body
+        self.body.as_ref()
     }
 }
 
@@ -182,7 +200,7 @@ mod tests {
     #[test]
     fn a_lease_gives_back_what_it_does_not_need_any_more() {
         let (all, own) = (Arc::default(), Arc::default());
-        let mut lease = holding(&all, &own).lease();
+        let mut lease = holding(&all, &own).empty();
         lease.resize(1500).unwrap();
         assert_eq!(lease.resize(2001).unwrap_err().code, Code::Dw1009);
         lease.resize(10).unwrap();
@@ -202,6 +220,20 @@ mod tests {
         assert!(own.0.load(Ordering::Relaxed) >= 6 && all.0.load(Ordering::Relaxed) >= 6);
         assert_eq!(part, "body");
         drop(part);
+        assert_eq!(own.0.load(Ordering::Relaxed) + all.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_body_that_is_made_in_the_place_of_another_has_room_of_its_own() {
+        let (all, own) = (Arc::default(), Arc::default());
+        let holding = holding(&all, &own);
+        let lease = holding.lease(1500).unwrap();
+        assert_eq!(holding.lease(600).unwrap_err().code, Code::Dw1009);
+        let body = lease.of(Zeroizing::new(vec![b'x'; 1500]));
+        let last = body.slice(1499..);
+        drop(body);
+        assert_eq!(own.0.load(Ordering::Relaxed), 1500);
+        drop(last);
         assert_eq!(own.0.load(Ordering::Relaxed) + all.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -10,7 +10,7 @@ use landlock::{
 use super::selfcheck::{Measure, SelfCheck};
 
 /// What any proxy reads while it runs. Folders, because `resolv.conf` and bundles are replaced by renaming.
-pub const SYSTEM_READ: [&str; 8] = [
+pub const SYSTEM_READ: [&str; 9] = [
     // The resolver's configuration, hosts, roots, time zone.
     "/etc",
     // Where resolv.conf leads on systemd machines.
@@ -22,7 +22,9 @@ pub const SYSTEM_READ: [&str; 8] = [
     "/proc/self",
     // How many cores there are.
     "/sys/fs/cgroup",
+    // A static binary has random numbers from the one, and waits at the other until there are any.
     "/dev/urandom",
+    "/dev/random",
 ];
 
 // Rights that later kernels add are taken away as well as far as the kernel has them.

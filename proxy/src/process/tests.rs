@@ -141,6 +141,9 @@ fn serves(folder: &Path) {
     assert!(fs::read_dir(folder.join("read")).unwrap().count() > 0);
     assert!(!fs::read_to_string("/etc/hosts").unwrap().is_empty());
     assert!(!fs::read_to_string("/proc/self/statm").unwrap().is_empty());
+    for device in ["/dev/urandom", "/dev/random"] {
+        assert!(fs::File::open(device).is_ok(), "{device}");
+    }
     let (new, named) = (folder.join("write/new"), folder.join("write/named"));
     fs::write(&new, "x").unwrap();
     fs::rename(&new, &named).unwrap();

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use control::refusal::{Code, Refusal};
@@ -84,10 +85,12 @@ fn note_rejected<B>(answer: &mut Response<B>, served: &Served, now: OffsetDateTi
     if !rejected {
         return;
     }
-    let version = served.made_from.version.unwrap_or_default();
+    let version = served.made_from.version.map_or(0, |version| version.number);
     let mut note = format!("upstream-rejected-credential; revision={version}");
     if let Some(seconds) = skew {
-        tracing::warn!(provider = %served.provider.name, seconds, "this machine's clock is ahead of the upstream's by so much");
+        if served.may_tell(Instant::now()) {
+            tracing::warn!(provider = %served.provider.name, seconds, "this machine's clock is ahead of the upstream's by so much");
+        }
         note.push_str(&format!("; clock-skew={seconds}s"));
     }
     if let Ok(note) = HeaderValue::try_from(note) {
@@ -331,6 +334,11 @@ mod tests {
             ("content-encoding", "gzip"),
             ("x-hop", "1"),
             ("doorward-note", "upstream-rejected-credential; revision=1"),
+            ("doorward-request-id", "0-1"),
+            ("proxy-status", "doorward; error=http_request_denied"),
+            ("proxy-authenticate", "Basic realm=\"proxy\""),
+            ("proxy-authentication-info", "rspauth=\"00\""),
+            ("alt-svc", "h3=\":443\""),
             ("x-kept", "1"),
         ] {
             headers.append(name, HeaderValue::from_static(value));

@@ -12,12 +12,21 @@ use http::{Response, StatusCode};
 use super::body::RequestBody;
 use super::record::Record;
 use super::refuse::Refused;
-use super::scrub::{Needle, Scanner, Search};
+use super::scrub::Search;
 use super::send::{self, Answer, Signed, Way};
-use crate::schemes::{Challenged, Echo, Head, Responder};
+use crate::schemes::{Challenged, Head, Responder};
+use crate::sought::Sought;
+use crate::upstream::Peer;
 
 /// A hash over the password, the nonces and the answer (RFC 7616 section 3.5).
 pub(super) const INFO: HeaderName = HeaderName::from_static("authentication-info");
+
+/// What answers a challenge, and what the answer to the request is searched for as it is.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    pub(crate) responder: Arc<dyn Responder>,
+    pub(crate) sought: Arc<Sought>,
+}
 
 /// Sends the request; if the upstream asks for something that the scheme can answer, once more.
 pub(crate) async fn upstream(
@@ -26,23 +35,23 @@ pub(crate) async fn upstream(
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
-    match signed.responder.take() {
+    match signed.answering.take() {
         None => send::upstream(way, signed, record).await,
         // Boxed: the other requests do not carry the room for it.
-        Some(responder) => Box::pin(answered(way, signed, &*responder, search, record)).await,
+        Some(answering) => Box::pin(answered(way, signed, &answering, search, record)).await,
     }
 }
 
 async fn answered(
     way: &Way<'_>,
     signed: &mut Signed,
-    responder: &dyn Responder,
+    answering: &Answering,
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
     let mut again = again(signed)?;
     let mut answer = send::upstream(way, signed, record).await?;
-    if let Some(value) = respond(way, responder, &mut answer, &again.head, search)? {
+    if let Some(value) = respond(way, answering, &mut answer, &again.head, search)? {
         drop(answer);
         again.head.headers.try_insert(AUTHORIZATION, value).map_err(|_| too_large())?;
         record.replayed(&again.progress);
@@ -52,10 +61,11 @@ async fn answered(
     Ok(answer)
 }
 
-/// What is to be sent with the same head once more, if the answer asks for it; the next answer is searched for it too.
+/// What is to be sent with the same head once more, if the answer asks for it; the next answer is searched for it as well
+/// as for all that was sent before.
 pub(super) fn respond<B>(
     way: &Way<'_>,
-    responder: &dyn Responder,
+    answering: &Answering,
     answer: &mut Response<B>,
     head: &Head,
     search: &mut Option<Option<Search>>,
@@ -64,11 +74,18 @@ pub(super) fn respond<B>(
     if answer.status() != StatusCode::UNAUTHORIZED {
         return Ok(None);
     }
-    let challenged = responder.respond(answer.headers(), way.peer.target, head);
+    let challenged = {
+        let Peer { agent, target, .. } = way.peer;
+        answering.responder.respond(answer.headers(), agent.as_str(), target, head)
+    };
     let challenged = challenged.map_err(|refusal| refusal.of_provider(&way.peer.provider.name))?;
     let Some(Challenged { value, echoes }) = challenged else { return Ok(None) };
     if let Some(Some(search)) = search {
-        search.scanner = Arc::new(scanner(&echoes)?);
+        let sought = answering
+            .sought
+            .with(&echoes)
+            .map_err(|_| Refusal::new(Code::Dw1004, "answers could not be searched for the credential"))?;
+        search.scanner = Arc::clone(&sought.scanner);
     }
     Ok(Some(value))
 }
@@ -79,25 +96,8 @@ fn again(signed: &Signed) -> Result<Signed, Refusal> {
     let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
     let gone = || Refusal::new(Code::Dw2012, "the body cannot be sent again with the answer to a challenge");
     let (body, progress) = signed.body.as_ref().and_then(RequestBody::afresh).ok_or_else(gone)?;
-    Ok(Signed {
-        head,
-        body: Some(body),
-        progress,
-        used: None,
-        identity: None,
-        responder: None,
-        upgrade: None,
-    })
-}
-
-/// What answers are searched for once a scheme has put on what belongs to one request alone.
-pub(super) fn scanner(echoes: &[Echo]) -> Result<Scanner, Refusal> {
-    let needles: Vec<Needle<'_>> = echoes
-        .iter()
-        .map(|echo| Needle { value: &echo.value, public_prefix: echo.public_prefix, basic_users: &[] })
-        .collect();
-    Scanner::compile(&needles)
-        .map_err(|_| Refusal::new(Code::Dw1004, "answers could not be searched for the credential"))
+    let body = Some(body);
+    Ok(Signed { head, body, progress, used: None, identity: None, answering: None, upgrade: None })
 }
 
 pub(super) fn too_large() -> Refusal {

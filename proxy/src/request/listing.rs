@@ -98,7 +98,7 @@ async fn shown(
     }
     let provider = Arc::clone(&served.provider);
     let shown = if kind == Kind::Events {
-        let lease = record.holding().lease();
+        let lease = record.holding().empty();
         let events = Some(Events::new(most));
         Shown::Events(Box::new(Stream { body, events, lease, since: None, provider, trailers: None }))
     } else {

@@ -106,7 +106,7 @@ impl Record {
     /// The request as it goes out: which version of the secret is on it, and its body to be counted.
     pub(crate) fn signed(&mut self, signed: &Signed) {
         self.progress = Some(Arc::clone(&signed.progress));
-        self.entry.revision = signed.used.as_ref().map(|used| used.version);
+        self.entry.revision = signed.used.as_ref().map(|used| used.version.number);
     }
 
     /// The request goes out once more; the bytes of both are counted.
@@ -144,6 +144,8 @@ impl Record {
         if let (Some(scheme), Some(auth)) = (scheme, &permit.provider().auth) {
             self.entry.scheme = Some(scheme);
             self.entry.secret = Some(auth.secret.name.clone());
+            let certificate = permit.provider().upstream.client_cert.as_ref();
+            self.entry.client_cert = certificate.map(|secret| secret.name.clone());
         } else if let Some(certificate) = &permit.provider().upstream.client_cert {
             // Nothing is put on this request, but its connection is authenticated.
             self.entry.scheme = Some("mtls");

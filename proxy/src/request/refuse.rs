@@ -79,6 +79,8 @@ struct Problem<'a> {
     provider: Option<&'a str>,
     rule: Option<&'a str>,
     message: &'a str,
+    /// What Telegram's clients print.
+    description: &'a str,
     error: Inner<'a>,
 }
 
@@ -158,6 +160,7 @@ fn problem(refusal: &Refusal, request_id: &str, message: &str) -> String {
         provider: refusal.provider.as_deref(),
         rule: refusal.rule.as_deref(),
         message,
+        description: message,
         error: Inner { r#type: kind, code: entry.name, message },
     };
     // Strings and numbers always serialise.

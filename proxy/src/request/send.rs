@@ -11,15 +11,16 @@ use std::time::{Duration, SystemTime};
 use control::model::Retry;
 use control::policy::Permit;
 use control::refusal::{Code, Refusal};
+use control::vault::Version;
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderValue, RETRY_AFTER, TE};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::body::{Progress, RequestBody, UpstreamBody};
-use super::challenge;
+use super::challenge::{self, Answering};
 use super::inject::Token;
 use super::parse::Upgrade;
 use super::record::Record;
@@ -30,7 +31,7 @@ use crate::conn::plain::Named;
 use crate::conn::{Conn, Versions, lead};
 use crate::limits::{self, Limits};
 use crate::plan::Served;
-use crate::schemes::{Head, Responder};
+use crate::schemes::Head;
 use crate::upstream::guard::late;
 use crate::upstream::identity::Identity;
 use crate::upstream::pool::{Lease, SendError, Slot};
@@ -95,7 +96,7 @@ pub(crate) struct Signed {
     /// The client certificate that the upstream is shown; `None`: none.
     pub(crate) identity: Option<Arc<Identity>>,
     /// What answers a challenge of the upstream.
-    pub(crate) responder: Option<Arc<dyn Responder>>,
+    pub(crate) answering: Option<Answering>,
     /// A WebSocket handshake, with hyper's handle on the agent's side.
     pub(crate) upgrade: Option<(Upgrade, OnUpgrade)>,
 }
@@ -114,7 +115,7 @@ impl Signed {
 #[derive(Debug)]
 pub(crate) struct Used {
     /// The secret's version.
-    pub(crate) version: u64,
+    pub(crate) version: Version,
     /// What the answer is searched for; `None` where the provider says `redact: false`.
     pub(crate) search: Option<Search>,
     /// The token that it is, if the secret was exchanged for one.
@@ -164,7 +165,7 @@ pub(crate) struct Standing<'a> {
 
 impl Standing<'_> {
     /// Whether the plan in force serves the request as the one did that it began with, and the agent's rate has room.
-    async fn recheck(self, version: Option<u64>) -> Result<(), Refusal> {
+    async fn recheck(self, version: Option<Version>) -> Result<(), Refusal> {
         let Self { conn, served, permit } = self;
         let shared = &conn.worker.shared;
         let plan = shared.plan.load_full();
@@ -238,7 +239,7 @@ impl Signed {
         let Head { method, target, headers } = &self.head;
         let head = Head { method: method.clone(), target: target.clone(), headers: headers.clone() };
         let used = self.used.as_ref().map(|used| Used { version: used.version, search: None, token: None });
-        Some(Self { head, body: Some(body), progress, used, identity: None, responder: None, upgrade: None })
+        Some(Self { head, body: Some(body), progress, used, identity: None, answering: None, upgrade: None })
     }
 }
 
@@ -302,9 +303,9 @@ impl Signed {
         // can have again once the request is written.
         let target = std::mem::replace(&mut self.head.target, PathAndQuery::from_static("/"));
         uri.path_and_query = Some(target);
-        let mut version = Version::HTTP_11;
+        let mut version = http::Version::HTTP_11;
         if lease.is_http2() {
-            version = Version::HTTP_2;
+            version = http::Version::HTTP_2;
             uri.scheme = Some(Scheme::HTTPS);
             uri.authority = Some(way.named.authority.clone());
             headers.remove(EXPECT);

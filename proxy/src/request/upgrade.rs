@@ -106,10 +106,10 @@ async fn ask(
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<(Response<Incoming>, Lease), Refused> {
-    let Some(responder) = signed.responder.take() else { return ask_once(way, signed, record).await };
+    let Some(answering) = signed.answering.take() else { return ask_once(way, signed, record).await };
     let headers = signed.head.headers.clone();
     let (mut answer, lease) = ask_once(way, signed, record).await?;
-    let response = challenge::respond(way, &*responder, &mut answer, &signed.head, search)?;
+    let response = challenge::respond(way, &answering, &mut answer, &signed.head, search)?;
     let Some(value) = response else { return Ok((answer, lease)) };
     drop((answer, lease));
     signed.head.headers = headers;

@@ -29,7 +29,9 @@ use super::{
     ArmFault, Armed, BuildError, CREDENTIAL, Exchange, Obtained, Outgoing, Rendered, Scheme, Values,
 };
 
-const VAULT: &str = "https://vault.azure.net";
+/// Key Vault's audience in each cloud.
+const VAULTS: &[&str] =
+    &["https://vault.azure.net", "https://vault.usgovcloudapi.net", "https://vault.azure.cn"];
 const JWT_ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// How long an assertion lives; it is used at once.
 const LIFE: Duration = Duration::from_secs(300);
@@ -57,6 +59,13 @@ pub(crate) static SPEC: SchemeSpec = SchemeSpec {
             doc: "The directory (tenant) id, a UUID in lower case.",
         },
         FieldSpec {
+            name: "cloud",
+            kind: FieldKind::Choice(&["public", "usgovernment", "china"]),
+            required: false,
+            default: Some("public"),
+            doc: "Which cloud it is; a built-in provider takes its hosts, login host and audiences from it.",
+        },
+        FieldSpec {
             name: "tokenUrl",
             kind: FieldKind::TokenUrl,
             required: false,
@@ -80,9 +89,9 @@ pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
     Ok(Box::new(AzureClientCredentials {
         surface: bearer::surface(),
         scope: [audience.trim_end_matches('/'), "/.default"].concat(),
-        asks_first: audience.trim_end_matches('/') == VAULT,
+        asks_first: VAULTS.contains(&audience.trim_end_matches('/')),
         path: ["/", tenant, "/oauth2/v2.0/token"].concat(),
-        entra: Entra { login: login.clone() },
+        entra: Entra { login: login.clone(), instance: instance(fields.text("cloud")) },
         login,
     }))
 }
@@ -200,6 +209,16 @@ fn holds_block(value: &Secret) -> bool {
 #[derive(Debug)]
 struct Entra {
     login: TokenUrl,
+    /// What its discovery calls the cloud.
+    instance: &'static str,
+}
+
+fn instance(cloud: Option<&str>) -> &'static str {
+    match cloud {
+        Some("usgovernment") => "microsoftonline.us",
+        Some("china") => "partner.microsoftonline.cn",
+        Some(_) | None => "microsoftonline.com",
+    }
 }
 
 impl StandIn for Entra {
@@ -221,7 +240,7 @@ impl StandIn for Entra {
             | [tenant, "v2.0", ".well-known", "openid-configuration"]
                 if get && is_tenant(tenant) =>
             {
-                Ok(json(configuration(&host, tenant)))
+                Ok(json(configuration(&host, tenant, self.instance)))
             }
             [tenant, "oauth2", "token"] | [tenant, "oauth2", "v2.0", "token"] if is_tenant(tenant) => {
                 stand_in::token_answer(call, &["client_credentials", "refresh_token"])
@@ -253,7 +272,7 @@ fn discovery(host: &str) -> serde_json::Value {
 }
 
 /// Where a tenant gives tokens.
-fn configuration(host: &str, tenant: &str) -> serde_json::Value {
+fn configuration(host: &str, tenant: &str, instance: &str) -> serde_json::Value {
     let base = format!("https://{host}/{tenant}");
     serde_json::json!({
         "token_endpoint": format!("{base}/oauth2/v2.0/token"),
@@ -266,7 +285,7 @@ fn configuration(host: &str, tenant: &str) -> serde_json::Value {
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "tenant_region_scope": null,
-        "cloud_instance_name": "microsoftonline.com",
+        "cloud_instance_name": instance,
     })
 }
 

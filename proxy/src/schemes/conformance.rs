@@ -9,6 +9,8 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::*;
 
+mod cloud;
+
 /// The dummy that the agents of these tests hold, and the value that must not show.
 pub(crate) const DUMMY: &str = "tst_dw0aaaabbbbccccddddeeee";
 const VALUE: &str = "c4nary:7f/Vál=ue+&;%20";
@@ -46,7 +48,7 @@ pub(crate) fn opened(values: &[(&str, &str)]) -> Opened {
     let secret = |(key, value): &(&str, &str)| ((*key).to_owned(), Secret::new(value.as_bytes().to_vec()));
     let name = SecretRef { project: "p".into(), name: "gh-pat".parse().unwrap() };
     let terms = Terms { secret: name, expires: None, hosts: None, stale_at: None };
-    Opened { version: 3, values: values.iter().map(secret).collect(), terms }
+    Opened { version: 3.into(), values: values.iter().map(secret).collect(), terms }
 }
 
 fn text(value: &str) -> FieldValue {
@@ -86,7 +88,7 @@ fn cases() -> Vec<Case> {
     const ASCII: &[(&str, &str)] = &[("token", PLAIN)];
     let mut cases = header_cases(ASCII);
     cases.extend(url_cases());
-    cases.extend(cloud_cases(ASCII));
+    cases.extend(cloud::cases(ASCII));
     cases.extend(body_cases());
     cases
 }
@@ -167,27 +169,6 @@ fn header_cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case> {
             "GET /\nauthorization: Basic Ym9iOmM0bmFyeTo3Zi9Ww6FsPXVlKyY7JTIw",
         ),
     ]
-}
-
-fn cloud_cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case> {
-    const BEARER: &str = "GET /\nauthorization: Bearer c4nary-7f.Value_of~the+test=";
-    const BASIC: &str =
-        "GET /\nauthorization: Basic eC1hY2Nlc3MtdG9rZW46YzRuYXJ5LTdmLlZhbHVlX29mfnRoZSt0ZXN0PQ==";
-    let google = fields([("tokenUrl", text("https://a.example/token"))]);
-    let azure = fields([
-        ("tokenUrl", text("https://a.example/")),
-        ("audience", text("https://b.example")),
-        ("tenantId", text("72f988bf-86f1-41af-91ab-2d7cd011db47")),
-    ]);
-    let git = fields([("tokenUrl", text("https://a.example/")), ("as", text("basic"))]);
-    [
-        ("gcp-service-account", google, BEARER),
-        ("azure-client-credentials", azure, BEARER),
-        ("github-app", git, BASIC),
-    ]
-    .into_iter()
-    .map(|(scheme, fields, after)| Case::head(scheme, fields, "GET /\nauthorization: own", after).with(ascii))
-    .collect()
 }
 
 fn url_cases() -> Vec<Case> {

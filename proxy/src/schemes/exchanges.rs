@@ -55,6 +55,10 @@ impl Issuer for Scripted {
     fn now(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
     }
+
+    fn part(&self) -> &str {
+        "bot"
+    }
 }
 
 pub(crate) const GOOD: &str =
@@ -190,13 +194,13 @@ fn a_confidential_client_shows_its_secret_and_takes_another_refresh_token() {
     let values =
         &[("refresh_token", "c4nary-refresh"), ("client_id", "c4nary"), ("client_secret", "c4nary-secret")];
     let (issued, asked) = refresh(values, GOOD);
-    assert!(issued.unwrap().renewed.is_none());
+    assert!(issued.unwrap().renewed.is_empty());
     assert!(
         asked.contains("authorization: Basic YzRuYXJ5OmM0bmFyeS1zZWNyZXQ=") && !asked.contains("client_id")
     );
     let with = |token: &str| GOOD.replace("\"scope\"", &format!("\"refresh_token\":{token},\"scope\""));
     let (issued, _) = refresh(values, &with("\"c4nary-the-next-one\""));
-    let (key, value) = issued.unwrap().renewed.unwrap();
+    let (key, value) = issued.unwrap().renewed.pop().unwrap();
     assert!(key == "refresh_token" && value.matches(b"c4nary-the-next-one"));
     for bad in ["\"short\"", "\"c4nary with blanks\"", "\"c4nary\\u0000nul\""] {
         let (refused, _) = refresh(values, &with(bad));
@@ -205,7 +209,7 @@ fn a_confidential_client_shows_its_secret_and_takes_another_refresh_token() {
     // Who asked with its own credentials keeps nothing.
     let case = &cases()[0];
     let issued = obtained(case, case.values, &Scripted::new(200, &with("\"c4nary-the-next-one\"")));
-    assert!(issued.unwrap().renewed.is_none());
+    assert!(issued.unwrap().renewed.is_empty());
 }
 
 fn obtained(case: &Case, values: &[(&str, &str)], issuer: &Scripted) -> Result<Issued, Failed> {

@@ -25,7 +25,7 @@ use control::rule::Path;
 use control::target::{Host, Target};
 
 /// What is asked for where nothing is said: all that the account's roles allow.
-const EVERYTHING: &str = "https://www.googleapis.com/auth/cloud-platform";
+pub(super) const EVERYTHING: &str = "https://www.googleapis.com/auth/cloud-platform";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// The longest that Google allows.
 const LIFE: Duration = Duration::from_secs(3600);
@@ -170,9 +170,9 @@ fn unsigned(SignFault: SignFault) -> ArmFault {
 
 /// Stands in for Google's token endpoints and for the metadata server.
 #[derive(Debug)]
-struct Google {
-    endpoint: TokenUrl,
-    project: Option<String>,
+pub(super) struct Google {
+    pub(super) endpoint: TokenUrl,
+    pub(super) project: Option<String>,
 }
 
 /// Token endpoints by host and path, the last two for libraries of old.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use control::catalog::{FieldKind, FieldSpec, FieldValue, Fields, SchemeSpec};
+use control::catalog::{FieldKind, FieldSpec, Fields, SchemeSpec};
 use control::pem::PemFault;
 use control::refusal::Refusal;
 use control::rule::Path;
@@ -28,7 +28,9 @@ use super::shared::jwt::{Claims, SignFault, SigningKey};
 use super::shared::stand_in::{self, Call, LocalAnswer, Place, StandIn};
 use super::shared::surface::Surface;
 use super::shared::template::sensitive;
-use super::{ArmFault, BuildError, CREDENTIAL, Exchange, Failed, Obtained, Rendered, Scheme, Values, basic};
+use super::{
+    ArmFault, BuildError, CREDENTIAL, Exchange, Failed, Obtained, Rendered, Scheme, Values, github_server,
+};
 
 /// GitHub takes ten minutes at most, counted by its own clock.
 const LIFE: Duration = Duration::from_secs(480);
@@ -45,10 +47,10 @@ pub(crate) static SPEC: SchemeSpec = SchemeSpec {
     inject_fields: &[
         FieldSpec {
             name: "as",
-            kind: FieldKind::Choice(&["bearer", "basic"]),
+            kind: FieldKind::Choice(&["bearer", "basic", "by-path"]),
             required: false,
             default: Some("bearer"),
-            doc: "`bearer` for the API, `basic` for git (user `x-access-token`).",
+            doc: "`bearer` for the API, `basic` for git (user `x-access-token`), `by-path` where both are on one host (API below `/api`).",
         },
         FieldSpec {
             name: "permissions",
@@ -69,21 +71,21 @@ pub(crate) static SPEC: SchemeSpec = SchemeSpec {
             kind: FieldKind::TokenUrl,
             required: false,
             default: Some("https://api.github.com/"),
-            doc: "The API that gives the token.",
+            doc: "The base URL of the API that gives the token.",
         },
     ],
     default_keys: &["private_key"],
 };
 
 pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
-    let as_basic = fields.text("as") == Some("basic");
-    let git = as_basic.then(|| {
-        let user = FieldValue::Text("x-access-token".to_owned());
-        basic::build(&Fields([("username", user)].into_iter().collect()))
-    });
+    let puts = match fields.text("as") {
+        Some("basic") => Puts::Basic(github_server::git()?),
+        Some("by-path") => Puts::ByPath(github_server::git()?),
+        Some(_) | None => Puts::Bearer,
+    };
     Ok(Box::new(GithubApp {
         surface: Surface::Header(AUTHORIZATION),
-        git: git.transpose()?,
+        puts,
         api: Api { url: token_url(fields)? },
         narrowed: narrowed(fields)?,
     }))
@@ -113,11 +115,20 @@ fn narrowed(fields: &Fields) -> Result<String, BuildError> {
     Ok(Value::Object(body).to_string())
 }
 
+/// How the token is put on.
+#[derive(Debug)]
+enum Puts {
+    Bearer,
+    /// For git.
+    Basic(Box<dyn Scheme>),
+    /// Both are on one host.
+    ByPath(Box<dyn Scheme>),
+}
+
 #[derive(Debug)]
 struct GithubApp {
     surface: Surface,
-    /// For git: Basic.
-    git: Option<Box<dyn Scheme>>,
+    puts: Puts,
     api: Api,
     narrowed: String,
 }
@@ -128,9 +139,10 @@ impl Scheme for GithubApp {
     }
 
     fn arm(&self, values: &Values<'_>) -> Result<Rendered, ArmFault> {
-        match &self.git {
-            Some(basic) => basic.arm(values),
-            None => bearer::arm(values),
+        match &self.puts {
+            Puts::Bearer => bearer::arm(values),
+            Puts::Basic(git) => git.arm(values),
+            Puts::ByPath(git) => github_server::by_path(&**git, values),
         }
     }
 
@@ -155,7 +167,7 @@ impl Exchange for GithubApp {
 impl GithubApp {
     fn ask(&self, issuer: &dyn Issuer, values: &Values<'_>) -> Result<Ask, ArmFault> {
         let installation = identifier(values, "installation_id", |b| b.is_ascii_digit())?;
-        let path = ["/app/installations/", &installation, "/access_tokens"].concat();
+        let path = [self.api.base(), "/app/installations/", &installation, "/access_tokens"].concat();
         let signed = signed(issuer, values)?;
         let mut value = Zeroizing::new(Vec::with_capacity(signed.len() + 7));
         value.extend_from_slice(b"Bearer ");
@@ -220,19 +232,39 @@ struct Api {
     url: TokenUrl,
 }
 
+impl Api {
+    /// What stands before the API's paths: nothing, or `/api/v3`.
+    fn base(&self) -> &str {
+        self.url.path().trim_end_matches('/')
+    }
+
+    /// The segments of a path behind the base, if it begins with it; in any case, with more slashes than needed.
+    fn below<'p>(&self, path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
+        let mut segments = path.split(|b| *b == b'/').filter(|segment| !segment.is_empty());
+        let base = self.base().split('/').filter(|part| !part.is_empty());
+        for part in base {
+            segments.next().filter(|segment| segment.eq_ignore_ascii_case(part.as_bytes()))?;
+        }
+        Some(segments.take(5).collect())
+    }
+}
+
 impl StandIn for Api {
     fn places(&self) -> Vec<Place> {
         vec![Place { target: self.url.target().clone(), plain: false }]
     }
 
     fn covers(&self, host: &Host, path: &Path) -> bool {
-        let is_own = |path: &[u8]| is_endpoint(path) || is_revocation(path);
+        let is_own = |path: &[u8]| {
+            self.below(path).is_some_and(|segments| is_endpoint(&segments) || is_revocation(&segments))
+        };
         self.url.target().host == *host
             && (is_own(path.as_str().as_bytes()) || path.wide_forms().iter().any(is_own))
     }
 
     fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {
-        if *call.method != Method::POST || !is_endpoint(call.path.as_str().as_bytes()) {
+        let asked = self.below(call.path.as_str().as_bytes());
+        if *call.method != Method::POST || !asked.is_some_and(|segments| is_endpoint(&segments)) {
             return Err(stand_in::not_open());
         }
         // It never ends: it is a dummy.
@@ -247,18 +279,14 @@ impl StandIn for Api {
 }
 
 /// `/installation/token`: an agent could revoke the token there that all agents of the provider use.
-fn is_revocation(path: &[u8]) -> bool {
-    let segments: Vec<&[u8]> =
-        path.split(|b| *b == b'/').filter(|segment| !segment.is_empty()).take(3).collect();
-    let [installation, token] = segments.as_slice() else { return false };
+fn is_revocation(segments: &[&[u8]]) -> bool {
+    let [installation, token] = segments else { return false };
     installation.eq_ignore_ascii_case(b"installation") && token.eq_ignore_ascii_case(b"token")
 }
 
-/// `/app/installations/ID/access_tokens`, in any case and with more slashes than needed.
-fn is_endpoint(path: &[u8]) -> bool {
-    let segments: Vec<&[u8]> =
-        path.split(|b| *b == b'/').filter(|segment| !segment.is_empty()).take(5).collect();
-    let [app, installations, _, tokens] = segments.as_slice() else { return false };
+/// `/app/installations/ID/access_tokens`
+fn is_endpoint(segments: &[&[u8]]) -> bool {
+    let [app, installations, _, tokens] = segments else { return false };
     app.eq_ignore_ascii_case(b"app")
         && installations.eq_ignore_ascii_case(b"installations")
         && tokens.eq_ignore_ascii_case(b"access_tokens")

@@ -8,13 +8,15 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use control::agent::AgentName;
 use control::catalog::{Fields, SchemeSpec};
 use control::refusal::Refusal;
 use control::secret::Secret;
 use control::target::Target;
 use control::vault::Opened;
+use http::Method;
 use zeroize::Zeroizing;
 
 pub mod outgoing;
@@ -31,11 +33,14 @@ mod hmac;
 mod digest;
 pub mod aws_sigv4;
 mod oauth2_client_credentials;
-mod oauth2_refresh;
+pub(crate) mod oauth2_refresh;
 mod jwt_bearer;
 mod gcp_service_account;
+mod gcp_workload_identity;
 mod azure_client_credentials;
 mod github_app;
+mod github_server;
+mod registry_token;
 pub mod shared;
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -66,8 +71,11 @@ pub static SCHEMES: &[SchemeEntry] = &[
     SchemeEntry { spec: &oauth2_refresh::SPEC, build: oauth2_refresh::build },
     SchemeEntry { spec: &jwt_bearer::SPEC, build: jwt_bearer::build },
     SchemeEntry { spec: &gcp_service_account::SPEC, build: gcp_service_account::build },
+    SchemeEntry { spec: &gcp_workload_identity::SPEC, build: gcp_workload_identity::build },
     SchemeEntry { spec: &azure_client_credentials::SPEC, build: azure_client_credentials::build },
     SchemeEntry { spec: &github_app::SPEC, build: github_app::build },
+    SchemeEntry { spec: &registry_token::SPEC, build: registry_token::build },
+    SchemeEntry { spec: &github_server::SPEC, build: github_server::build },
 ];
 
 static SPECS: LazyLock<Vec<&'static SchemeSpec>> =
@@ -128,9 +136,20 @@ pub trait Exchange: Send + Sync {
     /// Asks the issuer. Pure but for what `issuer` does.
     fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a>;
 
+    /// The part of what the secret opens that this request needs: each part has a token of its own (one repository, one
+    /// agent's session). Empty: the one token serves all requests. It is given back by [`Issuer::part`].
+    fn part(&self, _agent: &AgentName, _target: &Target, _head: &Head) -> Result<String, Refusal> {
+        Ok(String::new())
+    }
+
     /// Whether an issuer is asked at all; if not, the token is made here (self-signed).
     fn asks(&self) -> bool {
         true
+    }
+
+    /// How the issuer is asked, as the audit shows it.
+    fn method(&self) -> Method {
+        Method::POST
     }
 
     /// Whether the issuer may put another value in the place of one that it is shown: then no two exchanges of one secret
@@ -164,6 +183,7 @@ pub trait Responder: Send + Sync + fmt::Debug {
     fn respond(
         &self,
         headers: &http::HeaderMap,
+        agent: &str,
         target: &Target,
         head: &Head,
     ) -> Result<Option<Challenged>, Refusal>;
@@ -174,8 +194,8 @@ pub trait Responder: Send + Sync + fmt::Debug {
 pub struct Challenged {
     /// The value of `Authorization`.
     pub value: http::HeaderValue,
-    /// What the upstream's answer is searched for.
-    pub echoes: Vec<Echo>,
+    /// What the upstream's answer is searched for, beside what it is already.
+    pub echoes: Vec<Arc<Echo>>,
 }
 
 /// What arming a scheme gives.

@@ -26,6 +26,7 @@ use super::shared::surface::PlaceholderSpot;
 use super::shared::template::{sensitive, wiped};
 use super::shared::{basic_auth, cookies, names, parameters};
 use super::{Echo, Responder};
+use crate::limits::held::Holding;
 
 /// A request's head on its way upstream: what was matched is what is sent.
 pub struct Head {
@@ -76,6 +77,8 @@ impl Default for Bounds {
 /// Where a request goes and when: a signature covers both.
 #[derive(Clone, Copy, Debug)]
 pub struct Errand<'a> {
+    /// Whose request it is.
+    pub agent: &'a str,
     /// The one target.
     pub target: &'a Target,
     /// The port that `Host` does not name.
@@ -93,8 +96,8 @@ pub struct Placed {
     pub stream: Option<Stream>,
     /// What answers a challenge of the upstream.
     pub responder: Option<Arc<dyn Responder>>,
-    /// What answers to this request are searched for, in place of what all are; none: the latter.
-    pub echoes: Vec<Echo>,
+    /// What the answer to this request is searched for, beside what all are.
+    pub echoes: Vec<Arc<Echo>>,
 }
 
 impl Placed {
@@ -111,10 +114,12 @@ pub struct Outgoing<'a> {
     dummies: &'a [String],
     bounds: &'a Bounds,
     body: Option<Bytes>,
+    /// Where a body that is made in the place of another has its room.
+    holding: Option<Holding>,
     errand: Option<Errand<'a>>,
     stream: Option<Stream>,
     responder: Option<Arc<dyn Responder>>,
-    echoes: Vec<Echo>,
+    echoes: Vec<Arc<Echo>>,
 }
 
 impl fmt::Debug for Outgoing<'_> {
@@ -127,7 +132,14 @@ impl<'a> Outgoing<'a> {
     /// Opens the door for one request. `body` is there only for surfaces that lie in it.
     pub fn new(head: &'a mut Head, dummies: &'a [String], bounds: &'a Bounds, body: Option<Bytes>) -> Self {
         let (responder, echoes) = (None, Vec::new());
-        Self { head, dummies, bounds, body, errand: None, stream: None, responder, echoes }
+        let (holding, errand, stream) = (None, None, None);
+        Self { head, dummies, bounds, body, holding, errand, stream, responder, echoes }
+    }
+
+    /// Says where a body that takes the place of the one that was read has its room.
+    #[must_use]
+    pub(crate) fn within(self, holding: Option<Holding>) -> Self {
+        Self { holding, ..self }
     }
 
     /// Says where the request goes and when.
@@ -183,8 +195,8 @@ impl<'a> Outgoing<'a> {
         self.responder = Some(responder);
     }
 
-    /// Says what this request's answer is searched for, in place of what all are.
-    pub(super) fn search_for(&mut self, echoes: Vec<Echo>) {
+    /// Says what this request's answer is searched for, beside what all are.
+    pub(super) fn search_for(&mut self, echoes: Vec<Arc<Echo>>) {
         self.echoes = echoes;
     }
 
@@ -230,8 +242,7 @@ impl<'a> Outgoing<'a> {
     pub fn set_body(&mut self, pointer: &Pointer, value: &str) -> Result<(), Refusal> {
         let body = self.body.take().unwrap_or_default();
         let place = pointer.locate(&body).map_err(|error| Refusal::new(Code::Dw2008, error.to_string()))?;
-        let changed = pointer.set(&body, &place, value).ok_or_else(no_place)?;
-        self.keep_body(changed)
+        self.keep_body(pointer, &body, &place, value)
     }
 
     /// Puts the value where the provider's dummy stands on the spot. No dummy there: nothing changes.
@@ -338,11 +349,20 @@ impl<'a> Outgoing<'a> {
         }
         let changed = replaced(text.as_bytes(), &places, value);
         let changed = std::str::from_utf8(&changed).map_err(|_| unfit())?;
-        let body = pointer.set(&body, &place, changed).ok_or_else(no_place)?;
-        self.keep_body(body)
+        self.keep_body(pointer, &body, &place, changed)
     }
 
-    fn keep_body(&mut self, body: Zeroizing<Vec<u8>>) -> Result<(), Refusal> {
+    /// Puts a text into the body. What it becomes has room among the bodies that are held, until it is sent, as what it was.
+    fn keep_body(
+        &mut self,
+        pointer: &Pointer,
+        body: &[u8],
+        place: &pointer::Place,
+        text: &str,
+    ) -> Result<(), Refusal> {
+        let length = pointer.length(body, place, text).ok_or_else(no_place)?;
+        let lease = self.holding.as_ref().map(|holding| holding.lease(length)).transpose()?;
+        let body = pointer.set(body, place, text).ok_or_else(no_place)?;
         let headers = &mut self.head.headers;
         // Sums over the body as the agent sent it are wrong now.
         for sum in ["content-md5", "digest", "content-digest", "repr-digest"] {
@@ -350,7 +370,10 @@ impl<'a> Outgoing<'a> {
         }
         names::remove_other_spellings(headers, &CONTENT_LENGTH);
         insert(headers, &CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-        self.body = Some(wiped(body));
+        self.body = Some(match lease {
+            Some(lease) => lease.of(body),
+            None => wiped(body),
+        });
         Ok(())
     }
 

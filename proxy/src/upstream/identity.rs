@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use control::policy::Permit;
 use control::refusal::{Code, Refusal};
-use control::vault::{OpenError, Opened, Terms, Vault, certificate};
+use control::vault::{OpenError, Opened, Terms, Vault, Version, certificate};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
@@ -22,7 +22,7 @@ const BACK_OFF: Duration = Duration::from_millis(250);
 /// The client certificate of one version of a secret, ready for handshakes.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    pub(crate) version: u64,
+    pub(crate) version: Version,
     pub(crate) tls: UpstreamTls,
     /// Expiry and binding, asked again for each request.
     terms: Terms,

@@ -202,19 +202,42 @@ async fn a_large_upload_of_the_sdk_passes_at_constant_memory() {
     assert!(peak < before + (24 << 10), "{before} KiB before, at most {peak} KiB: 96 MiB were sent");
 }
 
+/// moto with this secret, which may be another one than moto's, and more of the provider's `config`.
+async fn before_moto(server: &Server, keys: (&str, &str), config: &str) -> (Proxy, TempDir) {
+    let spec = format!("type: aws\nauth: {{secretRef: aws}}\nconfig: {{region: {REGION}{config}}}");
+    let mut builder = Proxy::builder().provider("cloud", &spec).public_value("aws", "access_key_id", keys.0);
+    builder = builder.secret("aws", "secret_access_key", keys.1);
+    for host in HOSTS {
+        builder = builder.route(host, 443, server.address());
+    }
+    (builder.start().await, tempfile::tempdir().unwrap())
+}
+
+#[tokio::test]
+async fn moto_gives_the_keys_of_a_role_and_verifies_what_boto3_sends_with_them() {
+    let Some(python) = python() else { return };
+    let mut server = Server::start_for(&python, "moto_server.py", HOSTS, &[]).await;
+    let (id, secret) = (server.line().await, server.line().await);
+    let role = ", assumeRole: {arn: \"arn:aws:iam::123456789012:role/team/bot\", duration: 900}";
+    let (proxy, home) = before_moto(&server, (&id, &secret), role).await;
+    let printed = run(&proxy, home.path(), &python, &[&script("boto3_client.py"), "moto"]).await;
+    printed.assert_ok().assert_says("objects").assert_says("services");
+    let printed = run(&proxy, home.path(), &python, &[&script("boto3_client.py"), "identity"]).await;
+    printed.assert_ok().assert_says("arn:aws:sts::123456789012:assumed-role/bot/worker");
+    let exchanges = proxy.audit().lines().into_iter().filter(|line| line["kind"] == "exchange").count();
+    assert_eq!(exchanges, 1);
+    let (proxy, home) = before_moto(&server, (&id, &harness::canary::fresh()), role).await;
+    let printed = run(&proxy, home.path(), &python, &[&script("boto3_client.py"), "identity"]).await;
+    printed.assert_failed().assert_says("DW1005").assert_says("SignatureDoesNotMatch (is the secret");
+}
+
 #[tokio::test]
 async fn moto_verifies_what_boto3_sends() {
     let Some(python) = python() else { return };
     let mut server = Server::start_for(&python, "moto_server.py", HOSTS, &[]).await;
     let (id, secret) = (server.line().await, server.line().await);
     for (secret, works) in [(secret, true), (harness::canary::fresh(), false)] {
-        let spec = format!("type: aws\nauth: {{secretRef: aws}}\nconfig: {{region: {REGION}}}");
-        let mut builder = Proxy::builder().provider("cloud", &spec).public_value("aws", "access_key_id", &id);
-        builder = builder.secret("aws", "secret_access_key", &secret);
-        for host in HOSTS {
-            builder = builder.route(host, 443, server.address());
-        }
-        let (proxy, home) = (builder.start().await, tempfile::tempdir().unwrap());
+        let (proxy, home) = before_moto(&server, (&id, &secret), "").await;
         let printed = run(&proxy, home.path(), &python, &[&script("boto3_client.py"), "moto"]).await;
         if works {
             printed.assert_ok().assert_says("objects").assert_says("services");

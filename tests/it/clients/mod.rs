@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 mod aws;
+mod chat;
 mod cloud;
 mod curl;
 mod git;
@@ -23,6 +24,7 @@ mod mcp;
 mod models;
 mod node;
 mod python;
+mod registry;
 mod websocket;
 
 /// Where the clients' libraries and scripts are, seen from the workspace root.

@@ -16,6 +16,8 @@ POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": 
 iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
 iam.create_user("eu-west-1", "agent")
 iam.put_user_policy("agent", "all", POLICY)
+iam.create_role("bot", POLICY, "/team/", None, "", [], None)
+iam.put_role_policy("bot", "all", POLICY)
 key = iam.create_access_key("agent")
 s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket("acme", "eu-west-1")
 settings.INITIAL_NO_AUTH_ACTION_COUNT = 0

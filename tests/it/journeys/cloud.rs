@@ -155,7 +155,7 @@ async fn wrong_key_files_and_keys_are_refused_when_they_are_stored() {
         (
             "key.json",
             format!("{{\"type\":\"external_account\",\"x\":\"{canary}\"}}"),
-            "comes with a later release",
+            "lacks the field `token_url`",
         ),
         ("private_key", canary.clone(), "holds no PEM private key"),
         ("certificate", canary.clone(), "holds no PEM certificate"),

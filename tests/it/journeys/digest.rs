@@ -202,3 +202,50 @@ async fn a_websocket_is_opened_with_the_answer_and_its_messages_are_searched_for
     let response = parameter(seen.header("authorization").unwrap(), "response");
     assert!(told.contains("cnonce=") && !told.contains(&response[..16]), "{told}");
 }
+
+#[tokio::test]
+async fn no_hash_that_was_sent_comes_back_in_any_later_answer() {
+    let (sent, current) = (Arc::new(Mutex::new(Vec::<String>::new())), nonce("first"));
+    let strict = strict(Arc::clone(&current), "SHA-256");
+    let telling = {
+        let sent = Arc::clone(&sent);
+        harness::origin::answer::with(move |exchange| {
+            if let Some(field) = exchange.seen.header("authorization") {
+                sent.lock().unwrap().push(parameter(field, "response"));
+            }
+            let (all, status) = (sent.lock().unwrap().join(" "), strict(exchange));
+            async move {
+                let (head, _) = status.await.into_parts();
+                Response::from_parts(head, answer::full(format!("so far: {all}")))
+            }
+        })
+    };
+    let world = world("h1", "", telling, PASSWORD).await;
+    for (number, name) in ["first", "first", "second", "second"].into_iter().enumerate() {
+        name.clone_into(&mut current.lock().unwrap());
+        let text = world.agent().get(HOST, "/").await.assert_ok().text();
+        let sent = sent.lock().unwrap();
+        // With the second nonce the hash over the first one was sent in vain.
+        assert_eq!(sent.len(), [1, 2, 4, 5][number]);
+        assert!(sent.iter().all(|hash| !text.contains(hash)), "{text}");
+        assert_eq!(text.matches(&"*".repeat(64)).count(), sent.len(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_of_another_realm_or_of_another_host_is_not_answered() {
+    let world = world("h1", ", realm: cubs", strict(nonce("n"), "SHA-256"), PASSWORD).await;
+    world.agent().get(HOST, "/").await.assert_refused(502, "DW1006");
+    assert!(world.origin.only().headers_named("authorization").is_empty());
+    let hosts = [HOST, "evil.example.com"];
+    let spec = spec("").replace(&format!("host: {HOST}"), "host: '*.example.com'");
+    let builder = Proxy::builder().provider("demo", &spec).public_value("lion", "username", USER);
+    let builder = builder.arg("--workers").arg("1").secret("lion", "password", PASSWORD);
+    let origin = Origin::builder(&hosts).only("h1").answer(strict(nonce("n"), "SHA-256"));
+    let world = World::built(origin, builder).await;
+    world.agent().get(HOST, "/").await.assert_ok();
+    let log = world.proxy.log();
+    assert!(log.contains("can pass on the Digest challenge"), "{log}");
+    world.agent().get(hosts[1], "/").await.assert_refused(502, "DW1006");
+    assert!(world.origin.last().headers_named("authorization").is_empty());
+}

@@ -156,6 +156,8 @@ async fn a_certificate_stands_beside_another_scheme() {
         }
         world.assert_injected();
         assert!(world.origin.requests().iter().all(|seen| seen.client.as_deref() == Some(&*client.der)));
+        let line = world.proxy.audit().request("/").await;
+        assert_eq!((&line["secret"], &line["client_cert"]), (&"canary".into(), &"corp".into()), "{line}");
         // Its connections are kept like any other.
         assert_eq!(world.origin.handshakes(), 1, "{up}");
     }
@@ -178,6 +180,7 @@ async fn a_host_that_no_injection_covers_is_shown_the_certificate_and_loses_over
     assert!(seen.headers.iter().all(|(name, _)| !name.starts_with("x-")), "{seen:#?}");
     let line = world.proxy.audit().request("/x").await;
     assert_eq!((&line["scheme"], &line["secret"]), (&"mtls".into(), &"corp".into()), "{line}");
+    assert!(line.get("client_cert").is_none(), "{line}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use harness::origin::answer::full;
 use harness::{Origin, answer, canary};
 use http::Response;
 
-use crate::world::{HOST, World, bearer, bearer_and, token};
+use crate::world::{HOST, OTHER, World, bearer, bearer_and, token};
 
 /// A secret whose every form differs from its plain one.
 const ODD: &str = "tok/en+with=odd\"chars'&<more>%and~plain0123";
@@ -278,4 +278,27 @@ async fn the_most_talkative_log_holds_no_secret() {
     let world = World::built(Origin::builder(&[HOST]), builder).await;
     world.agent().get(HOST, "/").await.assert_ok();
     world.agent().get("denied.example.net", "/").await.assert_refused(403, "DW1001");
+}
+
+#[tokio::test]
+async fn an_answer_does_not_tell_whether_the_agent_guessed_the_value_of_another_host() {
+    let (first, second) = ("value-of-the-first-host", "value-of-the-other-host");
+    let spec = format!(
+        "type: http-token\nhosts: [{HOST}, {OTHER}]\nauth:\n  secretRef: pair\n  secretKey: one\n  inject:\n  \
+         - {{hosts: [{HOST}], header: X-A}}\n  - {{hosts: [{OTHER}], header: X-B, template: \"{{{{two}}}}\"}}"
+    );
+    let builder = harness::Proxy::builder().provider("demo", &spec);
+    let builder = builder.public_value("pair", "one", first).public_value("pair", "two", second);
+    let world = World::built(Origin::builder(&[HOST, OTHER]), builder).await;
+    for (host, own, others) in [(HOST, first, second), (OTHER, second, first)] {
+        let reply = world.agent().post(host, "/", "X-C: y", format!("{own} {others}").as_bytes()).await;
+        let text = reply.assert_ok().text();
+        assert!(text.contains(others), "the guess of another host's value is confirmed: {text}");
+        assert!(!text.contains(own), "{text}");
+        let sent = world.origin.last();
+        assert!(
+            sent.contains(own) && sent.headers.iter().all(|(_, value)| !value.contains(others)),
+            "{sent:#?}"
+        );
+    }
 }

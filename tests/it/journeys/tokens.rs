@@ -8,7 +8,7 @@ use harness::within::until;
 use harness::{Origin, Proxy, ProxyBuilder};
 
 use crate::issuer::{Issuer, LOGIN};
-use crate::world::HOST;
+use crate::world::{HOST, OTHER};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -309,6 +309,24 @@ async fn an_earlier_token_that_an_upstream_recorded_is_masked_after_renewals_too
     .await;
     let reply = proxy.agent().get(HOST, "/recorded").await;
     assert!(issued.iter().all(|(token, _)| !reply.text().contains(token)), "{}", reply.text());
+    watch_all(&mut proxy, &issuer);
+}
+
+#[tokio::test]
+async fn a_token_of_another_provider_of_the_same_secret_is_masked_too() {
+    let issuer = Issuer::start().await;
+    let first = client_credentials("");
+    let second = first.replace(HOST, OTHER).replace("API_TOKEN", "OTHER_TOKEN");
+    let builder = builder(&issuer, &first).provider("second", &second).origin(&issuer.second);
+    let mut proxy = builder.start().await;
+    proxy.agent().get(OTHER, "/").await.assert_ok();
+    proxy.agent().get(HOST, "/").await.assert_ok();
+    let issued = issuer.get(|state| state.issued.clone());
+    assert_eq!(issued.len(), 2);
+    for host in [HOST, OTHER] {
+        let text = proxy.agent().get(host, "/recorded").await.assert_ok().text();
+        assert!(issued.iter().all(|(token, _)| !text.contains(token)), "{host}: {text}");
+    }
     watch_all(&mut proxy, &issuer);
 }
 

@@ -46,6 +46,23 @@ async fn a_rotation_in_the_vault_reaches_the_running_proxy_each_time() {
     until("the deleted secret to be gone", SOON, refused).await;
 }
 
+#[tokio::test]
+async fn a_file_that_takes_the_place_of_a_sealed_secret_is_used_at_once_though_both_are_the_first() {
+    let (home, sealed, file) = (Home::keyed(), canary::fresh(), canary::fresh());
+    home.add("late", &sealed, &[]).assert_ok();
+    let spec = format!("type: http-token\nhost: {HOST}\nauth: {{secretRef: late}}");
+    let builder = Proxy::builder().vault(&home).arg("--secrets").arg("{home}/secrets");
+    let mut world = World::built(Origin::builder(&[HOST]), builder.provider("demo", &spec)).await;
+    world.proxy.watch(&sealed);
+    assert_eq!(injected(&world).await, sealed);
+    world.proxy.watch(&file);
+    let path = world.proxy.path("secrets/late");
+    std::fs::write(&path, &file).unwrap();
+    until_injected(&world, &file).await;
+    std::fs::remove_file(path).unwrap();
+    until_injected(&world, &sealed).await;
+}
+
 /// A random part of `whole`.
 fn part_of(whole: Duration) -> Duration {
     let mut seed = [0; 4];

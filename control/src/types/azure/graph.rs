@@ -105,7 +105,7 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>) -> Option<Resolved<'a>> {
     let resource = if refers && verb != "read" {
         Resource::Hidden
     } else {
-        Resource::Arns(vec![["https://graph.microsoft.com/", &*named.own].concat()])
+        Resource::Arns(vec![["https://", ask.host.name().unwrap_or_default(), "/", &*named.own].concat()])
     };
     Some(Resolved { resource, clarity, ..of(&action) })
 }

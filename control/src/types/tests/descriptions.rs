@@ -20,6 +20,7 @@ fn every_type_is_whole() {
     for kind in ALL {
         let host = match kind.name {
             "mcp" => "mcp: {url: \"https://a.example/mcp\"}, ",
+            "docker-registry" => "host: ghcr.io, ",
             _ if kind.hosts.is_empty() => "host: a.example, ",
             _ => "",
         };
@@ -35,7 +36,9 @@ fn every_type_is_whole() {
             let bound = kind.bound_hosts();
             let bound = BoundHosts::of_type(&bound);
             let is_bound = |url: &TokenUrl| bound.as_ref().is_ok_and(|hosts| hosts.covers(url.target()));
-            assert!(auth.token_urls.iter().all(is_bound), "{}", kind.name);
+            // A login's secret is bound where it is made (`connect`): a key has no business at its issuer.
+            let at_home = kind.hosts.is_empty() || auth.token_urls.iter().all(is_bound);
+            assert_eq!(at_home, own.name != OAUTH, "{}", kind.name);
             assert!(auth.dummy().contains(dummy::MARKER), "{}", kind.name);
             assert!(own.remove_headers.iter().all(|name| *name == name.to_ascii_lowercase()));
             // `import` takes the type of a variable's name.
@@ -44,6 +47,50 @@ fn every_type_is_whole() {
             }
         }
     }
+}
+
+#[test]
+fn a_login_has_hosts_a_client_and_a_call_of_its_own() {
+    for (kind, host, token_url) in [
+        ("openai", "chatgpt.com", "https://auth.openai.com/oauth/token"),
+        ("anthropic", "api.anthropic.com", "https://platform.claude.com/v1/oauth/token"),
+    ] {
+        let provider = provider(&format!("{{type: {kind}, auth: {{type: oauth, secretRef: s}}}}"));
+        let login = provider.kind.login().unwrap();
+        let auth = provider.auth.as_ref().unwrap();
+        assert_eq!(provider.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), [host]);
+        assert_eq!(auth.token_urls[0].to_string(), token_url);
+        assert!(auth.injections[0].fields.text("clientId").is_some());
+        assert_eq!(provider.verify.as_ref().unwrap().target.host.to_string(), host);
+        let known = provider.kind.actions.names();
+        assert!(login.allow.iter().all(|action| known.contains(action)), "{kind}");
+        assert!(login.authorize.starts_with("https://") && TokenUrl::parse(login.authorize).is_ok());
+    }
+    for host in ["api.openai.com", "evil.example"] {
+        let text = format!(
+            "apiVersion: doorward.dev/v1alpha1\nkind: Provider\nmetadata: {{name: p}}\n\
+             spec: {{type: openai, host: {host}, auth: {{type: oauth, secretRef: s}}}}\n"
+        );
+        let mistakes = parse_text("f.yaml", &text, SCHEMES).unwrap_err();
+        assert!(
+            mistakes[0].message.contains("a host of this provider is none of them"),
+            "{host}: {mistakes:?}"
+        );
+    }
+}
+
+#[test]
+fn codex_gets_a_login_that_holds_dummies_alone() {
+    let provider = provider("{type: openai, auth: {type: oauth, secretRef: s}}");
+    let file = provider.agent_file().unwrap();
+    assert_eq!((file.variable, &*file.name), ("CODEX_HOME", "auth.json"));
+    assert_eq!(file.folder.as_deref(), Some("codex-default-p"));
+    let login: serde_json::Value = serde_json::from_str(&file.text).unwrap();
+    let dummy = provider.auth.as_ref().unwrap().dummy();
+    let tokens = &login["tokens"];
+    assert!(tokens["access_token"] == dummy && tokens["refresh_token"] == dummy);
+    let id_token = tokens["id_token"].as_str().unwrap();
+    assert_eq!(id_token.split('.').filter(|part| !part.is_empty()).count(), 3, "Codex reads its middle");
 }
 
 #[test]
@@ -65,7 +112,7 @@ fn no_public_prefix_begins_names_that_secrets_have() {
 fn verify_calls_go_to_the_providers_own_host() {
     let verify = |spec: &str| provider(spec).verify.clone();
     assert_eq!(verify(r#"{type: vllm, host: "*.corp.example", auth: {secretRef: s}}"#), None);
-    assert_eq!(verify("{type: github, host: ghe.corp.example, auth: {secretRef: s}}"), None);
+    assert_eq!(verify("{type: github, hosts: [ghe.corp.example], auth: {secretRef: s}}"), None);
     assert_eq!(verify("{type: custom, host: llm.corp.example, auth: {secretRef: s}}"), None);
     let mcp = verify("{type: mcp, mcp: {url: \"https://m.corp.example:8443/v1/mcp\"}, auth: {secretRef: s}}")
         .unwrap();
@@ -73,6 +120,7 @@ fn verify_calls_go_to_the_providers_own_host() {
     for (spec, host, path) in [
         ("type: azure-openai, host: a.openai.azure.com", "a.openai.azure.com:443", "/openai/v1/models"),
         (r#"type: docker-registry, host: "r.example:5000""#, "r.example:5000", "/v2/"),
+        ("type: github, host: ghe.corp.example", "ghe.corp.example:443", "/api/v3/user"),
         ("type: vllm, host: llm.example", "llm.example:443", "/v1/models"),
         ("type: gitlab, hosts: [git.example, other.example]", "git.example:443", "/api/v4/user"),
         ("type: npm", "registry.npmjs.org:443", "/-/whoami"),

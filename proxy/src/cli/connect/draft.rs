@@ -49,13 +49,21 @@ impl Draft {
         if let Some(written) = &connect.auth {
             spec.put("auth.type", written.as_str().into());
         }
-        let keys = auth.keys(connect);
+        let mut keys = auth.keys(connect);
+        let is_login = connect.login.oauth;
+        if is_login {
+            keys.retain(|group| !group.iter().any(|key| super::login::KEYS.contains(&key.as_str())));
+        }
         let secret = match &connect.secret {
             Some(secret) => secret.clone(),
-            None => secret_name(&name, auth.own_key())?,
+            None => secret_name(&name, if is_login { "login" } else { auth.own_key() })?,
         };
         spec.put("auth.secretRef", secret.as_str().into());
         auth.ask(connect, env, &mut spec)?;
+        if let Some(login) = kind.login().filter(|_| is_login) {
+            // What the subscription is for; the account behind it is larger.
+            spec.put("policy.allow", login.allow.to_vec().into());
+        }
         fill(connect, &mut spec)?;
         let text = file(&name, project(env)?, &spec);
         let provider = load(&name, &text, env)?;
@@ -144,6 +152,9 @@ impl Chosen {
                 let mut keys: Vec<_> = beside(scheme.name).iter().map(|key| group(&[key])).collect();
                 // A user may stand in the file as well.
                 keys.retain(|key| !key.iter().any(|key| connect.sets(&format!("auth.{key}"))));
+                if connect.sets("auth.clientId") {
+                    keys.retain(|key| *key != ["client_id"]);
+                }
                 keys.push(own_key(scheme.default_keys));
                 keys
             }
@@ -371,7 +382,11 @@ mod tests {
             assert_eq!(draft.provider.verify.is_some(), kind.verify.is_some(), "{}", kind.name);
             assert_eq!(draft.provider.hosts_beyond(&[]).count(), draft.provider.hosts.len());
             for auth in kind.auth {
-                let named = drafted(&[&words[..], &["--auth", auth.name]].concat()).unwrap();
+                let beside: &[&str] = match auth.name {
+                    "token-service" => &["--set", "config.tokenService=https://a.example.com/token"],
+                    _ => &[],
+                };
+                let named = drafted(&[&words[..], &["--auth", auth.name], beside].concat()).unwrap();
                 assert_eq!(&*named.provider.auth.as_ref().unwrap().auth_type, auth.name);
             }
         }

@@ -1,10 +1,12 @@
 //! `doorward connect TYPE`: a secret, its provider file, and the call that tells whether the credential works, in one step.
 //!
 //! The credential is tried before anything is kept: sealed in a vault whose key is in memory only, through a proxy of its
-//! own, so by the very injection, address guard and TLS that will serve the agent. Invariant: when it ends with a failure,
+//! own, so by the very injection, address guard and TLS that will serve the agent. A login (`--oauth`) gives the credential
+//! where there is no key to be typed. Invariant: when it ends with a failure,
 //! neither secret nor provider were made.
 
 mod draft;
+mod login;
 mod trial;
 
 use std::fs::{self, OpenOptions};
@@ -24,6 +26,7 @@ use control::vault::store::StoreError;
 use ipnet::IpNet;
 
 use self::draft::Draft;
+use self::trial::Tried;
 
 /// Make a secret and its provider, and see that the credential works, in one step.
 #[derive(Args, Clone, Debug)]
@@ -55,9 +58,8 @@ pub struct Connect {
     /// Keep both without trying the credential.
     #[arg(long)]
     no_verify: bool,
-    /// Log in at the vendor instead of giving a key.
-    #[arg(long)]
-    oauth: bool,
+    #[command(flatten)]
+    login: login::LoginArgs,
     /// When the secret ends: `2027-01-31`, `2027-01-31T12:00:00Z`, or from now on `90d`, `12h`, `30m`.
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
@@ -86,9 +88,9 @@ impl Connect {
     }
 
     /// Makes both, or neither.
-    pub fn run(self, env: &Env) -> Result<Exit, Failure> {
-        if self.oauth {
-            return Err(usage("--oauth comes with a later release; give an API key"));
+    pub fn run(mut self, env: &Env) -> Result<Exit, Failure> {
+        if self.login.oauth {
+            self.auth = Some(login::auth_type(&self)?.to_owned());
         }
         let draft = Draft::of(&self, env)?;
         let folder = home(env)?.providers_dir();
@@ -102,7 +104,15 @@ impl Connect {
             }
             Ok(())
         })?;
-        let values = self.sources.read_for(env, &draft.keys)?;
+        let mut values = self.sources.read_for(env, &draft.keys)?;
+        if self.login.oauth {
+            if let Some((key, _)) = values.iter().find(|(key, _)| login::KEYS.contains(&key.as_str())) {
+                return Err(usage(format!("key `{key}` is what the login gives")));
+            }
+            let given = login::run(env, &self, &draft, &values)?;
+            values.extend(given);
+        }
+        let mut tried = None;
         if self.no_verify || draft.provider.verify.is_none() {
             env.output.say(format!(
                 "{}: not verified{}",
@@ -110,12 +120,14 @@ impl Connect {
                 if self.no_verify { "" } else { ": the type has no call for it (--verify URL names one)" }
             ));
         } else {
-            let told = trial::run(env, &draft, &self.resolve, &values);
-            env.output.say(
-                told.map_err(|failure| Failure::new(failure.exit, format!("{failure}; nothing was kept")))?,
-            );
+            let trial = trial::run(env, &draft, &self.resolve, &values);
+            let nothing =
+                |failure: Failure| Failure::new(failure.exit, format!("{failure}; nothing was kept"));
+            let went_well = trial.map_err(nothing)?;
+            env.output.say(&went_well.told);
+            tried = Some(went_well);
         }
-        self.keep(env, &draft, &file, values)?;
+        self.keep(env, &draft, &file, values, tried.as_ref())?;
         env.output.say(format!("secret/{} added, bound to {}", draft.secret, draft.hosts));
         env.output.say(format!("provider/{} added: {}", draft.name, file.display()));
         Ok(Exit::Ok)
@@ -128,6 +140,7 @@ impl Connect {
         draft: &Draft,
         file: &Path,
         values: Vec<(String, Secret)>,
+        tried: Option<&Tried>,
     ) -> Result<(), Failure> {
         let project = project(env)?;
         let entry = Entry {
@@ -141,7 +154,11 @@ impl Connect {
         block_on(async {
             let vault = self.vault.unlock(env).await?;
             vault.add(project, vec![entry], vec![]).await?;
-            let Err(failure) = staged.put() else { return Ok(()) };
+            let carried = match tried {
+                Some(tried) => tried.carry_renewed(env, draft, &vault).await,
+                None => Ok(()),
+            };
+            let Err(failure) = carried.and_then(|()| staged.put()) else { return Ok(()) };
             let gone = vault.store().delete_secret(project, &draft.secret).await;
             if !matches!(gone, Ok(true)) {
                 env.output.say(format!("secret/{} could not be removed again", draft.secret));

@@ -12,7 +12,7 @@ use control::cli::vault::{VaultArgs, project};
 use control::cli::{Env, Exit, Failure};
 use control::provider::{Mode, Verify};
 use control::secret::Secret;
-use control::vault::local::Entry;
+use control::vault::local::{Entry, LocalVault};
 use rustix::io::{FdFlags, fcntl_setfd};
 use zeroize::Zeroizing;
 
@@ -31,13 +31,40 @@ const ANSWER_MAX: u64 = 64 * 1024;
 /// The bytes of a vault's key.
 const KEY: usize = 32;
 
+/// A trial that went well, with the vault that it was made with: an issuer may have put other values into it in the place
+/// of those that it was shown, which are void now.
+#[derive(Debug)]
+pub(super) struct Tried {
+    /// What to tell.
+    pub(super) told: String,
+    folder: PrivateFolder,
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl Tried {
+    /// Makes what the trial's vault holds now the secret's, in the vault that keeps it.
+    pub(super) async fn carry_renewed(
+        &self,
+        env: &Env,
+        draft: &Draft,
+        to: &LocalVault,
+    ) -> Result<(), Failure> {
+        let pipe = pipe(&self.key)?;
+        let own = unlocked(env, &self.folder.path().join(VAULT), &pipe).await?;
+        Ok(own.carry_renewed(project(env)?, &draft.secret, to).await?)
+    }
+}
+
+/// The trial's vault in its folder.
+const VAULT: &str = "vault.db";
+
 /// Tries the credential; what to tell, or why it does not do.
 pub(super) fn run(
     env: &Env,
     draft: &Draft,
     resolve: &[String],
     values: &[(String, Secret)],
-) -> Result<String, Failure> {
+) -> Result<Tried, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| failed(error.to_string()))?.block_on(tried(env, draft, resolve, values))
 }
@@ -47,12 +74,12 @@ async fn tried(
     draft: &Draft,
     resolve: &[String],
     values: &[(String, Secret)],
-) -> Result<String, Failure> {
+) -> Result<Tried, Failure> {
     let Some(verify) = &draft.provider.verify else { return Err(failed("there is no call that verifies")) };
     let folder = PrivateFolder::new(env)?;
     let mut key = Zeroizing::new(vec![0; KEY]);
     getrandom::fill(&mut key).map_err(|error| failed(format!("no randomness: {error}")))?;
-    let vault = folder.path().join("vault.db");
+    let vault = folder.path().join(VAULT);
     fill(env, draft, &vault, &key, values).await?;
     let file = folder.path().join("provider.yaml");
     sidecar::put_private(&file, draft.text.as_bytes())?;
@@ -64,7 +91,15 @@ async fn tried(
     let sidecar = started.map_err(|failure| with_log(&failure, &log))?;
     let outcome = call(&sidecar, verify, draft.provider.mode).and_then(|answer| judge(verify, answer));
     sidecar.end().await;
-    outcome
+    outcome.map(|told| Tried { told, folder, key })
+}
+
+/// Opens the trial's vault.
+async fn unlocked(env: &Env, vault: &Path, key: &PipeReader) -> Result<LocalVault, Failure> {
+    let number = u32::try_from(key.as_raw_fd()).map_err(|error| failed(error.to_string()))?;
+    let args =
+        VaultArgs { vault: Some(vault.to_owned()), master_key_fd: Some(number), ..VaultArgs::default() };
+    args.unlock(env).await
 }
 
 /// Seals the values once more, for the trial.
@@ -76,9 +111,6 @@ async fn fill(
     values: &[(String, Secret)],
 ) -> Result<(), Failure> {
     let pipe = pipe(key)?;
-    let number = u32::try_from(pipe.as_raw_fd()).map_err(|error| failed(error.to_string()))?;
-    let args =
-        VaultArgs { vault: Some(vault.to_owned()), master_key_fd: Some(number), ..VaultArgs::default() };
     let entry = Entry {
         name: draft.secret.clone(),
         description: None,
@@ -90,7 +122,7 @@ async fn fill(
             .map(|(key, value)| (key.clone(), Secret::new(value.expose().to_vec())))
             .collect(),
     };
-    args.unlock(env).await?.add(project(env)?, vec![entry], vec![]).await?;
+    unlocked(env, vault, &pipe).await?.add(project(env)?, vec![entry], vec![]).await?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use super::{Injector, Prepared, Token, renew};
 use crate::limits::held::Holding;
 use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
-use crate::request::challenge;
+use crate::request::challenge::Answering;
 use crate::request::parse::{Parsed, Upgrade};
 use crate::request::record::Record;
 use crate::request::refuse::Refused;
@@ -51,6 +51,9 @@ impl Ready {
         injector: &Injector,
         record: &mut Record,
     ) -> Result<(), Refused> {
+        if self.prepared.holds_body() {
+            self.prepared.hold_within(record.holding());
+        }
         let Some(most) = self.prepared.needs_body() else { return Ok(()) };
         let Some(incoming) = self.body.take() else { return Ok(()) };
         let reading = hold(incoming, most, record.holding());
@@ -135,7 +138,8 @@ pub(crate) async fn open(
         credential = Some(match served.injector.exchanging(&ready.prepared) {
             None => (served.credential(&plan.vault, permit).await?, None),
             Some(entry) => {
-                let token = renew::token(worker, &plan.vault, served, entry, permit).await?;
+                let part = served.injector.part(entry, permit, &ready.head)?;
+                let token = renew::token(worker, &plan.vault, served, entry, permit, part).await?;
                 (Arc::clone(&token.credential), Some(token))
             }
         });
@@ -155,7 +159,7 @@ pub(crate) fn place(
     let Ready { mut head, prepared, body, upgrade } = ready;
     let mut used = None;
     let mut stream = None;
-    let mut responder = None;
+    let mut answering = None;
     let held = if let Some((opened, token)) = credential {
         let of = Use {
             agent: permit.agent().shared(),
@@ -164,17 +168,17 @@ pub(crate) fn place(
         };
         refuse_if_blocked(&of, shared)?;
         let signs = served.injector.signs(&prepared);
+        let sought = opened.sought(prepared.entry()).ok_or_else(|| unsearchable(served))?;
         let default_port = if served.provider.mode == Mode::Plain { 80 } else { 443 };
-        let errand = Errand { target: permit.target(), default_port, now: SystemTime::now };
+        let (agent, target) = (permit.agent().as_str(), permit.target());
+        let errand = Errand { agent, target, default_port, now: SystemTime::now };
         let placed = served.injector.place_towards(&opened.armed, prepared, &mut head, Some(errand))?;
-        (stream, responder) = (placed.stream, placed.responder);
-        let sought = opened.sought();
+        let own = placed.echoes.iter().filter(|_| served.provider.response.redact).cloned();
+        let sought = sought.with(&own.collect::<Vec<_>>()).map_err(|_| unsearchable(served))?;
         shape_answer(&mut head, served, &sought, signs);
-        let mut search = search(shared, of, &sought);
-        if let (Some(search), false) = (&mut search, placed.echoes.is_empty()) {
-            search.scanner = Arc::new(challenge::scanner(&placed.echoes)?);
-        }
-        used = Some(Used { version: opened.version, search, token });
+        used = Some(Used { version: opened.version, search: search(shared, of, &sought), token });
+        stream = placed.stream;
+        answering = placed.responder.map(|responder| Answering { responder, sought });
         placed.body
     } else {
         prepared.into_body()
@@ -189,7 +193,7 @@ pub(crate) fn place(
         },
         (None, None) => RequestBody::whole(Bytes::new(), Arc::clone(&progress)),
     };
-    Ok(Signed { head, body: Some(body), progress, used, identity, responder, upgrade })
+    Ok(Signed { head, body: Some(body), progress, used, identity, answering, upgrade })
 }
 
 /// Asks the upstream only for answers that we can search: codings that we read, no slices that could rebuild an echo.
@@ -221,6 +225,11 @@ fn refuse_if_blocked(of: &Use, shared: &Shared) -> Result<(), Refusal> {
             "answers repeatedly held parts of this credential, so its use by this agent is stopped until it is rotated",
         )),
     }
+}
+
+fn unsearchable(served: &Served) -> Refusal {
+    Refusal::new(Code::Dw1004, "answers could not be searched for the credential")
+        .of_provider(&served.provider.name)
 }
 
 fn stopped(idle: Duration) -> Refusal {

@@ -33,7 +33,7 @@ fn sent(spec: &str, line: &str, body: &str) -> String {
     assert!(prepared.injects(), "{spec}");
     let values = [("token", VALUE), ("api-key", VALUE), ("password", VALUE), ("username", "bob")];
     let (armed, echoes) = injector.arm(&opened(&values)).unwrap();
-    assert_eq!(echoes.len(), 1, "{spec}");
+    assert!(echoes.iter().all(|own| own.len() == 1), "{spec}");
     let body = injector.place(&armed, prepared, &mut head).unwrap();
     let body = body.map(|body| String::from_utf8(body.to_vec()).unwrap()).unwrap_or_default();
     format!("{} {body}", shown(&head)).trim_end().to_owned()

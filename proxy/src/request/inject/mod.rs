@@ -9,14 +9,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use control::policy::Permit;
 use control::provider::{Injection, OnAgentCredential, Provider};
 use control::refusal::{Code, Refusal};
 use control::rule::HostPattern;
 use control::secret::SecretRef;
 use control::target::Target;
-use control::vault::Opened;
+use control::vault::{Opened, Version};
 use http::{HeaderMap, HeaderName};
 
+use crate::limits::held::Holding;
 use crate::schemes::{
     self, ArmFault, Armed, BodyNeed, Bounds, BuildError, Echo, Errand, Exchange, Head, Outgoing, Placed,
     Rendered, Scheme, StandIn, Surface, Values,
@@ -101,6 +103,8 @@ pub struct Prepared {
     sent: Sent,
     step: Step,
     body: Option<Bytes>,
+    /// Where its body has its room, if it is held.
+    holding: Option<Holding>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +132,24 @@ impl Prepared {
         }
     }
 
+    /// The injection that covers the request's host.
+    pub(crate) fn entry(&self) -> usize {
+        self.entry
+    }
+
     /// Takes a body that was read for another reason and goes on as it is.
     pub(crate) fn keep(&mut self, body: Bytes) {
         self.body = Some(body);
+    }
+
+    /// Whether a body is held, or will be.
+    pub(crate) fn holds_body(&self) -> bool {
+        self.body.is_some() || self.needs_body().is_some()
+    }
+
+    /// Says where the body has its room, and what is made of it.
+    pub(crate) fn hold_within(&mut self, holding: Holding) {
+        self.holding = Some(holding);
     }
 
     /// The body that was read, unchanged, where no credential goes on.
@@ -142,7 +161,7 @@ impl Prepared {
 /// The credential of one version of a secret, ready for every injection of its provider.
 pub struct ArmedCredential {
     /// The secret's version.
-    pub version: u64,
+    pub version: Version,
     /// `None`: that entry exchanges the secret for a token, which is armed by itself.
     entries: Vec<Option<Box<dyn Armed>>>,
 }
@@ -222,7 +241,8 @@ impl Injector {
             .and_then(|auth| auth.entry_for(target).map(|(index, entry)| (auth, index, entry)));
         let Some((auth, index, entry)) = found else {
             self.dummies.check(head, &dummies::Exempt::default())?;
-            return Ok(Prepared { entry: 0, sent: Sent::default(), step: Step::Forward, body: None });
+            let (sent, step) = (Sent::default(), Step::Forward);
+            return Ok(Prepared { entry: 0, sent, step, body: None, holding: None });
         };
         let surface = entry.scheme.surface();
         let sent = auth.sent(head, surface);
@@ -246,7 +266,7 @@ impl Injector {
             },
         };
         self.dummies.check(head, &exempt)?;
-        Ok(Prepared { entry: index, sent, step, body: None })
+        Ok(Prepared { entry: index, sent, step, body: None, holding: None })
     }
 
     /// Takes the whole body where [`Prepared::needs_body`] asked for it, and decides with it.
@@ -264,14 +284,18 @@ impl Injector {
     }
 
     /// Renders every injection of the provider with one version of its secret, once; those that exchange it are left out.
-    pub fn arm(&self, opened: &Opened) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
+    /// The echoes are each injection's own: an answer is never searched for what its request did not carry, which would
+    /// tell the agent what it guessed of another host's credential.
+    pub fn arm(&self, opened: &Opened) -> Result<(ArmedCredential, Vec<Vec<Echo>>), ArmError> {
         let keys = self.auth.as_ref().map_or(&[][..], |auth| &auth.keys);
         self.arm_those(opened, keys, |_, entry| entry.scheme.exchange().is_none())
     }
 
     /// Renders one injection with the token that its secret was exchanged for: the one value that there is.
     pub fn arm_token(&self, at: usize, token: &Opened) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
-        self.arm_those(token, &[], |index, entry| index == at && entry.scheme.exchange().is_some())
+        let chosen = |index: usize, entry: &Entry| index == at && entry.scheme.exchange().is_some();
+        let (armed, echoes) = self.arm_those(token, &[], chosen)?;
+        Ok((armed, echoes.into_iter().flatten().collect()))
     }
 
     fn arm_those(
@@ -279,21 +303,24 @@ impl Injector {
         opened: &Opened,
         keys: &[String],
         chosen: impl Fn(usize, &Entry) -> bool,
-    ) -> Result<(ArmedCredential, Vec<Echo>), ArmError> {
+    ) -> Result<(ArmedCredential, Vec<Vec<Echo>>), ArmError> {
         let mut echoes = Vec::new();
         let mut entries = Vec::new();
         for (auth, (index, entry)) in
             self.auth.iter().flat_map(|auth| auth.entries.iter().enumerate().map(move |entry| (auth, entry)))
         {
-            if !chosen(index, entry) {
-                entries.push(None);
-                continue;
-            }
-            let fault = |fault| ArmError { secret: auth.secret.clone(), fault };
-            let Rendered { armed, echoes: found } =
-                entry.scheme.arm(&Values::new(opened, keys)).map_err(fault)?;
-            entries.push(Some(armed));
-            found.into_iter().for_each(|echo| echoes::merge(&mut echoes, echo, auth.public_prefixes));
+            let mut own = Vec::new();
+            let armed = if chosen(index, entry) {
+                let fault = |fault| ArmError { secret: auth.secret.clone(), fault };
+                let Rendered { armed, echoes: found } =
+                    entry.scheme.arm(&Values::new(opened, keys)).map_err(fault)?;
+                found.into_iter().for_each(|echo| echoes::merge(&mut own, echo, auth.public_prefixes));
+                Some(armed)
+            } else {
+                None
+            };
+            entries.push(armed);
+            echoes.push(own);
         }
         Ok((ArmedCredential { version: opened.version, entries }, echoes))
     }
@@ -311,6 +338,12 @@ impl Injector {
     /// The exchange of an injection.
     pub(crate) fn exchange(&self, at: usize) -> Option<&dyn Exchange> {
         self.auth.as_ref()?.entries.get(at)?.scheme.exchange()
+    }
+
+    /// The part of what the secret opens that a request needs a token for.
+    pub(crate) fn part(&self, at: usize, permit: &Permit, head: &Head) -> Result<String, Refusal> {
+        let part = self.exchange(at).map(|one| one.part(permit.agent(), permit.target(), head)).transpose();
+        part.map(Option::unwrap_or_default).map_err(|refusal| refusal.of_provider(&self.provider))
     }
 
     /// What is answered in the place of its issuers.
@@ -357,14 +390,15 @@ impl Injector {
         head: &mut Head,
         errand: Option<Errand<'_>>,
     ) -> Result<Placed, Refusal> {
-        let Prepared { entry, step, body, sent: _ } = prepared;
+        let Prepared { entry, step, body, holding, sent: _ } = prepared;
         let (Step::Place, Some(auth)) = (step, &self.auth) else { return Ok(Placed::unchanged(body)) };
         let own = armed.entries.get(entry).and_then(Option::as_ref).ok_or_else(|| {
             Refusal::new(Code::Dw1004, "the credential was made for another provider")
                 .of_provider(&self.provider)
         })?;
         let placed = clean::remove_beside(head, &auth.remove_headers, auth.remove_params).and_then(|()| {
-            let mut out = Outgoing::new(head, &auth.own_dummies, &self.bounds, body).towards(errand);
+            let out = Outgoing::new(head, &auth.own_dummies, &self.bounds, body);
+            let mut out = out.towards(errand).within(holding);
             own.place(&mut out).and_then(|()| out.placed())
         });
         placed.map_err(|refusal| refusal.of_provider(&self.provider))

@@ -4,6 +4,8 @@
 //! Refuses issuers that are no token endpoint of the provider, or that the secret is not bound to. The secret is open for
 //! the time of the exchange alone.
 
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,10 +15,11 @@ use control::refusal::{Code, Refusal};
 use control::secret::Secret;
 use control::vault::{OpenError, Opened, Shown, Vault};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use crate::limits;
 use crate::plan::{Credential, Served};
-use crate::schemes::shared::issuer::{Ask, Asking, Issued};
+use crate::schemes::shared::issuer::{Ask, Asking, Issued, Reading, unreadable};
 use crate::schemes::shared::token::{Because, Cell, Fresh, LONGEST, Now, Obtaining, UNSAID};
 use crate::schemes::{CREDENTIAL, Exchange, Failed, Issuer, Values};
 use crate::upstream::exchange::{self, Client};
@@ -33,14 +36,16 @@ pub(super) async fn token(
     served: &Arc<Served>,
     entry: usize,
     permit: &Permit,
+    part: String,
 ) -> Result<Token, Refusal> {
-    let cell = served.cell(entry).ok_or_else(no_exchange)?;
+    let cell = served.cell(entry, &part).ok_or_else(no_exchange)?;
     let begin = || -> Obtaining<Credential> {
         let renewing = Renewing {
             worker: Arc::clone(worker),
             vault: Arc::clone(vault),
             served: Arc::clone(served),
             renewal: permit.renewal(),
+            part,
             _counted: worker.exchanging(),
         };
         Box::pin(async move { renewing.exchange(entry).await })
@@ -48,7 +53,7 @@ pub(super) async fn token(
     let credential = cell.value(Now::read(), begin).await;
     let credential = credential.map_err(|refusal| refusal.of_provider(&served.provider.name))?;
     served.admit(&credential, permit)?;
-    Ok(Token { cell: Arc::clone(cell), credential })
+    Ok(Token { cell, credential })
 }
 
 /// A token that is on a request.
@@ -71,6 +76,7 @@ struct Renewing {
     vault: Arc<Vault>,
     served: Arc<Served>,
     renewal: Renewal,
+    part: String,
     _counted: Exchanging,
 }
 
@@ -79,29 +85,31 @@ impl Renewing {
     async fn exchange(&self, entry: usize) -> Result<Fresh<Credential>, Failed> {
         let since = Now::read();
         let mut line = Line::begin(self, entry).await.map_err(unavailable)?;
-        let outcome = self.obtained(entry, since).await;
+        let outcome = self.obtained(entry, since, &mut line).await;
         line.end(&outcome);
         outcome
     }
 
-    async fn obtained(&self, entry: usize, since: Now) -> Result<Fresh<Credential>, Failed> {
+    async fn obtained(&self, entry: usize, since: Now, line: &mut Line) -> Result<Fresh<Credential>, Failed> {
         let exchange = self.served.injector.exchange(entry).ok_or_else(|| unavailable(no_exchange()))?;
         let _alone = if exchange.renews() { Some(self.vault.renewing(&self.renewal).await) } else { None };
         let shown =
             self.vault.open_for_renewal(&self.renewal).await.map_err(|error| self.unopened(&error))?;
-        let Issued { token, life, renewed } = self.issued(exchange, &shown.opened).await?;
-        if let Some((key, value)) = renewed {
-            self.keep(&shown, &key, value).await?;
+        let Issued { token, life, renewed, beside, was_asked } = self.issued(exchange, &shown.opened).await?;
+        if !was_asked {
+            line.asked_nobody();
         }
+        self.keep(&shown, renewed).await?;
         let opened = shown.opened;
         // Of the version that is served: one that our own renewals made is no rotation, also not for what echoes of it did.
         let version = self.served.made_from.version.unwrap_or(opened.version);
         let Opened { terms, .. } = opened;
+        let values = std::iter::once((CREDENTIAL.to_owned(), token)).chain(beside).collect();
         let used = until_stale(life, terms.stale_at, Instant::now());
-        let token = Opened { version, terms, values: vec![(CREDENTIAL.to_owned(), token)] };
+        let token = Opened { version, terms, values };
         // Longer than we use it: what was not said, or is not believed, may still be so.
         let lives = if life == UNSAID { LONGEST } else { life };
-        let armed = self.served.arm_token(entry, token, lives);
+        let armed = self.served.arm_token(entry, &self.part, token, lives);
         let credential = armed.map_err(|refusal| Failed { refusal, because: Because::Refused })?;
         tracing::info!(provider = %self.served.provider.name, seconds = used.as_secs(), "token renewed");
         Ok(Fresh { value: Arc::new(credential), since, life: used })
@@ -117,16 +125,17 @@ impl Renewing {
     }
 
     /// Before the token is used: who used it and then lost the value that the next one takes would be locked out.
-    async fn keep(&self, shown: &Shown, key: &str, value: Secret) -> Result<(), Failed> {
-        if shown.opened.value(key).is_some_and(|known| {
+    async fn keep(&self, shown: &Shown, mut renewed: Vec<(String, Secret)>) -> Result<(), Failed> {
+        renewed.retain(|(key, value)| {
             // exposed: compared in constant time
-            known.matches(value.expose())
-        }) {
+            !shown.opened.value(key).is_some_and(|known| known.matches(value.expose()))
+        });
+        if renewed.is_empty() {
             return Ok(());
         }
-        let kept = self.vault.renew(&self.renewal, shown, key, value).await;
+        let kept = self.vault.renew(&self.renewal, shown, renewed).await;
         kept.map_err(|error| self.unopened(&error))?;
-        tracing::info!(provider = %self.served.provider.name, key, "what the issuer renewed is kept");
+        tracing::info!(provider = %self.served.provider.name, "what the issuer renewed is kept");
         Ok(())
     }
 
@@ -165,6 +174,43 @@ impl Issuer for Renewing {
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
+
+    fn file<'a>(&'a self, path: &'a Path) -> Reading<'a> {
+        let path = path.to_owned();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || subject_file(&path)).await;
+            read.unwrap_or_else(|_| Err(unreadable("the proxy is ending")))
+        })
+    }
+
+    fn part(&self) -> &str {
+        &self.part
+    }
+}
+
+/// The longest file with a subject token.
+const FILE_MOST: usize = 64 << 10;
+
+/// Reads a file whole, into wiped bytes that do not grow.
+fn subject_file(path: &Path) -> Result<Secret, Failed> {
+    let why = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => unreadable("it is not there"),
+        std::io::ErrorKind::PermissionDenied => unreadable(
+            "the proxy may not: let it be readable, and name it as `config.subjectTokenFile`, which is open to the proxy from its next start on",
+        ),
+        _ => unreadable("it is no file that can be read"),
+    };
+    // Others would wait for a writer.
+    if !std::fs::metadata(path).map_err(why)?.is_file() {
+        return Err(unreadable("it is no regular file"));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MOST + 1));
+    let limit = u64::try_from(FILE_MOST).unwrap_or(u64::MAX).saturating_add(1);
+    std::fs::File::open(path).map_err(why)?.take(limit).read_to_end(&mut bytes).map_err(why)?;
+    if bytes.len() > FILE_MOST {
+        return Err(unreadable("it is longer than any token"));
+    }
+    Ok(Secret::new(bytes.to_vec()))
 }
 
 /// The audit's line of one exchange. Its place is taken before the secret is opened (invariant 9); it is closed on drop at
@@ -187,14 +233,21 @@ impl Line {
             entry.scheme = auth.injections.get(at).map(|one| one.scheme);
             entry.secret = Some(auth.secret.name.clone());
         }
-        let asks = renewing.served.injector.exchange(at).is_some_and(Exchange::asks);
-        if let Some(url) = renewing.renewal.token_urls().first().filter(|_| asks) {
-            entry.method = Some(http::Method::POST);
+        let exchange = renewing.served.injector.exchange(at).filter(|exchange| exchange.asks());
+        if let Some((exchange, url)) = exchange.zip(renewing.renewal.token_urls().first()) {
+            entry.method = Some(exchange.method());
             entry.target = Some(url.target().clone());
             entry.path = Some(url.path().into());
         }
         place.write_open(&entry).await.map_err(|_| crate::request::record::unrecorded())?;
         Ok(Self { place: Some(place), entry, began: Instant::now() })
+    }
+
+    /// The secret held a token that still lives: no issuer was shown anything.
+    fn asked_nobody(&mut self) {
+        self.entry.method = None;
+        self.entry.target = None;
+        self.entry.path = None;
     }
 
     fn end<T>(&mut self, outcome: &Result<Fresh<T>, Failed>) {

@@ -6,6 +6,8 @@ use control::refusal::Refusal;
 use super::*;
 use crate::schemes::conformance::{DUMMY, fields, opened, request, shown};
 
+mod carried;
+
 const THEIRS: &str = "sk-dw0aaaabbbbccccddddffff0123456789";
 const VALUE: &str = "ghp_c4nary-7f-Value";
 
@@ -367,16 +369,6 @@ fn the_first_injection_that_covers_the_host_is_used() {
     ];
     let injector = injector(OnAgentCredential::Replace, list);
     assert_eq!(inject(&injector, "GET /", "").unwrap(), format!("GET /\nx-first: {VALUE}"));
-}
-
-#[test]
-fn each_value_has_one_echo_with_its_longest_public_prefix_and_all_users() {
-    let basic = |user| injection("basic", fields([("username", text(user))]), &[]);
-    let injector = injector(OnAgentCredential::Replace, vec![bearer(), basic("a"), basic("b"), basic("a")]);
-    let (armed, echoes) = injector.arm(&opened(&[("token", VALUE)])).unwrap();
-    assert_eq!((armed.version, echoes.len()), (3, 1));
-    let users: Vec<&[u8]> = echoes[0].basic_users.iter().map(|user| user.as_slice()).collect();
-    assert_eq!((echoes[0].public_prefix, users), (4, vec![b"a".as_slice(), b"b".as_slice()]));
 }
 
 #[test]

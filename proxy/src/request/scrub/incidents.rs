@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use control::vault::Version;
 use parking_lot::Mutex;
 
 /// Events that are too many.
@@ -29,7 +30,7 @@ pub struct Use {
     /// The secret's name, with its project.
     pub secret: Arc<str>,
     /// The secret's version: a rotation starts anew.
-    pub version: u64,
+    pub version: Version,
 }
 
 /// Whether a use may go on.
@@ -94,8 +95,8 @@ impl Incidents {
     }
 
     /// A secret has a new version: the older ones are not used any more.
-    pub fn rotated(&self, secret: &str, version: u64) {
-        self.forget(|of| *of.secret == *secret && of.version < version);
+    pub fn rotated(&self, secret: &str, version: Version) {
+        self.forget(|of| *of.secret == *secret && of.version.is_before(version));
     }
 
     /// The uses that are blocked, for an operator.
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     fn of(agent: &str, version: u64) -> Use {
-        Use { agent: agent.into(), secret: "s".into(), version }
+        Use { agent: agent.into(), secret: "s".into(), version: version.into() }
     }
 
     #[test]
@@ -203,7 +204,7 @@ mod tests {
             incidents.record(&of("a", 1), Instant::now());
         }
         assert_eq!(incidents.blocked(), [of("a", 1)]);
-        incidents.rotated("s", 2);
+        incidents.rotated("s", 2.into());
         assert_eq!(incidents.standing(&of("a", 1)), Standing::Open);
         for _ in 0..3 {
             incidents.record(&of("a", 2), Instant::now());
@@ -236,7 +237,7 @@ mod tests {
                 incidents.record(of, Instant::now());
             }
         }
-        incidents.rotated("s", 2);
+        incidents.rotated("s", 2.into());
         let standing = |of: &Use| incidents.standing(of);
         assert_eq!((standing(&of("a", 1)), standing(&of("b", 1))), (Standing::Open, Standing::Open));
         assert_eq!((standing(&of("a", 2)), standing(&other)), (Standing::Blocked, Standing::Blocked));

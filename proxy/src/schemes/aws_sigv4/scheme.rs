@@ -2,6 +2,7 @@
 //!
 //! Refuses, before the secret is opened, what [`Asked`] refuses. Invariant: of the agent's signature, date and token nothing stays.
 
+use control::aws::role::Role;
 use control::catalog::{FieldKind, FieldSpec, Fields, SchemeSpec};
 use control::refusal::{Code, Refusal};
 use control::secret::Secret;
@@ -15,13 +16,15 @@ use super::canonical::{Unsigned, is_signed, signed_names};
 use super::host::{Allowed, Place};
 use super::key::{KeyFault, Keys};
 use super::rechunk::encoded_length;
+use super::role::AssumedRole;
 use super::scope::{Algorithm, Stamp};
 use super::sign::{self, Presign, Signer};
 use crate::schemes::shared::parameters;
 use crate::schemes::shared::surface::Surface;
 use crate::schemes::shared::template::sensitive;
 use crate::schemes::{
-    ArmFault, Armed, BodyNeed, BuildError, Echo, Head, Outgoing, Rendered, SHORTEST_VALUE, Scheme, Values,
+    ArmFault, Armed, BodyNeed, BuildError, Echo, Exchange, Head, Outgoing, Rendered, SHORTEST_VALUE, Scheme,
+    Values,
 };
 
 /// The agent's signing headers; none of them goes upstream as it came.
@@ -65,6 +68,27 @@ pub(crate) static SPEC: SchemeSpec = SchemeSpec {
             default: None,
             doc: "The services, by their signing names or by an endpoint's label (`lambda-url`).",
         },
+        FieldSpec {
+            name: "assumeRole.arn",
+            kind: FieldKind::RoleArn,
+            required: false,
+            default: None,
+            doc: "A role that is assumed through STS of the region; its temporary keys sign.",
+        },
+        FieldSpec {
+            name: "assumeRole.externalId",
+            kind: FieldKind::ExternalId,
+            required: false,
+            default: None,
+            doc: "The external id that the role's trust policy asks for.",
+        },
+        FieldSpec {
+            name: "assumeRole.duration",
+            kind: FieldKind::Seconds(900, 43_200),
+            required: false,
+            default: None,
+            doc: "How long the role's keys are asked for, in seconds; 3600 where it is left out.",
+        },
     ],
     default_keys: &["secret_access_key"],
 };
@@ -81,12 +105,39 @@ pub(crate) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
     };
     let (services, regions) =
         (list("services", control::aws::is_service)?, list("region", control::aws::is_label)?);
-    Ok(Box::new(AwsSigv4 { allowed: Allowed { services, regions } }))
+    let why = "cannot be assumed: its ARN, its region or its duration is not what AWS takes";
+    let role = Role::of(fields).map_err(|_| BuildError::Invalid { field: "assumeRole.arn", why })?;
+    let (allowed, role) = (Allowed { services, regions }, role.map(AssumedRole));
+    Ok(Box::new(AwsSigv4 { allowed, role }))
 }
 
 #[derive(Debug)]
 struct AwsSigv4 {
     allowed: Allowed,
+    role: Option<AssumedRole>,
+}
+
+/// The three values of an AWS credential, copied.
+#[derive(Debug)]
+pub(super) struct LongLived {
+    pub(super) key_id: Secret,
+    pub(super) secret: Secret,
+    pub(super) token: Option<Secret>,
+}
+
+impl LongLived {
+    pub(super) fn of(values: &Values<'_>) -> Result<Self, ArmFault> {
+        let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        let token = match values.of("session_token") {
+            Ok(_) => Some(copied(values, "session_token", |b| b.is_ascii_graphic())?),
+            Err(_) => None,
+        };
+        Ok(Self {
+            key_id: copied(values, "access_key_id", is_id)?,
+            secret: copied(values, "secret_access_key", |b| b.is_ascii_graphic())?,
+            token,
+        })
+    }
 }
 
 impl Scheme for AwsSigv4 {
@@ -100,13 +151,7 @@ impl Scheme for AwsSigv4 {
     }
 
     fn arm(&self, values: &Values<'_>) -> Result<Rendered, ArmFault> {
-        let key_id =
-            copied(values, "access_key_id", |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')?;
-        let secret = copied(values, "secret_access_key", |b| b.is_ascii_graphic())?;
-        let token = match values.of("session_token") {
-            Ok(_) => Some(copied(values, "session_token", |b| b.is_ascii_graphic())?),
-            Err(_) => None,
-        };
+        let LongLived { key_id, secret, token } = LongLived::of(values)?;
         // The signature opens nothing else and the secret access key never leaves; the token does.
         let echo = |token: &Secret| Echo {
             // exposed: copied into a wiped buffer for the scanner of answers
@@ -117,6 +162,10 @@ impl Scheme for AwsSigv4 {
         let echoes = token.iter().map(echo).collect();
         let armed = ArmedAws { allowed: self.allowed.clone(), key_id, secret, token, keys: Keys::default() };
         Ok(Rendered { armed: Box::new(armed), echoes })
+    }
+
+    fn exchange(&self) -> Option<&dyn Exchange> {
+        self.role.as_ref().map(|role| role as &dyn Exchange)
     }
 }
 

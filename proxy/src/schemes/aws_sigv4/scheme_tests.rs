@@ -55,7 +55,7 @@ fn whole(
     assert!(!format!("{rendered:?} {scheme:?}").contains("EXAMPLE"));
     let bounds = Bounds::default();
     let body = body.map(|body| Bytes::copy_from_slice(body.as_bytes()));
-    let errand = Errand { target: &target, default_port: 443, now };
+    let errand = Errand { agent: "a", target: &target, default_port: 443, now };
     let mut out = Outgoing::new(&mut head, &[], &bounds, body).towards(Some(errand));
     rendered.armed.place(&mut out)?;
     let placed = out.placed()?;

@@ -1,5 +1,6 @@
 //! What is signed and asked, what is believed, and what the agent is told.
 
+use control::catalog::FieldValue;
 use control::refusal::Code;
 use futures_util::FutureExt as _;
 

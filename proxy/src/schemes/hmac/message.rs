@@ -47,6 +47,11 @@ impl Part {
         )
     }
 
+    /// Whether it tells one request from another: many have the same method and host.
+    pub(super) fn tells_apart(&self) -> bool {
+        self.is_of_request() && !matches!(self, Self::Method | Self::Host)
+    }
+
     pub(super) fn reads_body(&self) -> bool {
         matches!(self, Self::Body | Self::BodyHash)
     }
@@ -159,24 +164,27 @@ impl<'a> Request<'a> {
         out: &'a Outgoing<'_>,
         host: &'a str,
         moment: &'a Moment,
-        (hash, coding): (Hash, Coding),
-    ) -> Result<Self, Refusal> {
-        let algorithm = match hash {
-            Hash::Sha256 => &digest::SHA256,
-            Hash::Sha512 => &digest::SHA512,
+        body_hash: Option<(Hash, Coding)>,
+    ) -> Self {
+        let hashed = |body: &Bytes, (hash, coding): (Hash, Coding)| {
+            let algorithm = match hash {
+                Hash::Sha256 => &digest::SHA256,
+                Hash::Sha512 => &digest::SHA512,
+            };
+            coding.encoded(digest::digest(algorithm, body).as_ref())
         };
         let body = out.body();
         let target = &out.head().target;
-        Ok(Self {
+        Self {
             method: out.head().method.as_str(),
             path: target.path(),
             query: target.query().unwrap_or_default(),
             path_and_query: target.as_str(),
             host,
             body,
-            body_hash: body.map(|body| coding.encoded(digest::digest(algorithm, body).as_ref())),
+            body_hash: body.zip(body_hash).map(|(body, form)| hashed(body, form)),
             moment,
-        })
+        }
     }
 
     /// What a part stands for.

@@ -1,14 +1,16 @@
 //! `hmac`: a signature over what the provider file says, where it says.
 //!
 //! Signs exactly what is sent: the canonical path, the query as it goes out, the body byte for byte. The agent's own
-//! signing headers are removed first. Refuses to send the key that signs, and a signature that nothing of the request is
-//! part of, since that would be a credential that can be used again.
+//! signing headers are removed first. Refuses to send the key that signs, and a signature of which neither path nor query
+//! nor body is part, since that would be a credential that can be used again. Invariant: a signature does not reach the
+//! agent, which could use it for whatever it does not tell apart: answers are searched for it.
 
 mod message;
 #[cfg(test)]
 mod published;
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
 use base64::Engine as _;
@@ -25,8 +27,8 @@ use super::shared::names::{injectable, same_spelling};
 use super::shared::surface::Surface;
 use super::shared::template::{self, sensitive};
 use super::{
-    ArmFault, Armed, BodyNeed, BuildError, CREDENTIAL, Head, Outgoing, Rendered, SHORTEST_VALUE, Scheme,
-    Values,
+    ArmFault, Armed, BodyNeed, BuildError, CREDENTIAL, Echo, Head, Outgoing, Rendered, SHORTEST_VALUE,
+    Scheme, Values,
 };
 use message::{ArmedPart, Moment, Part, Request};
 
@@ -35,7 +37,7 @@ const FIELDS: &[FieldSpec] = &[
         "sign",
         FieldKind::Message,
         None,
-        "What is signed: text with `{{timestamp}}`, `{{nonce}}`, `{{method}}`, `{{path}}`, `{{query}}`, `{{pathAndQuery}}`, `{{host}}`, `{{body}}`, `{{bodyHash}}` and keys of the secret. At least one of them is of the request.",
+        "What is signed: text with `{{timestamp}}`, `{{nonce}}`, `{{method}}`, `{{path}}`, `{{query}}`, `{{pathAndQuery}}`, `{{host}}`, `{{body}}`, `{{bodyHash}}` and keys of the secret. Path, query or body is part of it.",
     ),
     field(
         "headers",
@@ -110,10 +112,10 @@ pub(crate) static SPEC: SchemeSpec = SchemeSpec {
 pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
     let sign = fields.template("sign").ok_or(BuildError::Missing("sign"))?;
     let message = message::parts(sign);
-    if !message.iter().any(Part::is_of_request) {
+    if !message.iter().any(Part::tells_apart) {
         return Err(BuildError::Invalid {
             field: "sign",
-            why: "names nothing of the request, so that one signature would do for all",
+            why: "names neither path nor query nor body, so that one signature would do for many requests",
         });
     }
     if message.contains(&Part::Signature) {
@@ -129,6 +131,7 @@ pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
         });
     }
     let reads_body = message.iter().chain(all()).any(Part::reads_body);
+    let hashes_body = message.iter().chain(all()).any(|part| *part == Part::BodyHash);
     let names = headers.iter().map(|(name, _)| name.clone()).collect();
     let public = fields.text("publicKeys").unwrap_or("key_id");
     Ok(Box::new(Hmac {
@@ -136,7 +139,7 @@ pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
         public: public.split(',').map(str::to_owned).collect(),
         plan: Plan { message, headers, param },
         reads_body,
-        form: Form::of(fields)?,
+        form: Form::of(fields, hashes_body)?,
         key_encoding: choice(
             fields,
             "keyEncoding",
@@ -197,7 +200,8 @@ struct Form {
     algorithm: hmac::Algorithm,
     encoding: Coding,
     timestamp: message::Clock,
-    body_hash: (message::Hash, Coding),
+    /// `None`: nothing holds it.
+    body_hash: Option<(message::Hash, Coding)>,
 }
 
 impl fmt::Debug for Form {
@@ -207,9 +211,20 @@ impl fmt::Debug for Form {
 }
 
 impl Form {
-    fn of(fields: &Fields) -> Result<Self, BuildError> {
+    fn of(fields: &Fields, hashes_body: bool) -> Result<Self, BuildError> {
         use message::{Clock, Hash};
+        let body_hash = choice(
+            fields,
+            "bodyHash",
+            &[
+                ("sha256-hex", (Hash::Sha256, Coding::Hex)),
+                ("sha256-base64", (Hash::Sha256, Coding::Base64)),
+                ("sha512-hex", (Hash::Sha512, Coding::Hex)),
+                ("sha512-base64", (Hash::Sha512, Coding::Base64)),
+            ],
+        )?;
         Ok(Self {
+            body_hash: hashes_body.then_some(body_hash),
             algorithm: choice(
                 fields,
                 "algorithm",
@@ -224,16 +239,6 @@ impl Form {
                 fields,
                 "timestamp",
                 &[("s", Clock::Seconds), ("ms", Clock::Milliseconds), ("iso", Clock::Iso)],
-            )?,
-            body_hash: choice(
-                fields,
-                "bodyHash",
-                &[
-                    ("sha256-hex", (Hash::Sha256, Coding::Hex)),
-                    ("sha256-base64", (Hash::Sha256, Coding::Base64)),
-                    ("sha512-hex", (Hash::Sha512, Coding::Hex)),
-                    ("sha512-base64", (Hash::Sha512, Coding::Base64)),
-                ],
             )?,
         })
     }
@@ -356,7 +361,7 @@ impl Armed for ArmedHmac {
         }
         let moment = Moment::at((errand.now)(), self.form.timestamp)?;
         let host = errand.target.authority(errand.default_port);
-        let request = Request::new(out, &host, &moment, self.form.body_hash)?;
+        let request = Request::new(out, &host, &moment, self.form.body_hash);
         let mut context = hmac::Context::with_key(&self.key);
         message.iter().try_for_each(|part| request.part(part, None).map(|bytes| context.update(bytes)))?;
         let signature = self.form.encoding.encoded(context.sign().as_ref());
@@ -369,6 +374,11 @@ impl Armed for ArmedHmac {
             values.push((name, sensitive(value).map_err(|_| refuse("the signature cannot be sent"))?));
         }
         values.into_iter().try_for_each(|(name, value)| out.set_header(name, value))?;
+        out.search_for(vec![Arc::new(Echo {
+            value: Zeroizing::new(signature.as_bytes().to_vec()),
+            public_prefix: 0,
+            basic_users: Vec::new(),
+        })]);
         let Some(param) = param else { return Ok(()) };
         let mut encoded = Vec::with_capacity(signature.len() * GROWTH);
         query_into(signature.as_bytes(), &mut encoded);

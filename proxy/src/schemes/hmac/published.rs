@@ -68,7 +68,7 @@ fn signed(case: &Case) -> String {
     let need = scheme.judge(&target, &head).unwrap();
     let body = (need == BodyNeed::Whole).then(|| Bytes::from_static(case.body.as_bytes()));
     let (dummies, bounds) = ([DUMMY.to_owned()], Bounds::default());
-    let errand = Errand { target: &target, default_port: 443, now: case.now };
+    let errand = Errand { agent: "a", target: &target, default_port: 443, now: case.now };
     let mut out = Outgoing::new(&mut head, &dummies, &bounds, body.clone()).towards(Some(errand));
     rendered.armed.place(&mut out).unwrap();
     assert_eq!(out.finish().unwrap(), body, "what is signed is sent as it was");
@@ -219,7 +219,7 @@ fn okx_and_gate_requests() {
 #[test]
 fn the_nonce_is_another_one_for_each_request_and_signed() {
     let case = Case {
-        sign: "{{nonce}}{{host}}{{timestamp}}",
+        sign: "{{nonce}}{{host}}{{path}}{{timestamp}}",
         headers: &[("X-Nonce", "{{nonce}}"), ("X-Sig", "{{signature}}")],
         more: &[("timestamp", "ms"), ("encoding", "base64url")],
         values: &[("secret", "0123456789")],
@@ -230,7 +230,7 @@ fn the_nonce_is_another_one_for_each_request_and_signed() {
     let nonce = one.lines().find_map(|line| line.strip_prefix("x-nonce: ")).unwrap();
     assert_eq!(nonce.len(), 32);
     let key = hmac::Key::new(HMAC_SHA256, b"0123456789");
-    let wanted = hmac::sign(&key, format!("{nonce}api.example.com1700000000123").as_bytes());
+    let wanted = hmac::sign(&key, format!("{nonce}api.example.com/1700000000123").as_bytes());
     assert!(one.ends_with(&URL_SAFE_NO_PAD.encode(wanted.as_ref())), "{one}");
 }
 
@@ -238,12 +238,14 @@ fn the_nonce_is_another_one_for_each_request_and_signed() {
 fn refuses_what_would_sign_nothing_or_send_what_signs() {
     const SIG: &[(&str, &str)] = &[("X-Sig", "{{signature}}")];
     for (sign, headers, why) in [
-        ("{{timestamp}}{{nonce}}", SIG, "names nothing of the request"),
-        ("{{api_key}}", SIG, "names nothing of the request"),
+        ("{{timestamp}}{{nonce}}", SIG, "names neither path nor query nor body"),
+        ("{{api_key}}", SIG, "names neither path nor query nor body"),
+        ("{{method}}{{host}}{{timestamp}}", SIG, "names neither path nor query nor body"),
         ("{{body}}{{signature}}", SIG, "holds the signature itself"),
         ("{{body}}", &[("X-Sig", "{{timestamp}}")][..], "holds `{{signature}}` nowhere"),
         ("{{body}}", &[], "holds `{{signature}}` nowhere"),
         ("{{body}}", &[("X-Sig", "{{signature}}{{path}}")], "belongs into `sign`"),
+        ("{{body}}", &[("X-Sig", "{{signature}}{{method}}")], "belongs into `sign`"),
         ("{{body}}", &[("X-Sig", "{{signature}}"), ("X_Sig", "{{signature}}")], "in two spellings"),
         ("{{body}}", &[("User-Agent", "{{signature}}")], "cannot carry a signature"),
     ] {
@@ -321,7 +323,7 @@ fn refuses_to_take_a_parameter_out_beside_a_semicolon() {
     let mut head = request("GET /?a=1;sig=x;b=2");
     let target = Target::parse_authority("api.example.com:443").unwrap();
     let (dummies, bounds) = ([DUMMY.to_owned()], Bounds::default());
-    let errand = Errand { target: &target, default_port: 443, now: case.now };
+    let errand = Errand { agent: "a", target: &target, default_port: 443, now: case.now };
     let mut out = Outgoing::new(&mut head, &dummies, &bounds, None).towards(Some(errand));
     assert_eq!(rendered.armed.place(&mut out).unwrap_err().code, Code::Dw2008);
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use zeroize::Zeroizing;
 
+use super::json_body::JsonBody;
 use super::strict::{Object, StrictError};
 use super::template::sensitive;
 use super::token::{Because, Failed, UNSAID};
@@ -30,10 +32,29 @@ pub trait Issuer: Send + Sync {
 
     /// The time, for what is signed.
     fn now(&self) -> SystemTime;
+
+    /// What a file holds that something else keeps fresh (a subject token), read now.
+    fn file<'a>(&'a self, _path: &'a Path) -> Reading<'a> {
+        Box::pin(async { Err(unreadable("there are no files here")) })
+    }
+
+    /// The part that the token is for, as [`super::super::Exchange::part`] named it.
+    fn part(&self) -> &str {
+        ""
+    }
 }
 
 /// An answer, later.
 pub type Asking<'a> = Pin<Box<dyn Future<Output = Result<Reply, Failed>> + Send + 'a>>;
+
+/// What a file holds, later.
+pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Secret, Failed>> + Send + 'a>>;
+
+/// A file with a subject token that cannot be read. It may come: something else writes it.
+pub fn unreadable(why: &str) -> Failed {
+    let detail = format!("the subject token's file cannot be read: {why}");
+    Failed { refusal: Refusal::new(Code::Dw1004, detail), because: Because::Unavailable(None) }
+}
 
 /// A request to a token endpoint. `Host` and `Content-Length` are added; nothing else is.
 pub struct Ask {
@@ -61,16 +82,26 @@ impl fmt::Debug for Ask {
 impl Ask {
     /// A form, as RFC 6749 has it.
     pub fn form(url: &TokenUrl, form: Form) -> Self {
+        let mut ask = Self::post(url, "application/x-www-form-urlencoded", form.body);
+        ask.headers.extend(form.authorization.map(|value| (AUTHORIZATION, value)));
+        ask
+    }
+
+    /// A JSON object, as some issuers want it.
+    pub fn json(url: &TokenUrl, body: JsonBody) -> Self {
+        Self::post(url, "application/json", body.finish())
+    }
+
+    fn post(url: &TokenUrl, kind: &'static str, body: Zeroizing<Vec<u8>>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.extend(form.authorization.map(|value| (AUTHORIZATION, value)));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         Self {
             target: url.target().clone(),
             method: Method::POST,
             path: url.path().to_owned(),
             headers,
-            body: Bytes::from_owner(form.body),
+            body: Bytes::from_owner(body),
         }
     }
 }
@@ -112,8 +143,13 @@ const FORM_MOST: usize = 256 << 10;
 impl Form {
     /// A form that begins with its grant type.
     pub fn grant(grant_type: &str) -> Self {
+        Self::first("grant_type", grant_type.as_bytes())
+    }
+
+    /// A form that begins with another parameter, for endpoints that give no token themselves.
+    pub fn first(name: &str, value: &[u8]) -> Self {
         let mut form = Self { body: Zeroizing::new(Vec::with_capacity(1024)), authorization: None };
-        form.put("grant_type", grant_type.as_bytes());
+        form.put(name, value);
         form
     }
 
@@ -206,13 +242,21 @@ pub struct Issued {
     pub token: Secret,
     /// How long it lives.
     pub life: Duration,
-    /// A value that the issuer put in the place of one that it was shown, by the secret's key: it is kept before the token
-    /// is used.
-    pub renewed: Option<(String, Secret)>,
+    /// The values that the issuer put in the place of those that it was shown, by the secret's keys: they are kept before
+    /// the token is used.
+    pub renewed: Vec<(String, Secret)>,
+    /// What goes onto requests beside the token, by the names by which the scheme asks for it.
+    pub beside: Vec<(String, Secret)>,
+    /// Whether an issuer was asked: a secret may hold a token that still lives.
+    pub was_asked: bool,
 }
 
-/// Error codes of issuers that say something to a person (RFC 6749 section 5.2, RFC 7523); others are not repeated.
-const KNOWN: [&str; 7] = [
+/// Error codes of issuers that say something to a person (RFC 6749 section 5.2, RFC 7523, RFC 8628 section 3.5); others are not repeated.
+const KNOWN: [&str; 11] = [
+    "access_denied",
+    "authorization_pending",
+    "expired_token",
+    "slow_down",
     "invalid_request",
     "invalid_client",
     "invalid_grant",
@@ -252,12 +296,24 @@ impl Reply {
         let mut issued = self.token()?;
         if let Some(token) = self.object()?.take("refresh_token") {
             check(&token)?;
-            issued.renewed = Some((key.to_owned(), token));
+            issued.renewed.push((key.to_owned(), token));
         }
         Ok(issued)
     }
 
-    fn refused(&self) -> Failed {
+    /// The error code of the answer, if it is one that we repeat.
+    pub fn said(&self) -> Option<&'static str> {
+        let object = Object::parse(&self.body).ok()?;
+        known_error(object.text("error")?)
+    }
+
+    /// Why the answer is no token.
+    pub fn refused(&self) -> Failed {
+        self.refused_with(self.said())
+    }
+
+    /// Why there is no token, where the answer says it in a word of ours.
+    pub fn refused_with(&self, said: Option<&str>) -> Failed {
         let status = self.status.as_u16();
         if self.status.is_redirection() {
             return refused(format!(
@@ -269,16 +325,16 @@ impl Reply {
                 Refusal::new(Code::Dw1005, format!("the token endpoint cannot answer now (status {status})"));
             return Failed { refusal, because: Because::Unavailable(self.retry_after) };
         }
-        let object = Object::parse(&self.body).ok();
-        let said = object
-            .as_ref()
-            .and_then(|object| object.text("error"))
-            .and_then(|error| KNOWN.into_iter().find(|known| error.matches(known.as_bytes())));
         match said {
             Some(said) => refused(format!("the token endpoint refused the credential: {said}")),
             None => refused(format!("the token endpoint refused the credential (status {status})")),
         }
     }
+}
+
+/// An issuer's error code, if it is one that we repeat.
+pub fn known_error(said: &Secret) -> Option<&'static str> {
+    KNOWN.into_iter().find(|known| said.matches(known.as_bytes()))
 }
 
 impl Issued {
@@ -290,12 +346,12 @@ impl Issued {
             Some(seconds) => Duration::from_secs(seconds),
             None => UNSAID,
         };
-        Ok(Self { token, life, renewed: None })
+        Ok(Self { token, life, renewed: Vec::new(), beside: Vec::new(), was_asked: true })
     }
 }
 
 /// What is put on requests, or kept, has to be a token.
-fn check(value: &Secret) -> Result<(), Failed> {
+pub fn check(value: &Secret) -> Result<(), Failed> {
     // exposed: its bytes are looked at, none is kept
     if !value.expose().iter().all(u8::is_ascii_graphic) {
         return Err(unfit("a token holds a character that is not visible ASCII"));

@@ -96,15 +96,26 @@ impl Pointer {
         self.0.last().map_or("", String::as_str)
     }
 
+    fn change(&self, place: &Place) -> Option<(Range<usize>, Option<&str>, bool)> {
+        match place {
+            Place::Value(range) => Some((range.clone(), None, false)),
+            Place::Absent { at, empty } => Some((*at..*at, Some(self.last()), !empty)),
+            Place::Nowhere => None,
+        }
+    }
+
+    /// How long the body is that [`Self::set`] makes.
+    pub fn length(&self, body: &[u8], place: &Place, value: &str) -> Option<usize> {
+        let (range, key, comma) = self.change(place)?;
+        let key = key.map_or(0, |key| written(key) + 1);
+        Some(body.len() - range.len() + written(value) + key + usize::from(comma))
+    }
+
     /// The body with the credential at a place that [`Self::locate`] found. `Nowhere` gives `None`.
     pub fn set(&self, body: &[u8], place: &Place, value: &str) -> Option<Zeroizing<Vec<u8>>> {
-        let (range, key, comma) = match place {
-            Place::Value(range) => (range.clone(), None, false),
-            Place::Absent { at, empty } => (*at..*at, Some(self.last()), !empty),
-            Place::Nowhere => return None,
-        };
-        let room = body.len() + escaped_room(value) + key.map_or(0, escaped_room) + 2;
-        let mut out = Zeroizing::new(Vec::with_capacity(room));
+        let (range, key, comma) = self.change(place)?;
+        let length = self.length(body, place, value)?;
+        let mut out = Zeroizing::new(Vec::with_capacity(length));
         out.extend_from_slice(body.get(..range.start)?);
         if let Some(key) = key {
             write_string(key, &mut out)?;
@@ -115,7 +126,7 @@ impl Pointer {
             out.push(b',');
         }
         out.extend_from_slice(body.get(range.end..)?);
-        debug_assert!(out.len() <= room, "a buffer that grows leaves an unwiped copy");
+        debug_assert!(out.len() == length, "a buffer that grows leaves an unwiped copy");
         Some(out)
     }
 }
@@ -140,9 +151,14 @@ fn unescape(token: &str) -> Result<String, PointerError> {
     Ok(out)
 }
 
-/// `\u0000` is the longest escape: six bytes for one; two quotes.
-fn escaped_room(text: &str) -> usize {
-    text.len() * 6 + 2
+/// How long a text is as a JSON string, with its two quotes.
+fn written(text: &str) -> usize {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 2,
+        ..0x20 => 6,
+        _ => 1,
+    });
+    bytes.sum::<usize>() + 2
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) -> Option<()> {
@@ -275,10 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_for_the_longest_escapes() {
-        // Not one byte more than is written; a smaller buffer would grow, which debug builds assert.
+    fn room_is_made_for_every_escape_and_for_no_more() {
+        // Debug builds assert that what is written is as long as was said; a smaller buffer would grow.
         let out = set("/\u{1}", r#"{"a":1}"#, &"\u{2}".repeat(20)).unwrap();
         assert_eq!(out, format!(r#"{{"\u0001":"{}","a":1}}"#, r"\u0002".repeat(20)));
+        for code in 0..=0x00ff {
+            let text = char::from_u32(code).unwrap().to_string();
+            assert_eq!(written(&text), serde_json::to_string(&text).unwrap().len(), "{code:#x}");
+        }
     }
 
     #[test]

@@ -87,6 +87,35 @@ impl StandIn for TokenEndpoint {
     }
 }
 
+/// Stands in for the endpoints of a login's client, which may be several, and which it asks with a refresh token: the answer
+/// has one, and the scopes by which a client tells what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginEndpoints {
+    /// The endpoints.
+    pub all: Vec<TokenEndpoint>,
+    /// The scopes, separated by blanks.
+    pub scopes: Option<String>,
+}
+
+impl StandIn for LoginEndpoints {
+    fn places(&self) -> Vec<Place> {
+        self.all.iter().flat_map(TokenEndpoint::places).collect()
+    }
+
+    fn covers(&self, host: &Host, path: &Path) -> bool {
+        self.all.iter().any(|one| one.covers(host, path))
+    }
+
+    fn answer(&self, call: &Call<'_>) -> Result<LocalAnswer, Refusal> {
+        let mut body = token_body(call, &GRANTS)?;
+        if asks_for(call, "refresh_token") {
+            body.insert("refresh_token".to_owned(), call.dummy.into());
+        }
+        body.extend(self.scopes.iter().map(|scopes| ("scope".to_owned(), scopes.as_str().into())));
+        Ok(json(body))
+    }
+}
+
 /// Whether a server could take the path for this one: case, parameters, codes, and slashes, dots, blanks or one `.json` at
 /// the end are not told apart.
 pub fn looks_like(path: &Path, wanted: &str) -> bool {
@@ -112,15 +141,26 @@ fn without_end(path: &[u8]) -> &[u8] {
 
 /// The dummy as RFC 6749, section 5.1, has it, if the call is a POST for one of these grants.
 pub fn token_answer(call: &Call<'_>, grants: &[&str]) -> Result<LocalAnswer, Refusal> {
+    token_body(call, grants).map(json)
+}
+
+type Body = serde_json::Map<String, serde_json::Value>;
+
+fn token_body(call: &Call<'_>, grants: &[&str]) -> Result<Body, Refusal> {
     if call.method != Method::POST || !grants.iter().any(|grant| asks_for(call, grant)) {
         return Err(not_open());
     }
-    let body = serde_json::json!({
-        "access_token": call.dummy,
-        "token_type": "Bearer",
-        "expires_in": DUMMY_LIFE,
-    });
-    Ok(LocalAnswer { content_type: "application/json", headers: Vec::new(), body: body.to_string() })
+    let members: [(&str, serde_json::Value); 3] = [
+        ("access_token", call.dummy.into()),
+        ("token_type", "Bearer".into()),
+        ("expires_in", DUMMY_LIFE.into()),
+    ];
+    Ok(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn json(body: Body) -> LocalAnswer {
+    let body = serde_json::Value::Object(body).to_string();
+    LocalAnswer { content_type: "application/json", headers: Vec::new(), body }
 }
 
 /// The one `grant_type` of a form, or of a JSON object, as some clients send.

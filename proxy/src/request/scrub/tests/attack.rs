@@ -19,7 +19,7 @@ struct Judge {
 
 impl Judge {
     fn of() -> Use {
-        Use { agent: "a".into(), secret: "s".into(), version: 1 }
+        Use { agent: "a".into(), secret: "s".into(), version: 1.into() }
     }
 }
 

@@ -1,0 +1,176 @@
+//! `connect --oauth`: a person logs in at the vendor, and what the vendor gives goes into the vault.
+//!
+//! The authorization code flow with PKCE (RFC 6749, RFC 7636, RFC 8252) by a browser on this machine or by a pasted code,
+//! or a code that is typed on another device (RFC 8628). Refuses answers that belong to another login. Invariant: no token
+//! and no code is printed, logged or given to another program; tokens are asked for at the provider's token endpoint alone,
+//! by the address guard and the verified TLS that serve the agents.
+
+mod answer;
+mod callback;
+mod device;
+mod facts;
+mod pkce;
+mod tokens;
+mod way;
+
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use control::cli::vault::{ask_hidden, block_on};
+use control::cli::{Env, Exit, Failure};
+use control::secret::Secret;
+use control::types::{self, OAUTH};
+use zeroize::Zeroizing;
+
+use self::callback::Callback;
+use self::facts::Facts;
+use self::pkce::Pkce;
+use self::way::Way;
+use super::draft::Draft;
+use super::{Connect, failed, usage};
+use crate::schemes::Failed;
+use crate::schemes::shared::issuer::Issuer;
+use crate::schemes::shared::token::Because;
+
+/// How long a person has for the login.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The longest text that is pasted: an address with a code in it.
+const PASTED_MOST: u64 = 8 << 10;
+
+/// Whether and how to log in.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct LoginArgs {
+    /// Log in at the vendor instead of giving a key: openai (ChatGPT, for Codex), anthropic (Claude); or http-token with
+    /// --authorize-url.
+    #[arg(long)]
+    pub(super) oauth: bool,
+    /// Open no browser and listen nowhere: print the address, and read what the browser shows or where it ended up.
+    #[arg(long, requires = "oauth")]
+    pub(super) no_browser: bool,
+    /// Show a code that is typed into a browser on another device (openai; http-token with --device-url).
+    #[arg(long, requires = "oauth", conflicts_with = "no_browser")]
+    pub(super) device: bool,
+    /// Where a person agrees, for http-token: the issuer's authorization endpoint.
+    #[arg(long, requires = "oauth", value_name = "URL")]
+    pub(super) authorize_url: Option<String>,
+    /// Where a code to be typed is asked for, for http-token: the issuer's device authorization endpoint.
+    #[arg(long, requires = "oauth", value_name = "URL")]
+    pub(super) device_url: Option<String>,
+}
+
+/// The keys that a login fills.
+pub(super) const KEYS: [&str; 4] = [tokens::ACCESS, tokens::REFRESH, tokens::END, tokens::ACCOUNT];
+
+/// The auth type that carries a login of this provider type.
+pub(super) fn auth_type(connect: &Connect) -> Result<&'static str, Failure> {
+    let kind = types::by_name(&connect.kind);
+    let carries = match kind {
+        Some(kind) if kind.login().is_some() => OAUTH,
+        Some(kind) if kind.auth.is_empty() => "oauth2-refresh",
+        // The draft says that there is no such type.
+        None => return Ok(OAUTH),
+        Some(kind) => {
+            return Err(usage(format!("--oauth: type `{}` has no login; give its key", kind.name)));
+        }
+    };
+    match connect.auth.as_deref() {
+        Some(other) if other != carries => {
+            Err(usage(format!("--auth {other}: a login is auth type `{carries}`")))
+        }
+        _ => Ok(carries),
+    }
+}
+
+/// Logs in; the values of the secret. `given` is what the person gave beside.
+pub(super) fn run(
+    env: &Env,
+    connect: &Connect,
+    draft: &Draft,
+    given: &[(String, Secret)],
+) -> Result<Vec<(String, Secret)>, Failure> {
+    let facts = Facts::of(connect, draft, given)?;
+    let way = Way::new(connect, draft, env)?;
+    block_on(async {
+        let reply = if connect.login.device {
+            device::login(env, &facts, &way).await?
+        } else {
+            let pkce = Pkce::new().map_err(|error| failed(format!("no randomness: {error}")))?;
+            let (redirect, code) = match connect.login.no_browser {
+                true => pasted(env, &facts, &pkce)?,
+                false => by_browser(env, &facts, &pkce).await?,
+            };
+            let ask = facts.exchange(&code, &redirect, &pkce.verifier, Some(&pkce.state));
+            way.ask(ask.map_err(|fault| failed(fault.to_string()))?).await.map_err(told)?
+        };
+        if !reply.status.is_success() {
+            return Err(told(reply.refused()));
+        }
+        tokens::values(&reply, &facts, SystemTime::now()).map_err(refused)
+    })
+}
+
+/// A browser on this machine brings the code to a listener of ours.
+async fn by_browser(env: &Env, facts: &Facts<'_>, pkce: &Pkce) -> Result<(String, Secret), Failure> {
+    let callback = Callback::bind(&facts.redirect).await.map_err(|error| {
+        failed(format!("cannot listen for the browser: {error}; --no-browser takes what it shows"))
+    })?;
+    let redirect = callback.uri();
+    let url = facts.authorize_url(&redirect, pkce)?;
+    let opened = if open(env, &url) { "a browser opens; if none does, log in at" } else { "log in at" };
+    env.output.say(format!("{opened}:\n\n  {url}\n"));
+    let code = callback.code(&pkce.state, PATIENCE).await.map_err(|error| refused(error.to_string()))?;
+    Ok((redirect, code))
+}
+
+/// The person brings it.
+fn pasted(env: &Env, facts: &Facts<'_>, pkce: &Pkce) -> Result<(String, Secret), Failure> {
+    let redirect = facts.shown_redirect();
+    let url = facts.authorize_url(&redirect, pkce)?;
+    env.output.say(format!("log in at:\n\n  {url}\n\n{}", facts.what_to_paste()));
+    let text = read_pasted(env)?;
+    // exposed: taken apart here; what belongs to another login is refused
+    let code = answer::pasted(text.expose(), &redirect, &pkce.state);
+    Ok((redirect, code.map_err(|error| refused(error.to_string()))?))
+}
+
+fn read_pasted(env: &Env) -> Result<Secret, Failure> {
+    if std::io::stdin().is_terminal() {
+        return ask_hidden(env, "Code", "it on standard input");
+    }
+    let mut line = Zeroizing::new(Vec::with_capacity(usize::try_from(PASTED_MOST).unwrap_or(0) + 1));
+    let read = std::io::stdin().lock().take(PASTED_MOST).read_until(b'\n', &mut line);
+    read.map_err(|error| failed(format!("standard input: {error}")))?;
+    Ok(Secret::new(std::mem::take(&mut *line)))
+}
+
+/// Starts the person's browser; whether there is one. The address holds no secret of ours: the code that it leads to is
+/// of use only with the verifier, which stays here.
+fn open(env: &Env, url: &str) -> bool {
+    let named = env.var("BROWSER").filter(|name| !name.is_empty());
+    let browser = named.unwrap_or(if cfg!(target_os = "macos") { "open" } else { "xdg-open" });
+    let vars = env.vars.iter().filter(|(name, _)| !name.to_string_lossy().starts_with("DOORWARD_"));
+    let mut command = Command::new(browser);
+    command.arg(url).env_clear().envs(vars);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().is_ok()
+}
+
+fn refused(why: impl std::fmt::Display) -> Failure {
+    failed(format!("the login failed: {why}; nothing was kept"))
+}
+
+/// What an exchange says, for a person.
+fn told(error: Failed) -> Failure {
+    let Failed { refusal, because } = error;
+    match because {
+        Because::Refused | Because::Spent => refused(refusal.detail),
+        Because::Unavailable(_) => {
+            let why = format!(
+                "the login failed: not reached: {}: {}; nothing was kept",
+                refusal.code, refusal.detail
+            );
+            Failure::new(Exit::Unhealthy, why)
+        }
+    }
+}
