@@ -360,12 +360,18 @@ impl Plan {
         self.served.get(self.routes.index(target, agent)?)?.as_ref()
     }
 
-    /// The agent's model provider of this name.
-    pub(crate) fn model(&self, name: &str, agent: &AgentName) -> Option<&Arc<Served>> {
-        self.served
-            .iter()
-            .flatten()
-            .find(|served| *served.provider.name == *name && self.serves_model(served, agent))
+    /// The agent's model providers of this name, or the one of `PROJECT:NAME`.
+    pub(crate) fn models(&self, name: &str, agent: &AgentName) -> impl Iterator<Item = &Arc<Served>> {
+        let (project, name) = match name.split_once(':') {
+            Some((project, name)) => (Some(project), name),
+            None => (None, name),
+        };
+        self.served.iter().flatten().filter(move |served| {
+            let provider = &served.provider;
+            *provider.name == *name
+                && project.is_none_or(|project| *provider.project == *project)
+                && self.serves_model(served, agent)
+        })
     }
 
     /// Whether this is a model provider by which the agent's requests to its endpoint go.
@@ -375,18 +381,26 @@ impl Plan {
         routed.is_some_and(|routed| Arc::ptr_eq(routed, served))
     }
 
-    /// The fallbacks of a model provider that the agent has, in order.
-    pub(crate) fn fallbacks(&self, served: &Served, agent: &AgentName) -> Vec<Arc<Served>> {
-        let names = served.provider.model.iter().flat_map(|rules| &rules.fallbacks);
-        let of_name = |name: &Arc<str>| {
-            let mut all = self.served.iter().flatten();
-            all.find(|other| {
-                other.provider.project == served.provider.project
-                    && other.provider.name == *name
-                    && self.serves_model(other, agent)
-            })
-        };
-        names.filter_map(of_name).cloned().collect()
+    /// The agent's model provider of this name in this project.
+    fn model_in(&self, project: &str, name: &str, agent: &AgentName) -> Option<&Arc<Served>> {
+        self.served.iter().flatten().find(|served| {
+            *served.provider.project == *project
+                && *served.provider.name == *name
+                && self.serves_model(served, agent)
+        })
+    }
+
+    /// The first fallback of a model provider that the agent has and that was not asked yet; none where the model provider
+    /// itself is not served any more.
+    pub(crate) fn fallback(
+        &self,
+        first: &Provider,
+        asked: &[Arc<str>],
+        agent: &AgentName,
+    ) -> Option<&Arc<Served>> {
+        let rules = self.model_in(&first.project, &first.name, agent)?.provider.model.as_ref()?;
+        let left = rules.fallbacks.iter().filter(|name| !asked.contains(name));
+        left.filter_map(|name| self.model_in(&first.project, name, agent)).next()
     }
 
     /// Whether some other agent has a provider for this target.

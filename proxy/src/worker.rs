@@ -22,6 +22,7 @@ use crate::app::Order;
 use crate::conn::connect::Verdict;
 use crate::conn::identify::Caller;
 use crate::conn::lane::Lanes;
+use crate::conn::lead::Leads;
 use crate::conn::life::{Closing, Registry, SWEEP, Ticks};
 use crate::conn::{self, SlotKey};
 use crate::limits::held::{Holding, Room};
@@ -76,6 +77,8 @@ pub(crate) struct Owner {
     pub(crate) target: Option<Target>,
     /// It led to a provider when it began.
     pub(crate) routed: bool,
+    /// Where the request at hand of a connection without a tunnel leads.
+    pub(crate) leads: Option<Arc<Leads>>,
     /// Counts it as open for as long as it is registered.
     pub(crate) _open: Raised,
 }
@@ -146,7 +149,8 @@ impl Worker {
                 .target
                 .as_ref()
                 .is_some_and(|target| owner.routed && plan.route(target, &owner.caller.name).is_none());
-            lost || !owner.caller.is_current(&plan, now)
+            let led = owner.leads.as_ref().is_some_and(|leads| leads.are_lost(&plan, &owner.caller.name));
+            lost || led || !owner.caller.is_current(&plan, now)
         });
         // A tunnel that was denied and has a provider now begins anew, so that it ends when that provider goes.
         self.registry.close_if(Closing::WhenIdle, |owner| {

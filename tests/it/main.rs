@@ -49,6 +49,7 @@ mod journeys {
     mod audit_durability;
     mod audit_long;
     mod base_url;
+    mod base_url_live;
     mod bodies;
     mod connections;
     mod credentials;

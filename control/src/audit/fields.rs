@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::mcp::{Call, Calls};
 use crate::refusal::Code;
 use crate::secret::SecretName;
 use crate::target::Target;
@@ -42,6 +43,49 @@ pub const FIELDS: [&str; 24] = [
 /// The keys that a line has beside, before `revision`, if the request asked a model; the figures are the vendor's, or rather
 /// too high where the answer was cut before it said them.
 pub const MODEL_FIELDS: [&str; 4] = ["model", "tokens_in", "tokens_out", "cost_micros"];
+
+/// The keys that a line has beside, before `revision`, if the request had messages for an MCP server: what they do, and the
+/// tools that they call.
+pub const MCP_FIELDS: [&str; 2] = ["mcp_method", "mcp_tool"];
+
+/// What the messages of a request asked of an MCP server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct McpUse {
+    /// Their methods, as actions of the policy; several are parted by spaces.
+    pub methods: Box<str>,
+    /// The tools that they call, parted by spaces; `None`: none.
+    pub tools: Option<Box<str>>,
+}
+
+impl McpUse {
+    /// The most names that are shown of a batch.
+    const NAMES: usize = 16;
+
+    /// What these messages ask. A tool's name is the agent's text: one that is no plain name is shown as `?`.
+    pub fn of(calls: &Calls) -> Self {
+        let is_plain = |tool: &str| {
+            tool.len() <= 128 && tool.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/@".contains(&b))
+        };
+        let tools = joined(calls.tools().map(|tool| if is_plain(tool) { tool } else { "?" }));
+        Self { methods: joined(calls.iter().map(Call::action)), tools: (!tools.is_empty()).then_some(tools) }
+    }
+}
+
+/// Each name once, in the order in which they came.
+fn joined<'a>(names: impl Iterator<Item = &'a str>) -> Box<str> {
+    let mut shown: Vec<&str> = Vec::new();
+    for name in names {
+        if shown.contains(&name) {
+            continue;
+        }
+        if shown.len() == McpUse::NAMES {
+            shown.push("...");
+            break;
+        }
+        shown.push(name);
+    }
+    shown.join(" ").into()
+}
 
 /// The key that a line has beside, after `secret`, where a client certificate stood beside another scheme.
 pub const CERTIFICATE_FIELD: &str = "client_cert";
@@ -174,6 +218,8 @@ pub struct Entry {
     pub elapsed: Duration,
     /// What a request to a model used.
     pub model: Option<Box<ModelUse>>,
+    /// What was asked of an MCP server.
+    pub mcp: Option<Box<McpUse>>,
     /// The version of the secret that was used; in lifecycle lines, the plan's.
     pub revision: Option<u64>,
 }
@@ -202,6 +248,7 @@ impl Entry {
             bytes_out: 0,
             elapsed: Duration::ZERO,
             model: None,
+            mcp: None,
             revision: None,
         }
     }

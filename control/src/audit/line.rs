@@ -205,6 +205,10 @@ fn fields(entry: &Entry, out: &mut Vec<u8>) {
             None => null(out, key!("cost_micros")),
         }
     }
+    if let Some(asked) = &entry.mcp {
+        text(out, key!("mcp_method"), Some(&*asked.methods), MAX_TEXT);
+        text(out, key!("mcp_tool"), asked.tools.as_deref(), MAX_TEXT);
+    }
     match entry.revision {
         Some(revision) => number(out, key!("revision"), revision),
         None => null(out, key!("revision")),

@@ -10,7 +10,7 @@ mod sink;
 mod writer;
 pub mod verify;
 
-pub use fields::{Entry, Kind, ModelUse, RequestId, Verdict};
+pub use fields::{Entry, Kind, McpUse, ModelUse, RequestId, Verdict};
 pub use file::{Destination, StartError};
 pub(crate) use line::is_format;
 pub use line::{Chain, Hash};

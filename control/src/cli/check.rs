@@ -7,16 +7,19 @@ use clap::{Args, Subcommand};
 use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 
+use super::check_body::{judged_model, read_body};
 use super::{Env, Exit, Failure, Format};
 use crate::agent::AgentName;
+use crate::audit::McpUse;
 use crate::config::Home;
-use crate::model::{Asked, ModelRules, Reading, reading};
-use crate::policy::{Facts, Outcome, Permit, Step, decide, explain};
+use crate::mcp::Calls;
+use crate::policy::{Facts, Outcome, Step, decide, explain};
 use crate::provider::{Loaded, Mode, Provider, load};
 use crate::refusal::{Code, Refusal};
-use crate::rule::Path;
+use crate::rule;
 use crate::secret::SecretRef;
 use crate::target::Target;
+use crate::types::Told;
 
 /// Check requests and provider files without running anything.
 #[derive(Args, Clone, Debug)]
@@ -44,6 +47,9 @@ pub struct CheckRequest {
     /// The agent that would ask.
     #[arg(long, default_value = "agent", value_name = "NAME")]
     pub agent: String,
+    /// A file with the request's body, `-` for stdin: the messages for an MCP server, or the JSON that asks a model.
+    #[arg(long, value_name = "FILE")]
+    pub body: Option<PathBuf>,
     /// Provider files or folders (repeatable); default: the home's own.
     #[arg(long, env = "DOORWARD_PROVIDERS", value_name = "PATH", value_delimiter = ',')]
     pub providers: Vec<PathBuf>,
@@ -111,6 +117,8 @@ struct Answer<'a> {
     provider: Option<&'a Provider>,
     /// Where a model provider reads the model.
     model: Option<&'static str>,
+    /// What the body asks of an MCP server.
+    asks: Option<McpUse>,
     steps: Vec<Step>,
     injected: Option<&'static str>,
     would_deny: bool,
@@ -125,7 +133,8 @@ impl CheckRequest {
             return Err(Failure::new(Exit::Usage, "check prints table or json"));
         }
         let loaded = load_files(&self.providers, env)?;
-        let answer = self.answer(&loaded)?;
+        let body = self.body.as_deref().map(read_body).transpose()?;
+        let answer = self.answer(&loaded, body.as_deref())?;
         if matches!(format, Format::Json | Format::Jsonl) {
             env.output.data(answer.object());
         } else {
@@ -134,7 +143,7 @@ impl CheckRequest {
         Ok(if answer.verdict.is_ok() { Exit::Ok } else { Exit::Deny })
     }
 
-    fn answer<'l>(&self, loaded: &'l Loaded) -> Result<Answer<'l>, Failure> {
+    fn answer<'l>(&self, loaded: &'l Loaded, body: Option<&str>) -> Result<Answer<'l>, Failure> {
         let usage = |message: &str| Failure::new(Exit::Usage, message);
         let method = Method::from_bytes(self.method.as_bytes()).map_err(|_| usage("not a method"))?;
         let uri: Uri = self.url.parse().map_err(|_| usage("not a URL"))?;
@@ -150,13 +159,14 @@ impl CheckRequest {
             Ok(Answer {
                 provider: None,
                 model: None,
+                asks: None,
                 steps: Vec::new(),
                 injected: None,
                 would_deny: false,
                 verdict: Err(refusal),
             })
         };
-        let path = match Path::of_uri(&uri) {
+        let path = match rule::Path::of_uri(&uri) {
             Ok(path) => path,
             Err(error) => return refused(Refusal::new(Code::Dw2008, error.to_string())),
         };
@@ -173,6 +183,19 @@ impl CheckRequest {
             return refused(refusal.of_provider(&provider.name));
         }
         let headers = HeaderMap::new();
+        // As the data plane reads it: messages only for an MCP server, and only in a POST.
+        let calls = match (&provider.mcp, body) {
+            (Some(server), Some(body)) if method == Method::POST && server.covers(&method, path.as_str()) => {
+                match Calls::read(body, &headers) {
+                    Ok(calls) => Some(calls),
+                    Err(fault) => {
+                        let detail = format!("the message for the MCP server is not let through: {fault}");
+                        return refused(Refusal::new(Code::Dw2008, detail).of_provider(&provider.name));
+                    }
+                }
+            }
+            _ => None,
+        };
         let facts = Facts {
             agent: &agent,
             target: &target,
@@ -180,47 +203,24 @@ impl CheckRequest {
             method: &method,
             path: &path,
             query: uri.query(),
-            body: None,
+            body: calls.as_ref().map(Told::Calls),
             headers: &headers,
         };
         let verdict = decide(&facts);
         let (model, verdict) = match (&provider.model, verdict) {
-            (Some(rules), Ok(permit)) => judged_model(rules, &facts, permit),
+            (Some(rules), Ok(permit)) => judged_model(rules, &facts, body, permit),
             (_, verdict) => (None, verdict),
         };
         let injection = provider.auth.as_ref().and_then(|auth| auth.injection_for(&target));
         Ok(Answer {
             provider: Some(provider),
             model,
+            asks: calls.as_ref().map(McpUse::of),
             steps: explain(&facts),
             injected: injection.filter(|_| verdict.is_ok()).map(|injection| injection.scheme),
             would_deny: verdict.as_ref().is_ok_and(|permit| permit.trace().would_deny.is_some()),
             verdict: verdict.map(drop),
         })
-    }
-}
-
-/// What a model provider makes of the request line; what its body says is judged when it comes.
-fn judged_model(
-    rules: &ModelRules,
-    facts: &Facts<'_>,
-    permit: Permit,
-) -> (Option<&'static str>, Result<Permit, Refusal>) {
-    match reading(facts, rules.vendor) {
-        Reading::Unreadable if rules.limits() => {
-            (Some("cannot be read"), Err(rules.unreadable().of_provider(&facts.provider.name)))
-        }
-        Reading::Unreadable => (Some("not read"), Ok(permit)),
-        Reading::Free => (Some("none is asked"), Ok(permit)),
-        Reading::Body(_) => (Some("in the body, judged when it comes"), Ok(permit)),
-        Reading::Path(_, model) => {
-            let mut asked = Asked::default();
-            asked.add_model(&model);
-            match rules.judge_models(&asked) {
-                Ok(()) => (Some("in the path, with the body judged when it comes"), Ok(permit)),
-                Err(refusal) => (Some("in the path"), Err(refusal.of_provider(&facts.provider.name))),
-            }
-        }
     }
 }
 
@@ -239,6 +239,10 @@ impl Answer<'_> {
             lines.push(format!("provider     {} ({})", provider.name, provider.source));
         }
         lines.extend(self.model.map(|model| format!("model        {model}")));
+        if let Some(McpUse { methods, tools }) = &self.asks {
+            lines.push(format!("asks         {methods}"));
+            lines.extend(tools.iter().map(|tools| format!("tools        {tools}")));
+        }
         for step in &self.steps {
             let outcome =
                 if step.outcome == Outcome::Passed { String::new() } else { format!("{}: ", step.outcome) };
@@ -275,6 +279,8 @@ impl Answer<'_> {
             "verdict": self.word(),
             "provider": self.provider.map(|provider| &*provider.name),
             "model": self.model,
+            "mcpMethod": self.asks.as_ref().map(|asks| &*asks.methods),
+            "mcpTool": self.asks.as_ref().and_then(|asks| asks.tools.as_deref()),
             "steps": steps,
             "scheme": self.injected,
             "secret": self.provider.and_then(|provider| provider.auth.as_ref()).map(|auth| auth.secret.to_string()),
@@ -310,17 +316,32 @@ apiVersion: doorward.dev/v1alpha1
 kind: ModelProvider
 metadata: {name: m}
 spec: {provider: gemini, allowedModels: [g-2]}
+---
+apiVersion: doorward.dev/v1alpha1
+kind: ModelProvider
+metadata: {name: c}
+spec: {provider: openai, allowedModels: [gpt-4o], maxTokensPerDay: 1000}
+---
+apiVersion: doorward.dev/v1alpha1
+kind: Provider
+metadata: {name: tools}
+spec: {type: mcp, mcp: {url: \"https://m.example.com/mcp\"}, policy: {mcp: {allowedTools: [\"get_*\"]}}}
 ";
 
     fn answer(method: &str, url: &str) -> (String, Vec<String>) {
+        with_body(method, url, None)
+    }
+
+    fn with_body(method: &str, url: &str, body: Option<&str>) -> (String, Vec<String>) {
         let loaded = parse_text("f.yaml", FILE, SCHEMES).unwrap();
         let request = CheckRequest {
             method: method.into(),
             url: url.into(),
             agent: "agent".into(),
+            body: None,
             providers: Vec::new(),
         };
-        let answer = request.answer(&loaded).unwrap();
+        let answer = request.answer(&loaded, body).unwrap();
         let code = answer.verdict.as_ref().err().map_or(String::new(), |refusal| refusal.code.to_string());
         (format!("{}{code}", answer.word()), answer.lines())
     }
@@ -346,6 +367,31 @@ spec: {provider: gemini, allowedModels: [g-2]}
             ("GET", "https://generativelanguage.googleapis.com/v1beta/models", "allow"),
         ] {
             assert_eq!(answer(method, url).0, wanted, "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn judges_a_body_as_the_proxy_would() {
+        let chat = "https://api.openai.com/v1/chat/completions";
+        let mcp = "https://m.example.com/mcp";
+        let call = |tool: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}"}}}}"#)
+        };
+        for (url, body, wanted) in [
+            (chat, r#"{"model":"o1"}"#.to_owned(), "denyDW1002"),
+            (chat, r#"{"model":"gpt-4o","stream":true}"#.to_owned(), "denyDW1009"),
+            (chat, r#"{"model":"gpt-4o","model":"o1"}"#.to_owned(), "denyDW2008"),
+            (chat, r#"{"model":"gpt-4o"}"#.to_owned(), "allow"),
+            (mcp, call("put"), "denyDW1002"),
+            (mcp, "{}".to_owned(), "denyDW2008"),
+            (mcp, call("get_a"), "allow"),
+        ] {
+            assert_eq!(with_body("POST", url, Some(&body)).0, wanted, "{url} {body}");
+        }
+        assert_eq!(answer("POST", mcp).0, "denyDW1002");
+        let lines = with_body("POST", mcp, Some(&call("put"))).1;
+        for line in ["asks         tools/call", "tools        put"] {
+            assert!(lines.contains(&line.to_owned()), "{lines:#?}");
         }
     }
 

@@ -18,6 +18,7 @@ pub mod listing;
 mod when;
 pub mod users;
 pub mod check;
+mod check_body;
 pub mod schema;
 pub mod explain;
 pub mod audit;

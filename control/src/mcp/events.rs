@@ -24,6 +24,9 @@ pub struct Events {
     most: usize,
 }
 
+/// The memory that is kept from one event to the next.
+const KEPT: usize = 16 << 10;
+
 /// Why a stream of events is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventFault {
@@ -73,6 +76,10 @@ impl Events {
             }
         }
         self.held.drain(..done);
+        // One long event does not keep its room.
+        if self.held.capacity() > KEPT && self.held.len() <= KEPT {
+            self.held.shrink_to(KEPT);
+        }
         (self.line, self.seen) = (self.line - done, self.seen - done);
         if self.held.len() > self.most { Err(EventFault::Long) } else { Ok(shown) }
     }
@@ -91,6 +98,11 @@ impl Events {
     /// How many bytes are held.
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// How much memory they take.
+    pub fn room(&self) -> usize {
+        self.held.capacity()
     }
 
     /// The next end of a line: LF, CRLF or CR. A CR at the end of what has come ends a line only if that line is blank:

@@ -64,6 +64,9 @@ pub enum Fault {
     /// `Mcp-Method` or `Mcp-Name` says something else than the message.
     #[error("its headers name another method or tool than the message")]
     Headers,
+    /// More values than are read.
+    #[error("it is made of too many values")]
+    Large,
     /// More messages than a batch may have.
     #[error("its batch holds too many messages")]
     Many,

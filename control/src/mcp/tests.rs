@@ -306,3 +306,15 @@ proptest! {
         drop(stream(&[a, b], 60));
     }
 }
+
+#[test]
+fn a_message_of_many_small_values_is_refused_and_not_worked_through() {
+    let members: String = (0..140_000).map(|n| format!("\"{n}\":0,")).collect();
+    let body = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"a\",\"arguments\":{{{members}\"x\":0}}}}}}"
+    );
+    assert_eq!(Calls::read(&body, &HeaderMap::new()), Err(Fault::Large));
+    let members: String = (0..17_000).map(|n| format!("\"{n}\":0,")).collect();
+    let shown = format!("{{\"result\":{{{members}\"tools\":[]}}}}");
+    assert!(listing::filter(&shown, &|_| true).is_err());
+}

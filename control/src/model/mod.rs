@@ -172,16 +172,32 @@ impl ModelRules {
     /// DW1002 with the rule that denies.
     pub fn judge(&self, api: Api, asked: &Asked) -> Result<(), Refusal> {
         self.judge_models(asked)?;
-        if asked.in_background && self.tokens_per_day.is_some() {
+        if asked.overrides {
             return Err(self.refuse(
-                "a request in the background (`background: true`) is answered without its tokens, which maxTokensPerDay has to count",
-                &self.places.day,
+                "a fallback in the request has settings beside its `model`, which could lift what this provider limits: leave them out",
+                &self.places.spec,
             ));
+        }
+        if self.tokens_per_day.is_some() {
+            self.judge_countable(api, asked)?;
         }
         match self.tokens_per_request {
             Some(most) if api.generates() => self.judge_bound(api, asked, most),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// What the vendor's figures would be missing for is not let through where they have to be counted.
+    fn judge_countable(&self, api: Api, asked: &Asked) -> Result<(), Refusal> {
+        let detail = if asked.in_background {
+            "a request in the background (`background: true`) is answered without its tokens, which maxTokensPerDay has to count: leave it out"
+        } else if api.misses_usage(asked) {
+            "a stream without the vendor's figures cannot be counted, which maxTokensPerDay has to: set `stream_options` to `{\"include_usage\": true}`"
+        } else {
+            return Ok(());
+        };
+        // Not over the budget, but nothing that it could be held against: the request has to change, not to wait.
+        Err(Refusal::new(Code::Dw1009, detail).with_status(400).by_rule(Arc::clone(&self.places.day)))
     }
 
     /// Judges the models alone.
@@ -235,7 +251,7 @@ impl ModelRules {
             None => Err(self.refuse(
                 format!(
                     "a request may generate at most {most} tokens, and this one sets no limit: set `{}`",
-                    api.bound_field()
+                    api.bound_field(self.vendor)
                 ),
                 &self.places.request,
             )),

@@ -26,6 +26,7 @@ fn read(spec: &str, method: &Method, path: &str) -> Reading {
     reading(&facts, rules.vendor)
 }
 
+const VLLM: &str = "  provider: vllm\n  endpoint: https://x.example.com\n";
 const AZURE: &str = "  provider: azure-openai\n  endpoint: https://x.openai.azure.com\n";
 
 #[test]
@@ -43,6 +44,9 @@ fn what_cannot_be_told_is_unreadable() {
         ("  provider: gemini\n", Method::POST, "/v1beta/models/a%2Fb:generateContent"),
         ("  provider: gemini\n", Method::POST, "/v1beta/cachedContents"),
         ("  provider: gemini\n", Method::GET, "/ws/x"),
+        (VLLM, Method::POST, "/v1/chat/completions/x"),
+        (VLLM, Method::DELETE, "/v1/chat/completions/x"),
+        (VLLM, Method::POST, "/v1/responses/r/cancel"),
         (AZURE, Method::POST, "/openai/deployments/a%2Fb/chat/completions"),
     ] {
         assert_eq!(read(spec, &method, path), Reading::Unreadable, "{method} {path}");
@@ -123,5 +127,15 @@ fn a_request_without_a_limit_is_refused_where_there_is_one() {
     assert!(rules.judge(Api::Chat, &asked(Some(100))).is_ok());
     assert!(rules.judge(Api::Other, &asked(None)).is_ok());
     let background = Asked { in_background: true, ..asked(Some(1)) };
-    assert!(rules.judge(Api::Responses, &background).is_err());
+    assert_eq!(rules.judge(Api::Responses, &background).unwrap_err().status, 400);
+    let overrides = Asked { overrides: true, ..asked(Some(1)) };
+    assert!(rules.judge(Api::Messages, &overrides).is_err());
+    let stream = Asked { streams: true, ..asked(Some(1)) };
+    for api in [Api::Chat, Api::Completions] {
+        let refusal = rules.judge(api, &stream).unwrap_err();
+        assert_eq!((refusal.code, refusal.status), (Code::Dw1009, 400));
+        assert!(refusal.detail.contains("include_usage"));
+    }
+    assert!(rules.judge(Api::Chat, &Asked { wants_usage: true, ..stream.clone() }).is_ok());
+    assert!(rules.judge(Api::Messages, &stream).is_ok());
 }

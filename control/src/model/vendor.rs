@@ -1,6 +1,6 @@
 //! The vendors: which of their actions ask a model, and what their clients read the base URL from.
 
-use super::Reading;
+use super::{Asked, Reading};
 
 /// A vendor, as `spec.provider` names it.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,9 +57,20 @@ impl Api {
         !matches!(self, Self::Other | Self::Unbilled)
     }
 
+    /// Whether the request is for a stream that ends without the vendor's figures.
+    pub(super) fn misses_usage(self, asked: &Asked) -> bool {
+        self.hides_usage() && asked.streams && !asked.wants_usage
+    }
+
+    /// Whether a stream of it shows the vendor's figures only where that is asked for.
+    fn hides_usage(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
+
     /// The field that bounds what is generated.
-    pub(super) fn bound_field(self) -> &'static str {
+    pub(super) fn bound_field(self, vendor: &Vendor) -> &'static str {
         match self {
+            Self::Chat if vendor.is_any_server() => "max_tokens",
             Self::Chat => "max_completion_tokens` or `max_tokens",
             Self::Responses => "max_output_tokens",
             Self::Completions | Self::Messages | Self::Other | Self::Unbilled => "max_tokens",
@@ -130,16 +141,11 @@ pub static VENDORS: &[Vendor] = &[
 ];
 
 /// Actions that run no model, whatever their body says.
-const FREE: &[&str] = &[
-    "models:delete",
-    "responses:delete",
-    "chat:update",
-    "chat:delete",
-    "files:write",
-    "conversations:write",
-    "batches:delete",
-    "videos:delete",
-];
+const FREE: &[&str] =
+    &["models:delete", "files:write", "conversations:write", "batches:delete", "videos:delete"];
+
+/// Those whose path begins as one does that runs a model. A server of another kind may take them for it.
+const FREE_OF_OPENAI: &[&str] = &["responses:delete", "chat:update", "chat:delete"];
 
 impl Vendor {
     /// The vendor of this name.
@@ -149,8 +155,13 @@ impl Vendor {
 
     /// Where a request with this action and path says which model it asks.
     pub(super) fn reading(&self, action: &str, path: &str) -> Reading {
-        if FREE.contains(&action) || (action == "responses:create" && path.ends_with("/cancel")) {
+        if FREE.contains(&action) {
             return Reading::Free;
+        }
+        let is_cancel = action == "responses:create" && path.ends_with("/cancel");
+        if is_cancel || FREE_OF_OPENAI.contains(&action) {
+            let is_openai = matches!(self.name, "openai" | "azure-openai");
+            return if is_openai { Reading::Free } else { Reading::Unreadable };
         }
         let api = match action {
             "chat:create" => Api::Chat,
@@ -173,6 +184,11 @@ impl Vendor {
             Some(model) => Reading::Path(api, model),
             None => Reading::Body(api),
         })
+    }
+
+    /// Whether any server may stand behind its endpoint.
+    pub(super) fn is_any_server(&self) -> bool {
+        matches!(self.name, "vllm" | "custom")
     }
 
     /// Whether this is no model but something that chooses one.

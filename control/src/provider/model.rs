@@ -188,6 +188,7 @@ fn lowered(node: &Node, spec: &Node, vendor: &Vendor, endpoint: &Endpoint) -> No
     if !tls.is_empty() {
         fields.push(entry("tls", map(at, tls)));
     }
+    fields.extend(spec.field("limits").map(|limits| entry("limits", limits.clone())));
     fields.extend(spec.field("network").map(|network| entry("network", network.clone())));
     if !endpoint.base.is_empty() {
         // What lies beside the base path is another service's.

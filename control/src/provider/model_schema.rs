@@ -1,6 +1,6 @@
 //! The grammar of a ModelProvider's `spec`, as data.
 
-use super::schema::{Field, NETWORK, Shape, TEXTS, optional, required};
+use super::schema::{Field, LIMITS, NETWORK, Shape, TEXTS, optional, required};
 
 pub(super) const SPEC: &[Field] = &[
     required("provider", Shape::Text, "The vendor."),
@@ -43,6 +43,11 @@ pub(super) const SPEC: &[Field] = &[
         "fallbacks",
         TEXTS,
         "Model providers of the same project and API that are asked next, in base-URL mode.",
+    ),
+    optional(
+        "limits",
+        Shape::Map(LIMITS),
+        "Rate and time limits; each attempt of `retry` counts as a request.",
     ),
     optional("tls", Shape::Map(TLS), "How the endpoint is verified."),
     optional(

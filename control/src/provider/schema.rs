@@ -292,7 +292,7 @@ const SCOPE: &[Field] = &[
     ),
 ];
 
-const LIMITS: &[Field] = &[
+pub(super) const LIMITS: &[Field] = &[
     optional("requestsPerMinute", Shape::Count, "Requests in one minute, for each agent."),
     optional("timeout", Shape::Text, "From the request's end to the answer's head: `30s`, `2m`, `500ms`."),
 ];

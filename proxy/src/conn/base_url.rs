@@ -1,24 +1,28 @@
-//! `/model/NAME/…`: requests of clients whose base URL is the proxy itself, as if it were the vendor.
+//! `/model/NAME/…` (or `/model/PROJECT:NAME/…`): requests of clients whose base URL is the proxy itself, as if it were the vendor.
 //!
 //! The client says who it is as to the proxy, or, since such clients know only the vendor's way, with its own token in the
 //! place of the API key. The name leads to a model provider of the agent's; what follows it is joined to that provider's
 //! endpoint by a strict grammar, and the request then makes the same journey as one to the vendor's own host.
-//! Refuses what a web page could send (a page can reach loopback): an `Origin`, and without a token a `Host` that is not
+//! Refuses what a web page could send (a page can reach loopback): an `Origin`, a `Sec-Fetch-Site`, and without a token a `Host` that is not
 //! loopback.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use control::agent::{Credentials, bare_token, credentials};
+use control::agent::{AgentName, Credentials, bare_token, credentials};
 use control::model::{Endpoint, ModelRules, Vendor};
 use control::provider::Provider;
 use control::refusal::{Code, Refusal};
 use control::rule::Path;
 use control::target::Target;
-use http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, PROXY_AUTHORIZATION};
+use http::header::{
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, HOST, HeaderName, HeaderValue, ORIGIN, PROXY_AUTHORIZATION,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Uri};
 
+use super::lead::Lead;
 use super::plain::Named;
 use super::{Conn, Door};
 use crate::plan::{Plan, Served};
@@ -31,6 +35,14 @@ static KEYS: [HeaderName; 3] = [
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
 ];
+
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Whatever a browser shows of an answer: it runs nothing, has no origin, and is what it says that it is.
+pub(crate) fn seal(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
 
 /// Whether a request target, as sent, is one of a base URL.
 pub(crate) fn is_one(target: &str) -> bool {
@@ -47,36 +59,62 @@ pub(crate) fn presented(headers: &HeaderMap) -> impl Iterator<Item = Credentials
 #[derive(Debug)]
 pub(crate) struct Entered {
     pub(crate) named: Arc<Named>,
-    /// The path behind the endpoint's, and the query: what a fallback gets behind its own.
+    /// The path behind the endpoint's, and the query: what a fallback gets behind its own. `None`: there is none to ask.
     pub(crate) tail: Option<String>,
-    /// The fallbacks that the agent has, in order.
-    pub(crate) fallbacks: Vec<Arc<Served>>,
+    /// The model provider whose base URL it is.
+    pub(crate) model: Option<Arc<Served>>,
+}
+
+impl Entered {
+    /// Whether another model provider may be asked in place of the first one.
+    pub(crate) fn has_fallbacks(&self) -> bool {
+        self.tail.is_some()
+    }
+
+    /// Where it leads, if the plan serves that.
+    pub(crate) fn leads(&self, plan: &Plan, agent: &AgentName) -> Vec<Lead> {
+        match &self.model {
+            Some(served) => Lead::to_model(served).into_iter().collect(),
+            None => plan
+                .route(&self.named.target, agent)
+                .map(|_| Lead::to(&self.named.target))
+                .into_iter()
+                .collect(),
+        }
+    }
 }
 
 impl Conn {
+    /// Whether the request is one by a base URL.
+    pub(crate) fn is_by_base_url<B>(&self, request: &Request<B>) -> bool {
+        matches!(self.door, Door::Plain(_))
+            && request.uri().authority().is_none()
+            && is_one(request.uri().path())
+    }
+
     /// The target of a request: the tunnel's, the one that an absolute-form request names, or the endpoint of the model
     /// provider that its path names; the request is then written anew for it.
     pub(crate) fn enter<B>(&self, plan: &Plan, request: &mut Request<B>) -> Result<Entered, Refusal> {
-        let is_base_url = matches!(self.door, Door::Plain)
-            && request.uri().authority().is_none()
-            && is_one(request.uri().path());
-        if !is_base_url {
-            return Ok(Entered { named: self.named(request)?, tail: None, fallbacks: Vec::new() });
+        if !self.is_by_base_url(request) {
+            return Ok(Entered { named: self.named(request)?, tail: None, model: None });
         }
         let tokens = tokens(plan, request.headers());
         refuse_pages(!tokens.is_empty(), request.headers())?;
         let sent = request.uri().clone();
         let (name, rest) = split(&sent)?;
-        let served = plan.model(name, &self.caller.name).ok_or_else(unknown)?;
+        let mut own = plan.models(name, &self.caller.name);
+        let served = own.next().ok_or_else(unknown)?;
+        if own.next().is_some() {
+            return Err(several());
+        }
         let rules = served.provider.model.as_ref().ok_or_else(unknown)?;
         let (named, target) = join(&rules.endpoint, rest)?;
         *request.uri_mut() = target.into();
         request.headers_mut().insert(HOST, named.host.clone());
         // The agent's own token is for us and goes no further.
         tokens.iter().for_each(|name| drop(request.headers_mut().remove(name)));
-        let fallbacks = plan.fallbacks(served, &self.caller.name);
-        let tail = if fallbacks.is_empty() { None } else { tail(rules, rest) };
-        Ok(Entered { named: Arc::new(named), tail, fallbacks })
+        let tail = if rules.fallbacks.is_empty() { None } else { tail(rules, rest) };
+        Ok(Entered { named: Arc::new(named), tail, model: Some(Arc::clone(served)) })
     }
 }
 
@@ -94,9 +132,10 @@ fn tokens(plan: &Plan, headers: &HeaderMap) -> Vec<HeaderName> {
     KEYS.iter().chain([&AUTHORIZATION, &PROXY_AUTHORIZATION]).filter(holds).cloned().collect()
 }
 
-/// A page in a browser on the same host can send requests here; no client of a model does it with an `Origin`.
+/// A page in a browser on the same host can send requests here; no client of a model does it with an `Origin`, or says from
+/// which site it comes, as browsers do of every request, a link that is followed included.
 fn refuse_pages(has_token: bool, headers: &HeaderMap) -> Result<(), Refusal> {
-    if headers.contains_key(ORIGIN) {
+    if headers.contains_key(ORIGIN) || headers.contains_key(&SEC_FETCH_SITE) {
         return Err(Refusal::new(
             Code::Dw1002,
             "the request comes from a web page, and this base URL is for programs",
@@ -134,6 +173,13 @@ fn split(uri: &Uri) -> Result<(&str, &str), Refusal> {
 /// Not found, and not shown: what is not the agent's looks as if it did not exist.
 fn unknown() -> Refusal {
     Refusal::new(Code::Dw1001, "this agent has no model provider of that name")
+}
+
+fn several() -> Refusal {
+    Refusal::new(
+        Code::Dw2008,
+        "this agent has model providers of that name in several projects: the base URL is `/model/PROJECT:NAME/` then",
+    )
 }
 
 /// The endpoint's target, and its path with what follows; nothing may lead out of it.
@@ -187,13 +233,16 @@ pub(crate) fn variables<'a>(
     let held =
         |name: &str| dummies.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
     let mut variables = Vec::new();
-    for provider in providers {
+    let own: Vec<_> = providers.filter(|provider| provider.model.is_some()).collect();
+    for provider in &own {
         let Some(rules) = &provider.model else { continue };
+        let is_one = own.iter().filter(|other| other.name == provider.name).count() == 1;
+        let project = if is_one { String::new() } else { format!("{}:", provider.project) };
         if !provider.agent_env.iter().all(|(name, dummy)| held(name) == Some(dummy)) {
             continue;
         }
-        let url =
-            format!("http://{listener}{PREFIX}{}{}", provider.name, api_base(rules.vendor, &rules.endpoint));
+        let base = api_base(rules.vendor, &rules.endpoint);
+        let url = format!("http://{listener}{PREFIX}{project}{}{base}", provider.name);
         variables.extend(rules.vendor.env.iter().map(|name| ((*name).to_owned(), url.clone())));
     }
     variables

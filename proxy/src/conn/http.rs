@@ -73,7 +73,7 @@ fn note(conn: &Conn, error: &hyper::Error) {
     if error.is_parse() {
         let target = match &conn.door {
             Door::Tunnel { named, .. } => Some(&named.target),
-            Door::Plain => None,
+            Door::Plain(_) => None,
         };
         let status = if error.is_parse_too_large() { 431 } else { 400 };
         let refusal = Refusal::new(Code::Dw2008, "the request is malformed").with_status(status);

@@ -9,6 +9,7 @@ pub(crate) mod connect;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod lane;
+pub(crate) mod lead;
 pub(crate) mod passthrough;
 pub(crate) mod flow;
 pub(crate) mod plain;
@@ -39,6 +40,7 @@ use crate::worker::{Counts, Owner, Seat, Worker};
 use accept::{Head, NoHead};
 use connect::Verdict;
 use identify::{Caller, Peer};
+use lead::{Lead, Leads};
 use life::{Life, Registered};
 use plain::Named;
 use turn_away::{challenge, handshake_failed, turn_away};
@@ -95,7 +97,7 @@ impl Conn {
     pub(crate) fn named<B>(&self, request: &Request<B>) -> Result<Arc<Named>, Refusal> {
         match &self.door {
             Door::Tunnel { named, .. } => Ok(Arc::clone(named)),
-            Door::Plain => plain::named(request.uri()).map(Arc::new),
+            Door::Plain(_) => plain::named(request.uri()).map(Arc::new),
         }
     }
 
@@ -110,6 +112,21 @@ impl Conn {
         if self.caller.is_current(plan, now) { Ok(()) } else { Err(identify::ended()) }
     }
 
+    /// Has the request at hand end with what it leads to: a tunnel does so by its own target.
+    ///
+    /// # Errors
+    /// DW1001 where a newer plan does not serve it any more.
+    pub(crate) fn follow(&self, plan: &Plan, leads: impl FnOnce() -> Vec<Lead>) -> Result<(), Refusal> {
+        let Door::Plain(own) = &self.door else { return Ok(()) };
+        own.follow(leads());
+        // A swap before this line may have been looked at already, and one after it will be.
+        let newest = self.worker.shared.plan.load();
+        if newest.revision != plan.revision && own.are_lost(&newest, &self.caller.name) {
+            return Err(lead::gone());
+        }
+        Ok(())
+    }
+
     /// A place among the agent's requests in flight.
     pub(crate) fn request_seat(&self) -> Result<Seat, Refusal> {
         self.worker.shared.request_seat(&self.counts)
@@ -120,7 +137,7 @@ impl Conn {
     pub(crate) fn refuse_if_mismatched(&self) -> Result<(), Refusal> {
         match &self.door {
             Door::Tunnel { mismatch: Some(refusal), .. } => Err(refusal.clone()),
-            Door::Tunnel { mismatch: None, .. } | Door::Plain => Ok(()),
+            Door::Tunnel { mismatch: None, .. } | Door::Plain(_) => Ok(()),
         }
     }
 
@@ -168,8 +185,8 @@ pub(crate) struct Versions {
 pub(crate) enum Door {
     /// A tunnel to one target.
     Tunnel { named: Arc<Named>, mismatch: Option<Refusal> },
-    /// Absolute-form requests: each names its own target.
-    Plain,
+    /// Absolute-form requests and those of base URLs: each names its own target.
+    Plain(Arc<Leads>),
 }
 
 /// Serves one connection from its first byte to its end.
@@ -181,17 +198,17 @@ pub(crate) async fn serve(worker: Arc<Worker>, mut stream: Stream, peer: Peer) {
     let plan = worker.shared.plan.load();
     let routed = target.as_ref().is_some_and(|target| plan.route(target, &caller.name).is_some());
     let open = Raised::new(&worker.shared, |metrics| &metrics.connections);
-    let owner = Owner { caller: caller.clone(), target, routed, _open: open };
+    let leads = (head.method != "CONNECT").then(Arc::<Leads>::default);
+    let owner = Owner { caller: caller.clone(), target, routed, leads: leads.clone(), _open: open };
     drop(plan);
     let seat = match worker.seat(&caller.name) {
         Ok(seat) => seat,
         Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), refusal).await,
     };
     let registered = worker.registry.enter(owner);
-    if head.method == "CONNECT" {
-        tunnel(worker, stream, head, caller, registered, seat).await;
-    } else {
-        plain::serve(worker, stream, &head, caller, registered, seat);
+    match leads {
+        None => tunnel(worker, stream, head, caller, registered, seat).await,
+        Some(leads) => plain::serve(worker, stream, &head, caller, leads, (registered, seat)),
     }
 }
 

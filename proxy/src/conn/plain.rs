@@ -14,6 +14,7 @@ use http::{HeaderValue, Uri};
 
 use super::accept::Head;
 use super::identify::Caller;
+use super::lead::Leads;
 use super::life::Registered;
 use super::wire::{Stream, Wire};
 use super::{Conn, Door, http as serving};
@@ -26,11 +27,11 @@ pub(crate) fn serve(
     stream: Stream,
     head: &Head,
     caller: Caller,
-    registered: Registered<Owner>,
-    seat: Seat,
+    leads: Arc<Leads>,
+    place: (Registered<Owner>, Seat),
 ) {
-    let wire = Wire::new(stream, rewound(head), &registered.life);
-    let conn = Conn::new(worker, caller, Door::Plain, (registered, seat));
+    let wire = Wire::new(stream, rewound(head), &place.0.life);
+    let conn = Conn::new(worker, caller, Door::Plain(leads), place);
     serving::serve(Arc::new(conn), wire, false);
 }
 

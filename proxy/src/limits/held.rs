@@ -42,7 +42,12 @@ pub(crate) struct Holding {
 impl Holding {
     /// A body of which nothing is there yet.
     pub(crate) fn begin(self) -> Growing {
-        Growing { lease: Lease { holding: self, bytes: 0 }, body: BytesMut::new() }
+        Growing { lease: self.empty(), body: BytesMut::new() }
+    }
+
+    /// Room for what is held elsewhere; none of it yet.
+    pub(crate) fn empty(self) -> Lease {
+        Lease { holding: self, bytes: 0 }
     }
 
     /// Room for a body that is made here, in the place of one that was read; taken before it is made.
@@ -64,6 +69,28 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// How long the whole of what is held may take.
+    pub(crate) fn whole(&self) -> Duration {
+        self.holding.whole
+    }
+
+    /// Takes or gives back, so that it is for so many bytes.
+    ///
+    /// # Errors
+    /// DW1009 where the agent holds too much, DW2013 where all together do.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.grow_to(bytes)?;
+        let less = self.bytes.saturating_sub(bytes);
+        self.give_back(less);
+        self.bytes -= less;
+        Ok(())
+    }
+
+    fn give_back(&self, less: usize) {
+        self.holding.own.0.0.fetch_sub(less, Ordering::Relaxed);
+        self.holding.all.0.0.fetch_sub(less, Ordering::Relaxed);
+    }
+
     fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
         let more = bytes.saturating_sub(self.bytes);
         let Holding { all, own, .. } = &self.holding;
@@ -96,8 +123,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.holding.own.0.0.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.holding.all.0.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.give_back(self.bytes);
     }
 }
 
@@ -169,6 +195,18 @@ mod tests {
         assert_eq!(code(&mut second, 900), Some(Code::Dw2013));
         drop((first, second));
         assert_eq!(all.0.load(Ordering::Relaxed) + one.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_lease_gives_back_what_it_does_not_need_any_more() {
+        let (all, own) = (Arc::default(), Arc::default());
+        let mut lease = holding(&all, &own).empty();
+        lease.resize(1500).unwrap();
+        assert_eq!(lease.resize(2001).unwrap_err().code, Code::Dw1009);
+        lease.resize(10).unwrap();
+        assert_eq!((own.0.load(Ordering::Relaxed), all.0.load(Ordering::Relaxed)), (10, 10));
+        drop(lease);
+        assert_eq!(own.0.load(Ordering::Relaxed) + all.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]

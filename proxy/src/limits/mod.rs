@@ -92,9 +92,9 @@ limits! {
     form_body "form-body" Size 1_048_576 [1_024, 33_554_432] "a form that says what its request does (AWS' query protocol): it is held before policy is asked; SQS and SNS take 1 MiB at most, SES' SendRawEmail takes messages of 10 MB, some 15 MiB as a form: raise it for those";
     mcp_message "mcp-message" Size 4_194_304 [1_024, 67_108_864] "a message for an MCP server, and an answer or event of one whose tools are limited: held before it is judged";
     model_body "model-body" Size 10_485_760 [1_024, 268_435_456] "a request to a model provider that limits models or tokens, or retries: it is held; Anthropic takes 32 MiB, many such requests at once are memory";
-    agent_held_bodies "agent-held-bodies" Size 134_217_728 [1_048_576, 68_719_476_736] "bodies of one agent that are held whole (`buffered-body`, `form-body`), until the upstream has them: any call of AWS but S3's is one; over it: DW1009";
+    agent_held_bodies "agent-held-bodies" Size 134_217_728 [1_048_576, 68_719_476_736] "bodies of one agent that are held whole (`buffered-body`, `form-body`, `mcp-message`, `model-body`), and what is held of MCP servers' answers to it, until the upstream has them: any call of AWS but S3's is one; over it: DW1009";
     held_bodies "held-bodies" Size 536_870_912 [1_048_576, 68_719_476_736] "the same of all agents together; over it: DW2013";
-    held_body_time "held-body-time" Time 120_000 [100, 86_400_000] "how long a body that is held may take until it is whole";
+    held_body_time "held-body-time" Time 120_000 [100, 86_400_000] "how long a body, an answer or an event that is held may take until it is whole";
     replay_body "replay-body" Size 65_536 [0, 1_048_576] "a body that is kept for the one retry";
     interim_answers "interim-answers" Count 8 [0, 100] "1xx answers to one request";
     h2_streams "h2-streams" Count 100 [1, 10_000] "streams of one connection, either way";

@@ -2,13 +2,14 @@
 //!
 //! Comes before the scrubber, which so sees the very bytes that the agent gets: what is cut out here cannot put a
 //! credential together behind it. Refuses (DW2010) an answer that it cannot read: coded, too long, of another type; a
-//! stream of events is cut there. Of a stream at most one event is held, and each goes on as soon as it is whole.
+//! stream of events is cut there. Of a stream at most one event is held, and each goes on as soon as it is whole. What is
+//! held counts as the agent's bodies do that are held whole, and may take no longer than they.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use control::mcp::events::{EventFault, Events};
 use control::mcp::{Listing, listing};
 use control::provider::{Enforcement, Provider};
@@ -20,16 +21,21 @@ use http::header::{
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::{UpstreamBody, UpstreamBodyError};
 use super::record::Record;
 use super::scrub::ScrubError;
 use super::send::Answer;
+use crate::limits::held::{Holding, Lease};
 use crate::limits::{self, Limits};
 use crate::plan::Served;
 
 /// What the agent is told of an answer that is not shown.
 pub(crate) const UNREAD: &str = "the MCP server's answer cannot be read for the tools that it shows";
+
+/// What the agent is told of one that does not come to its end.
+const SLOW: &str = "body: the upstream's answer takes longer than what is held whole may";
 
 /// Whether the answers of this provider are looked through.
 pub(crate) fn filters(provider: &Provider) -> bool {
@@ -92,9 +98,12 @@ async fn shown(
     }
     let provider = Arc::clone(&served.provider);
     let shown = if kind == Kind::Events {
-        Shown::Events(Box::new(Stream { body, events: Some(Events::new(most)), provider, trailers: None }))
+        let lease = record.holding().empty();
+        let events = Some(Events::new(most));
+        Shown::Events(Box::new(Stream { body, events, lease, since: None, provider, trailers: None }))
     } else {
-        let whole = record.while_lasting(hold(body, most)).await?;
+        let holding = record.holding();
+        let whole = record.while_lasting(hold(body, most, holding)).await?;
         match listed(whole, &provider) {
             Some(list) => Shown::Held(list),
             // The status alone says enough.
@@ -118,20 +127,26 @@ fn kind(headers: &HeaderMap) -> Kind {
 }
 
 /// The whole body; it has no trailers that anybody reads.
-async fn hold(mut body: UpstreamBody, most: usize) -> Result<Bytes, Refusal> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            tracing::warn!(error = %crate::plan::chain(&error), "answer refused");
-            Refusal::new(Code::Dw2006, "body: the upstream's answer ended early")
-        })?;
+async fn hold(mut body: UpstreamBody, most: usize, holding: Holding) -> Result<Bytes, Refusal> {
+    let end = Instant::now() + holding.whole;
+    let (mut whole, mut length) = (holding.begin(), 0);
+    loop {
+        let frame = match timeout_at(end, body.frame()).await {
+            Err(_) => return Err(Refusal::new(Code::Dw2006, SLOW)),
+            Ok(None) => return Ok(whole.end()),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
+                tracing::warn!(error = %crate::plan::chain(&error), "answer refused");
+                return Err(Refusal::new(Code::Dw2006, "body: the upstream's answer ended early"));
+            }
+        };
         let Some(data) = frame.data_ref() else { continue };
-        if whole.len() + data.len() > most {
+        length += data.len();
+        if length > most {
             return Err(unread());
         }
-        whole.extend_from_slice(data);
+        whole.push(data)?;
     }
-    Ok(whole.freeze())
 }
 
 /// The text as it may be shown; `None`: it cannot be read.
@@ -170,6 +185,9 @@ pub(crate) struct Stream {
     body: UpstreamBody,
     /// `None`: all of it is out.
     events: Option<Events>,
+    /// The room for the event that is held, and since when one is.
+    lease: Lease,
+    since: Option<Instant>,
     provider: Arc<Provider>,
     trailers: Option<HeaderMap>,
 }
@@ -181,15 +199,34 @@ pub(crate) enum ShownError {
     Upstream(#[from] UpstreamBodyError),
     #[error(transparent)]
     Event(#[from] EventFault),
+    /// There is no room for an event that has to be held.
+    #[error("there is no room for an event that has to be held")]
+    Room,
+    /// An event does not come to its end.
+    #[error("an event takes longer than what is held may")]
+    Slow,
 }
 
 /// Whether a stream was cut since an event of it could not be judged.
 pub(crate) fn is_fault(error: &ScrubError) -> bool {
     let ScrubError::Upstream(cause) = error else { return false };
-    matches!(cause.downcast_ref::<ShownError>(), Some(ShownError::Event(_)))
+    let cause = cause.downcast_ref::<ShownError>();
+    matches!(cause, Some(ShownError::Event(_) | ShownError::Room | ShownError::Slow))
 }
 
 impl Stream {
+    /// Has what is held count.
+    fn keep(&mut self) -> Result<(), ShownError> {
+        let Some(events) = &self.events else { return Ok(()) };
+        self.lease.resize(events.room()).map_err(|_| ShownError::Room)?;
+        if events.held() == 0 {
+            self.since = None;
+            return Ok(());
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() > self.lease.whole() { Err(ShownError::Slow) } else { Ok(()) }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ShownError>>> {
         loop {
             let Some(events) = &mut self.events else {
@@ -200,7 +237,10 @@ impl Stream {
             let out = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Err(error)) => Err(error.into()),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => events.push(&data, &lets).map_err(ShownError::from),
+                    Ok(data) => {
+                        let out = events.push(&data, &lets).map_err(ShownError::from);
+                        out.and_then(|out| self.keep().map(|()| out))
+                    }
                     Err(frame) => {
                         self.trailers = frame.into_trailers().ok();
                         continue;

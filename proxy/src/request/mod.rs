@@ -31,7 +31,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::conn::Conn;
-use crate::conn::base_url::Entered;
+use crate::conn::base_url::{self, Entered};
 use crate::conn::plain::Named;
 use crate::plan::Plan;
 use answer::{Body, Held};
@@ -51,17 +51,18 @@ pub(crate) fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> impl Future<
     async move {
         let mut record = conn.open_record(&request);
         let (mut dialect, version) = (Dialect::of(request.headers()), request.version());
+        let is_by_base_url = conn.is_by_base_url(&request);
         let outcome = match enter(&conn, request, &mut record) {
             Err(refused) => Err(refused),
-            Ok((plan, entered, parsed)) if entered.fallbacks.is_empty() => {
+            Ok((plan, entered, parsed)) if !entered.has_fallbacks() => {
                 attempt(&conn, &plan, &entered.named, parsed, &mut record, &mut dialect).await
             }
             // Boxed: of the many requests that have no fallback none should carry this along.
             Ok((plan, entered, parsed)) => {
-                Box::pin(fallback::journey(&conn, &plan, entered, parsed, &mut record, &mut dialect)).await
+                Box::pin(fallback::journey(&conn, plan, entered, parsed, &mut record, &mut dialect)).await
             }
         };
-        match outcome {
+        let mut response = match outcome {
             Ok(Outcome::Answer(response)) => answer::recorded(response, record),
             Ok(Outcome::WebSocket(socket)) => upgrade::begin(&conn, *socket, record),
             Err(Refused(refusal)) => {
@@ -69,7 +70,11 @@ pub(crate) fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> impl Future<
                 let refusal = record.refused(*refusal);
                 answer::refused(&refusal, &dialect, version, record)
             }
+        };
+        if is_by_base_url {
+            base_url::seal(response.headers_mut());
         }
+        response
     }
 }
 
@@ -89,6 +94,7 @@ fn enter(
     let plan = shared.plan.load_full();
     conn.recheck(&plan, record.began())?;
     let entered = conn.enter(&plan, &mut request)?;
+    conn.follow(&plan, || entered.leads(&plan, &conn.caller.name))?;
     let named = &entered.named;
     record.target(&named.target);
     let parsed = parse::request(request, &named.target, named.default_port, &shared.limits)?;
@@ -141,7 +147,8 @@ fn attempt(
             return Box::pin(upgrade::handshake(&way, signed, agent, search, &served, held, record)).await;
         }
         let token = signed.used.as_mut().and_then(|used| used.token.take());
-        let answer = send::patiently(&way, &mut signed, &mut search, record).await?;
+        let standing = send::Standing { conn, served: &served, permit: &permit };
+        let answer = send::patiently(&way, standing, &mut signed, &mut search, record).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             token.iter().for_each(inject::Token::refused);
         }

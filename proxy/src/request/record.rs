@@ -11,7 +11,8 @@ use std::time::{Instant, SystemTime};
 
 use control::agent::AgentName;
 pub(crate) use control::audit::Verdict;
-use control::audit::{Entry, Kind, Place, RequestId};
+use control::audit::{Entry, Kind, McpUse, Place, RequestId};
+use control::mcp::Calls;
 use control::policy::Permit;
 use control::refusal::{Code, Refusal};
 use control::rule::Path;
@@ -118,6 +119,11 @@ impl Record {
     pub(crate) fn meter(&mut self, meter: Option<Meter>) {
         self.entry.model = meter.as_ref().map(|meter| Box::new(meter.begun()));
         self.meter = meter.map(Box::new);
+    }
+
+    /// What is asked of an MCP server, whatever policy says of it.
+    pub(crate) fn asks(&mut self, calls: &Calls) {
+        self.entry.mcp = Some(Box::new(McpUse::of(calls)));
     }
 
     /// What policy said; with `write` and `sync` durability the `open` line is down before this returns.

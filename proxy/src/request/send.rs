@@ -6,9 +6,10 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use control::model::Retry;
+use control::policy::Permit;
 use control::refusal::{Code, Refusal};
 use control::vault::Version;
 use http::header::{CONNECTION, COOKIE, EXPECT, HOST, HeaderValue, RETRY_AFTER, TE};
@@ -27,7 +28,7 @@ use super::refuse::Refused;
 use super::scrub::Search;
 use crate::conn::life::Ticks;
 use crate::conn::plain::Named;
-use crate::conn::{Conn, Versions};
+use crate::conn::{Conn, Versions, lead};
 use crate::limits::{self, Limits};
 use crate::plan::Served;
 use crate::schemes::Head;
@@ -154,10 +155,50 @@ pub(crate) async fn upstream(
     }
 }
 
+/// What a request stands on, asked again before it is sent once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing<'a> {
+    pub(crate) conn: &'a Conn,
+    pub(crate) served: &'a Served,
+    pub(crate) permit: &'a Permit,
+}
+
+impl Standing<'_> {
+    /// Whether the plan in force serves the request as the one did that it began with, and the agent's rate has room.
+    async fn recheck(self, version: Option<Version>) -> Result<(), Refusal> {
+        let Self { conn, served, permit } = self;
+        let shared = &conn.worker.shared;
+        let plan = shared.plan.load_full();
+        conn.recheck(&plan, SystemTime::now())?;
+        let provider = &served.provider;
+        match plan.route(permit.target(), &conn.caller.name) {
+            Some(now) if now.id == served.id => {}
+            Some(_) => return Err(changed().of_provider(&provider.name)),
+            None => return Err(lead::gone().of_provider(&provider.name)),
+        }
+        if let Some(version) = version
+            && served.credential(&plan.vault, permit).await?.version != version
+        {
+            return Err(changed().of_provider(&provider.name));
+        }
+        match provider.limits.requests_per_minute {
+            Some(per_minute) => shared.rates.take(provider, &conn.caller.name, per_minute),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was judged and signed by one definition is not sent again by another: the agent asks anew.
+fn changed() -> Refusal {
+    Refusal::new(Code::Dw2013, "the provider was changed before the request could be sent once more")
+        .retry_after(Duration::from_secs(1))
+}
+
 /// As [`upstream`]; a model provider's `retry` asks again where nothing was answered: after 429 and 5xx, and where no
 /// byte of the body had gone out. Only bodies that are held whole are sent again.
 pub(crate) async fn patiently(
     way: &Way<'_>,
+    standing: Standing<'_>,
     signed: &mut Signed,
     search: &mut Option<Option<Search>>,
     record: &mut Record,
@@ -165,12 +206,13 @@ pub(crate) async fn patiently(
     match way.peer.provider.model.as_ref().and_then(|rules| rules.retry) {
         None => challenge::upstream(way, signed, search, record).await,
         // Boxed: few requests are sent more than once.
-        Some(retry) => Box::pin(repeatedly(way, signed, retry, record)).await,
+        Some(retry) => Box::pin(repeatedly(way, standing, signed, retry, record)).await,
     }
 }
 
 async fn repeatedly(
     way: &Way<'_>,
+    standing: Standing<'_>,
     signed: &mut Signed,
     retry: Retry,
     record: &mut Record,
@@ -183,6 +225,7 @@ async fn repeatedly(
         drop(outcome);
         tracing::debug!(attempt, ?wait, "nothing was answered, asking again");
         record.while_lasting(tokio::time::sleep(wait)).await;
+        standing.recheck(again.used.as_ref().map(|used| used.version)).await?;
         record.signed(&again);
         *signed = again;
     }

@@ -148,6 +148,7 @@ async fn messages(
     let calls = Calls::read(text(&bytes)?, &parsed.head.headers)
         .map_err(|fault| malformed(format!("the message for the MCP server is not let through: {fault}")))?;
     *dialect = Dialect::JsonRpc(Rpc::to(&calls, transport));
+    record.asks(&calls);
     parsed.told = Some(Read { bytes, says: Says::Calls(calls) });
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The libraries of model vendors, as they come: intercepted, and by the base URL that they find in their environment.
 
+use std::path::PathBuf;
+
 use harness::{Origin, Proxy, answer};
 use http::Response;
 
-use super::{Client, python, script};
+use super::{Client, node_modules, python, script};
 use crate::refusals::model::{OPENAI, model_file};
 
 const ANTHROPIC: &str = "api.anthropic.com";
@@ -41,18 +43,42 @@ const MESSAGE_STREAM: &str = concat!(
     "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
 );
 
-async fn asks(library: &str, host: &str, spec: &str, is_base_url: bool) {
-    let Some(python) = python() else { return };
+/// In which language the library is, and by which way it comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Library {
+    Python,
+    Node,
+}
+
+/// How the library is run; `None`: it is not installed.
+fn program(library: Library, vendor: &str, is_base_url: bool) -> Option<(PathBuf, Vec<String>)> {
+    let way = if is_base_url { "base-url" } else { "intercepted" };
+    Some(match library {
+        Library::Python => (python()?, vec![script("models_client.py"), vendor.to_owned()]),
+        Library::Node => {
+            let args = [script("models_client.cjs"), node_modules()?, vendor.to_owned(), way.to_owned()];
+            (PathBuf::from("node"), args.to_vec())
+        }
+    })
+}
+
+async fn asks(library: Library, vendor_name: &str, is_base_url: bool) {
+    let Some((program, args)) = program(library, vendor_name, is_base_url) else { return };
+    let (host, spec) = match vendor_name {
+        "openai" => (OPENAI, OPENAI_SPEC),
+        _ => (ANTHROPIC, ANTHROPIC_SPEC),
+    };
     let builder = Proxy::builder().file("m", &model_file(spec));
     // Without tokens the listener is published as base URL; with them the vendor's own host is the way.
     let builder = if is_base_url { builder.no_token() } else { builder };
     let client = Client::built(Origin::builder(&[host]).answer(vendor()), builder).await;
-    let printed = client.run(&python, &[&script("models_client.py"), library]).await.assert_ok();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let printed = client.run(&program, &args).await.assert_ok();
     let printed =
         printed.assert_says("whole ").assert_says("stream ").assert_says("refused 403").assert_says("DW1002");
     assert!(printed.out.contains("hello 6") || printed.out.contains("stream [11]"), "{}", printed.out);
     assert_eq!(client.origin.requests().len(), 2);
-    let credential = if library == "openai" { "authorization" } else { "x-api-key" };
+    let credential = if vendor_name == "openai" { "authorization" } else { "x-api-key" };
     for seen in client.origin.requests() {
         assert!(
             seen.header(credential).is_some_and(|value| value.ends_with(client.proxy.canary())),
@@ -71,20 +97,40 @@ const ANTHROPIC_SPEC: &str =
 
 #[tokio::test]
 async fn openai_is_judged_and_counted_intercepted() {
-    asks("openai", OPENAI, OPENAI_SPEC, false).await;
+    asks(Library::Python, "openai", false).await;
 }
 
 #[tokio::test]
 async fn openai_is_judged_and_counted_by_its_base_url() {
-    asks("openai", OPENAI, OPENAI_SPEC, true).await;
+    asks(Library::Python, "openai", true).await;
 }
 
 #[tokio::test]
 async fn anthropic_is_judged_and_counted_intercepted() {
-    asks("anthropic", ANTHROPIC, ANTHROPIC_SPEC, false).await;
+    asks(Library::Python, "anthropic", false).await;
 }
 
 #[tokio::test]
 async fn anthropic_is_judged_and_counted_by_its_base_url() {
-    asks("anthropic", ANTHROPIC, ANTHROPIC_SPEC, true).await;
+    asks(Library::Python, "anthropic", true).await;
+}
+
+#[tokio::test]
+async fn openai_for_node_is_judged_and_counted_intercepted() {
+    asks(Library::Node, "openai", false).await;
+}
+
+#[tokio::test]
+async fn openai_for_node_is_judged_and_counted_by_its_base_url() {
+    asks(Library::Node, "openai", true).await;
+}
+
+#[tokio::test]
+async fn anthropic_for_node_is_judged_and_counted_intercepted() {
+    asks(Library::Node, "anthropic", false).await;
+}
+
+#[tokio::test]
+async fn anthropic_for_node_is_judged_and_counted_by_its_base_url() {
+    asks(Library::Node, "anthropic", true).await;
 }

@@ -99,7 +99,57 @@ async fn a_tool_that_is_not_allowed_is_refused_as_a_json_rpc_error() {
     assert_eq!((reply.status, told(&reply.json())), (403, Some("DW1002")));
     assert!(origin.requests().is_empty(), "{:#?}", origin.requests());
     let line = proxy.audit().code("DW1002").await;
-    assert_eq!(line["verdict"], "deny", "{line}");
+    let shown = (&line["verdict"], &line["mcp_method"], &line["mcp_tool"]);
+    assert_eq!(shown, (&"deny".into(), &"tools/call".into(), &"delete_repo".into()), "{line}");
+}
+
+#[tokio::test]
+async fn the_audit_names_what_was_asked_of_the_server() {
+    let (proxy, _origin) = start(ONLY, server()).await;
+    post(&proxy, LIST).await.assert_ok();
+    let line = proxy.audit().wait_for("the list", |line| line["mcp_method"] == "tools/list").await;
+    assert_eq!((&line["verdict"], &line["mcp_tool"]), (&"allow".into(), &Value::Null), "{line}");
+    let batch = format!("[{},{LIST},{}]", call("get_issue"), call("get_\u{e4}"));
+    post(&proxy, &batch).await;
+    let both = |line: &Value| line["mcp_method"] == "tools/call tools/list";
+    let line = proxy.audit().wait_for("the batch", both).await;
+    assert_eq!(line["mcp_tool"], "get_issue ?", "{line}");
+}
+
+#[tokio::test]
+async fn what_is_held_of_answers_counts_and_does_not_stay_for_ever() {
+    let builder = |answer| async {
+        let origin = Origin::builder(&[HOST]).answer(answer).start().await;
+        let spec =
+            format!("type: mcp\nmcp: {{url: \"https://{HOST}{PATH}\"}}\nauth: {{secretRef: canary}}\n{ONLY}");
+        (Proxy::builder().provider("tools", &spec).origin(&origin), origin)
+    };
+    let long = json!({"id": 1, "result": {"text": "x".repeat(2 << 20)}}).to_string();
+    let (proxy, _origin) =
+        builder(answer::fixed(200, &[("content-type", "application/json")], long.as_bytes())).await;
+    let proxy = proxy.limit("agent-held-bodies", "1MiB").start().await;
+    let reply = post(&proxy, LIST).await;
+    assert_eq!(told(&reply.json()), Some("DW1009"), "{}", reply.text());
+
+    let events = format!("data: {long}\n\n");
+    let (proxy, _origin) =
+        builder(answer::fixed(200, &[("content-type", "text/event-stream")], events.as_bytes())).await;
+    let proxy = proxy.limit("agent-held-bodies", "1MiB").start().await;
+    let mut client = proxy.agent().h1(HOST).await;
+    let request = client.request("GET", PATH).header("accept", "text/event-stream");
+    let mut response = client.open(request.body(h2::empty()).unwrap()).await.unwrap();
+    assert!(within("the cut", response.body_mut().frame()).await.is_none_or(|frame| frame.is_err()));
+    proxy.audit().code("DW2010").await;
+
+    let (mut feeds, answer) = answer::stream(&[("content-type", "application/json")]);
+    let (proxy, _origin) = builder(answer).await;
+    let proxy = proxy.limit("held-body-time", "200ms").start().await;
+    let agent = proxy.agent();
+    let asking = tokio::spawn(async move { agent.post(HOST, PATH, JSON, LIST.as_bytes()).await });
+    let feed = answer::next(&mut feeds).await;
+    feed.send("{").await;
+    let reply = asking.await.unwrap();
+    assert_eq!(told(&reply.json()), Some("DW2006"), "{}", reply.text());
 }
 
 #[tokio::test]

@@ -74,8 +74,18 @@ async fn refuses_web_pages() {
     let proxy = Proxy::builder().file("m", &file).origin(&origin).no_token().start().await;
     let origin_field = head("/model/m/v1/models", "Origin: https://evil.example\r\n");
     proxy.agent().raw(&origin_field).await.assert_refused(403, "DW1002");
+    // Browsers say this of every request, a link that is followed included.
+    for site in ["none", "cross-site", "same-origin"] {
+        let followed = head("/model/m/v1/models", &format!("Sec-Fetch-Site: {site}\r\n"));
+        let reply = proxy.agent().raw(&followed).await;
+        reply.assert_refused(403, "DW1002");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+    }
     let rebound = "GET /model/m/v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     proxy.agent().raw(rebound.as_bytes()).await.assert_refused(421, "DW2007");
     origin.assert_untouched();
-    proxy.agent().raw(&head("/model/m/v1/models", "")).await.assert_ok();
+    let reply = proxy.agent().raw(&head("/model/m/v1/models", "Sec-Fetch-Mode: cors\r\n")).await;
+    reply.assert_ok();
+    assert_eq!(reply.headers_named("content-security-policy"), ["default-src 'none'; sandbox"]);
+    assert_eq!(reply.headers_named("x-content-type-options"), ["nosniff"]);
 }

@@ -118,6 +118,58 @@ async fn refuses_requests_that_may_generate_more_than_is_allowed_or_say_no_bound
 }
 
 #[tokio::test]
+async fn refuses_what_a_day_could_not_be_counted_by_and_says_what_to_set() {
+    let (proxy, origin) = world(OPENAI, "provider: openai, maxTokensPerDay: 1000", answer::echo()).await;
+    let agent = proxy.agent();
+    for (path, body, says) in [
+        (CHAT, r#"{"model":"a","stream":true}"#, "include_usage"),
+        (CHAT, r#"{"model":"a","stream":true,"stream_options":{"include_usage":false}}"#, "include_usage"),
+        ("/v1/completions", r#"{"model":"a","stream":true,"stream_options":{}}"#, "include_usage"),
+        ("/v1/responses", r#"{"model":"a","background":true}"#, "background"),
+    ] {
+        let reply = agent.post(OPENAI, path, JSON, body.as_bytes()).await;
+        reply.assert_refused(400, "DW1009");
+        assert!(
+            reply.text().contains(says) && reply.text().contains("maxTokensPerDay (m.yaml:4)"),
+            "{}",
+            reply.text()
+        );
+    }
+    origin.assert_untouched();
+    let body = br#"{"model":"a","stream":true,"stream_options":{"include_usage":true}}"#;
+    agent.post(OPENAI, CHAT, JSON, body).await.assert_ok();
+    // Without a limit of its own it may have been all of the day.
+    let (mut feeds, answer) = answer::stream(&[("content-type", "text/event-stream")]);
+    let (proxy, _origin) = world(OPENAI, "provider: openai, maxTokensPerDay: 200000", answer).await;
+    let mut tls = proxy.agent().tls(OPENAI).await;
+    let head =
+        format!("POST {CHAT} HTTP/1.1\r\nHost: {OPENAI}\r\n{JSON}\r\nContent-Length: {}\r\n\r\n", body.len());
+    tls.send(head.as_bytes()).await;
+    tls.send(body).await;
+    let feed = answer::next(&mut feeds).await;
+    feed.send("data: {\"choices\":[{\"finish_reason\":null}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n").await;
+    tls.read_until(b"usage").await;
+    drop(tls);
+    proxy.audit().wait_for("the charge", |line| line["tokens_out"] == 262_144).await;
+    proxy.agent().post(OPENAI, CHAT, JSON, body).await.assert_refused(429, "DW1009");
+}
+
+#[tokio::test]
+async fn no_header_makes_another_request_of_one_that_asks_no_model() {
+    let origin = Origin::start(OPENAI).await;
+    let file = model_file(LIMITED).replace("apiKeySecretRef: {name: canary}, ", "");
+    let proxy = Proxy::builder().file("m", &file).origin(&origin).start().await;
+    let head = "GET /v1/models HTTP/1.1\nX-HTTP-Method-Override: POST\nX-Method-Override: POST\nX-Kept: 1";
+    proxy.agent().ask(OPENAI, head).await.assert_ok();
+    let seen = origin.only();
+    assert_eq!(seen.header("x-kept"), Some("1"));
+    assert!(
+        seen.header("x-http-method-override").is_none() && seen.header("x-method-override").is_none(),
+        "{seen:#?}"
+    );
+}
+
+#[tokio::test]
 async fn refuses_a_body_over_the_bound_and_one_that_never_comes() {
     let origin = Origin::start(OPENAI).await;
     let builder = Proxy::builder().file("m", &model_file(LIMITED)).origin(&origin);

@@ -2,6 +2,7 @@
 //! record, where the one before it could not answer.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use control::refusal::{Code, Refusal};
 use control::rule::Path;
@@ -9,6 +10,7 @@ use http::{Method, Uri};
 
 use crate::conn::Conn;
 use crate::conn::base_url::{self, Entered};
+use crate::conn::lead::Lead;
 use crate::conn::plain::Named;
 use crate::plan::{Plan, Served};
 use crate::request::parse::Parsed;
@@ -16,31 +18,49 @@ use crate::request::record::Record;
 use crate::request::refuse::{Dialect, Refused};
 use crate::request::{Outcome, attempt, inject, send};
 
-/// Asks the model provider, then its fallbacks until one answers.
+/// Asks the model provider, then its fallbacks until one answers. Each is asked by the plan that is in force then, and by
+/// nobody who may not ask any more.
 pub(crate) async fn journey(
     conn: &Arc<Conn>,
-    plan: &Plan,
+    mut plan: Arc<Plan>,
     entered: Entered,
     mut parsed: Parsed,
     record: &mut Record,
     dialect: &mut Dialect,
 ) -> Result<Outcome, Refused> {
-    let Entered { mut named, tail, fallbacks } = entered;
-    let Some(tail) = tail.filter(|_| can_go_again(&parsed)) else {
-        return attempt(conn, plan, &named, parsed, record, dialect).await;
+    let Entered { mut named, tail, model } = entered;
+    let Some((tail, first)) = tail.zip(model).filter(|_| can_go_again(&parsed)) else {
+        return attempt(conn, &plan, &named, parsed, record, dialect).await;
     };
     super::hold(&mut parsed, &conn.worker.shared, record).await?;
-    for fallback in fallbacks {
+    let mut asked = vec![Arc::clone(&first.provider.name)];
+    loop {
         let again = parsed.again();
-        let outcome = attempt(conn, plan, &named, parsed, record, dialect).await;
+        let outcome = attempt(conn, &plan, &named, parsed, record, dialect).await;
         let Some(again) = again.filter(|_| is_unanswered(&outcome)) else { return outcome };
+        plan = conn.worker.shared.plan.load_full();
+        let Some(fallback) = next(conn, &plan, &first, &asked)? else { return outcome };
         close(outcome, record);
+        asked.push(Arc::clone(&fallback.provider.name));
         (named, parsed) = towards(&fallback, &tail, again)?;
         tracing::info!(to = %fallback.provider.name, "a model provider did not answer, its fallback is asked");
         record.next_attempt(conn.next_id(), &conn.caller);
         record.target(&named.target);
+        conn.follow(&plan, || {
+            [&first, &fallback].into_iter().filter_map(|served| Lead::to_model(served)).collect()
+        })?;
     }
-    attempt(conn, plan, &named, parsed, record, dialect).await
+}
+
+/// The fallback whose turn it is, where the agent may still ask.
+fn next(
+    conn: &Conn,
+    plan: &Plan,
+    first: &Served,
+    asked: &[Arc<str>],
+) -> Result<Option<Arc<Served>>, Refusal> {
+    conn.recheck(plan, SystemTime::now())?;
+    Ok(plan.fallback(&first.provider, asked, &conn.caller.name).cloned())
 }
 
 /// What asks a model: a JSON text, which can be held and sent again.
@@ -54,7 +74,9 @@ fn is_unanswered(outcome: &Result<Outcome, Refused>) -> bool {
         Ok(Outcome::Answer(response)) => send::is_unanswered(response.status()),
         Ok(Outcome::WebSocket(_)) => false,
         Err(refused) => {
-            matches!(refused.0.code, Code::Dw1004 | Code::Dw1009 | Code::Dw2004 | Code::Dw2006 | Code::Dw2013)
+            // What cannot be counted has to change, whoever is asked.
+            let is_over = refused.0.code == Code::Dw1009 && refused.0.status != 400;
+            is_over || matches!(refused.0.code, Code::Dw1004 | Code::Dw2004 | Code::Dw2006 | Code::Dw2013)
         }
     }
 }

@@ -30,12 +30,15 @@ use crate::plan::Served;
 use crate::schemes::Head;
 use crate::worker::Shared;
 use budget::Reservation;
-use usage::{BYTES_PER_TOKEN, Counter, Tokens};
+use usage::{Counter, Tokens};
 
-/// What an answer without figures is taken to have generated where its request sets no limit.
-const UNBOUNDED: u64 = 4_096;
-/// And at most: no model generates more, whatever a request asks for.
-const BOUNDED: u64 = 262_144;
+/// What one answer without figures is taken to have generated where its request sets no limit, and at most: no model
+/// generates more, whatever a request asks for.
+const GENERATED_MOST: u64 = 262_144;
+/// What a model is taken to have read where that is not all in the request: no model takes more.
+const CONTEXT_MOST: u64 = 2_097_152;
+/// More than any request comes to: what is beyond it is taken as this, so that sums stay sums.
+const REQUEST_MOST: u64 = 1 << 40;
 
 /// A server that obeys one of these takes the request for another than was judged.
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
@@ -68,6 +71,10 @@ async fn judged(
 ) -> Result<Option<Meter>, Refusal> {
     let read =
         reading(&decide::facts(served, &caller.name, target, &parsed.head, &parsed.path, None), rules.vendor);
+    if rules.limits() {
+        // Where a credential goes on they are gone already.
+        OVERRIDES.iter().for_each(|name| drop(parsed.head.headers.remove(*name)));
+    }
     let (api, in_path) = match read {
         // Whatever is said through it is not read.
         _ if parsed.upgrade.is_some() && rules.limits() => return Err(rules.unreadable()),
@@ -76,20 +83,22 @@ async fn judged(
         Reading::Body(api) => (api, None),
         Reading::Path(api, model) => (api, Some(model)),
     };
-    let mut asked = Asked::default();
+    let mut asked = Asked { answers: 1, ..Asked::default() };
     if rules.limits() {
         refuse_other_bodies(&parsed.head.headers)?;
         refuse_other_parameters(parsed.head.target.query().unwrap_or_default())?;
         // It would take the figures out of the answer.
         parsed.head.headers.remove("x-goog-fieldmask");
-        // Where a credential goes on they are gone already.
-        OVERRIDES.iter().for_each(|name| drop(parsed.head.headers.remove(*name)));
     }
     if rules.limits() || rules.retry.is_some() {
         hold(parsed, shared, record).await?;
     }
     if rules.limits() {
-        asked = Asked::read(api, parsed.told.as_ref().map_or(&[][..], |told| &told.bytes)).map_err(unread)?;
+        let body = parsed.told.as_ref().map_or(&[][..], |told| &told.bytes);
+        asked = Asked::read(rules.vendor, api, body).map_err(unread)?;
+        if rules.tokens_per_day.is_some() && api.generates() {
+            asked.look_for_references(body).map_err(unread)?;
+        }
     }
     if let Some(model) = &in_path {
         asked.add_model(model);
@@ -178,9 +187,12 @@ fn add_version(rules: &ModelRules, head: &mut Head) -> Result<(), Refusal> {
 pub(crate) struct Meter {
     api: Api,
     model: Option<Arc<str>>,
-    /// Of the request, by its length.
+    /// What the model reads at most: no token is shorter than a byte of the request.
     input: u64,
-    bound: Option<u64>,
+    /// What it generates at most, in all answers.
+    output: u64,
+    /// How many answers were asked for.
+    answers: u64,
     reservation: Option<Reservation>,
     answer: Option<(StatusCode, Counter)>,
     /// The answer came to its own end.
@@ -193,8 +205,9 @@ impl Meter {
         Self {
             api,
             model,
-            input: if api == Api::Unbilled { 0 } else { body / BYTES_PER_TOKEN },
-            bound: asked.bound,
+            input: read_most(api, asked, body),
+            output: if api.generates() { generated_most(asked) } else { 0 },
+            answers: asked.answers,
             reservation: None,
             answer: None,
             is_whole: false,
@@ -203,11 +216,7 @@ impl Meter {
 
     /// What the answer can come to, as far as it is known before.
     fn most(&self) -> u64 {
-        self.input.saturating_add(self.generated_most())
-    }
-
-    fn generated_most(&self) -> u64 {
-        if self.api.generates() { self.bound.unwrap_or(UNBOUNDED).min(BOUNDED) } else { 0 }
+        self.input.saturating_add(self.output)
     }
 
     /// As records show it before the answer.
@@ -259,7 +268,7 @@ impl Meter {
             return if was_sent { self.unseen(Tokens::default(), 0) } else { Tokens::default() };
         };
         match counter.tokens() {
-            Some(tokens) if counter.is_final() || self.is_whole => tokens,
+            Some(tokens) if counter.is_final(self.answers) || self.is_whole => tokens,
             seen if status.is_success() => self.unseen(seen.unwrap_or_default(), counter.estimate()),
             Some(tokens) => tokens,
             // The vendor refused, and charges nothing.
@@ -268,9 +277,24 @@ impl Meter {
     }
 
     fn unseen(&self, seen: Tokens, estimate: u64) -> Tokens {
-        let output = if self.api.generates() { estimate.max(self.generated_most()) } else { 0 };
+        let output = if self.api.generates() { estimate.max(self.output) } else { 0 };
         Tokens { input: seen.input.max(self.input), output: seen.output.max(output), ..seen }
     }
+}
+
+fn read_most(api: Api, asked: &Asked, body: u64) -> u64 {
+    if api == Api::Unbilled {
+        0
+    } else if asked.by_reference {
+        CONTEXT_MOST
+    } else {
+        body.min(CONTEXT_MOST)
+    }
+}
+
+fn generated_most(asked: &Asked) -> u64 {
+    let most = GENERATED_MOST.saturating_mul(asked.answers.max(1));
+    asked.bound.unwrap_or(most).min(most).min(REQUEST_MOST)
 }
 
 /// What may stand in the audit as the name of a model: it is the agent's text.
@@ -284,7 +308,7 @@ mod tests {
     use super::*;
 
     fn meter(bound: Option<u64>) -> Meter {
-        Meter::new(Api::Chat, &Asked { bound, ..Asked::default() }, 300)
+        Meter::new(Api::Chat, &Asked { bound, answers: 1, ..Asked::default() }, 300)
     }
 
     fn answered(mut meter: Meter, status: u16, kind: &'static str, body: &str) -> Meter {
@@ -302,15 +326,36 @@ mod tests {
 
     #[test]
     fn who_leaves_before_the_figures_is_charged_for_what_the_request_allowed() {
-        assert_eq!(pair(meter(Some(9)), true), (100, 9));
-        assert_eq!(pair(meter(None), true), (100, UNBOUNDED));
+        assert_eq!(pair(meter(Some(9)), true), (300, 9));
+        assert_eq!(pair(meter(None), true), (300, GENERATED_MOST));
         assert_eq!(pair(meter(None), false), (0, 0));
         let cut = answered(meter(Some(9)), 200, "text/event-stream; charset=utf-8", "data: {\"a\":1}\n\n");
-        assert_eq!(pair(cut, true), (100, 9));
+        assert_eq!(pair(cut, true), (300, 9));
         let partial = "{\"usageMetadata\":{\"promptTokenCount\":7,\"candidatesTokenCount\":40}";
-        assert_eq!(pair(answered(meter(Some(9)), 200, "application/json", ""), true), (100, 9));
-        let whole = answered(meter(Some(9)), 200, "application/json", partial);
+        assert_eq!(pair(answered(meter(Some(9)), 200, "application/json", ""), true), (300, 9));
+        let cut = answered(meter(Some(90)), 200, "application/json", partial);
+        assert_eq!(pair(cut, true), (300, 90));
+        let whole = answered(meter(Some(90)), 200, "application/json", &format!("{partial}}}"));
         assert_eq!(pair(whole, true), (7, 40));
+    }
+
+    #[test]
+    fn what_is_not_in_the_request_and_what_has_no_limit_is_the_most_that_it_can_be() {
+        let most = |asked: &Asked| Meter::new(Api::Chat, asked, 300).most();
+        let asked = Asked { answers: 3, ..Asked::default() };
+        assert_eq!(most(&asked), 300 + 3 * GENERATED_MOST);
+        assert_eq!(most(&Asked { bound: Some(10), by_reference: true, ..asked }), CONTEXT_MOST + 10);
+        let many = Asked { answers: u64::MAX, bound: Some(u64::MAX), ..Asked::default() };
+        assert_eq!(most(&many), 300 + REQUEST_MOST);
+    }
+
+    #[test]
+    fn figures_of_a_chunk_that_is_not_the_last_are_not_all() {
+        let chunk = "data: {\"candidates\":[{\"content\":{}}],\"usageMetadata\":{\"promptTokenCount\":9,\"candidatesTokenCount\":2}}\n\n";
+        let cut = answered(meter(Some(64)), 200, "text/event-stream", chunk);
+        assert_eq!(pair(cut, true), (300, 64));
+        let last = chunk.replace("{}}]", "{},\"finishReason\":\"STOP\"}]");
+        assert_eq!(pair(answered(meter(Some(64)), 200, "text/event-stream", &last), true), (9, 2));
     }
 
     #[test]

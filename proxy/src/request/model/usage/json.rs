@@ -15,6 +15,11 @@ enum Mark {
     /// `message`, whose figures are the first, not the last.
     Message,
     Response,
+    /// The answers of chat, completions and Gemini; an object in it is one of them.
+    Answers,
+    Answer,
+    /// Anthropic's news of its message.
+    Delta,
     /// Figures for the whole answer.
     Usage,
     /// Figures of its beginning.
@@ -34,7 +39,18 @@ pub(super) struct Json {
     word: Word,
     /// The key whose value comes.
     key: Key,
+    /// What the text at hand has shown.
+    shown: Shown,
     pub(super) found: Found,
+}
+
+/// What one text of several has shown.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    has_figures: bool,
+    has_answers: bool,
+    /// A list of answers, in which none was.
+    has_list: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,8 +99,19 @@ enum Key {
     Usage,
     Message,
     Response,
+    Answers,
+    Delta,
+    /// Says of an answer, once it has a text, that it is whole.
+    Finish,
+    /// Says the same of Anthropic's message.
+    Stop,
+    /// Says what the text is.
+    Type,
     Figure(Figure),
 }
+
+/// Types of texts behind which there are no other figures.
+const LAST: [&[u8]; 4] = [b"message_stop", b"response.completed", b"response.incomplete", b"response.failed"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Figure {
@@ -106,11 +133,22 @@ impl Key {
                 b"usage" | b"usageMetadata" => Self::Usage,
                 b"message" => Self::Message,
                 b"response" => Self::Response,
+                b"choices" | b"candidates" => Self::Answers,
+                b"delta" => Self::Delta,
+                b"type" => Self::Type,
                 _ => Self::Other,
             },
+            Mark::Answer if matches!(word, b"finish_reason" | b"finishReason") => Self::Finish,
+            Mark::Delta if word == b"stop_reason" => Self::Stop,
             Mark::Message | Mark::Response if word == b"usage" => Self::Usage,
             Mark::Usage | Mark::FirstUsage => Self::figure(word),
-            Mark::Message | Mark::Response | Mark::Other | Mark::List => Self::Other,
+            Mark::Message
+            | Mark::Response
+            | Mark::Answers
+            | Mark::Answer
+            | Mark::Delta
+            | Mark::Other
+            | Mark::List => Self::Other,
         }
     }
 
@@ -133,6 +171,11 @@ impl Key {
 impl Json {
     /// The next text begins; what was found is kept.
     pub(super) fn restart(&mut self) {
+        let Shown { has_figures, has_answers, has_list } = std::mem::take(&mut self.shown);
+        if has_figures {
+            self.found.is_last |= has_list && !has_answers;
+            self.found.whole = Some(self.found.finished);
+        }
         self.depth = 0;
         self.token = Token::Between;
         self.key = Key::Other;
@@ -167,11 +210,23 @@ impl Json {
         let Some((byte, rest)) = rest.split_first() else { return rest };
         if *byte == b'"' {
             self.token = Token::Between;
+            self.said();
         } else {
             self.word.is_odd = true;
             self.token = Token::Escape;
         }
         rest
+    }
+
+    /// A text has ended; behind a key it is that key's value.
+    fn said(&mut self) {
+        let word = self.word.get();
+        let is_said = !word.is_empty();
+        if self.key == Key::Finish && is_said {
+            self.found.finished = self.found.finished.saturating_add(1);
+        }
+        let ends = (self.key == Key::Stop && is_said) || (self.key == Key::Type && LAST.contains(&word));
+        self.found.is_last |= ends;
     }
 
     fn number<'a>(&mut self, chunk: &'a [u8]) -> &'a [u8] {
@@ -182,7 +237,8 @@ impl Json {
         if end.is_some() {
             self.token = Token::Between;
             if let Key::Figure(figure) = self.key {
-                self.found.take(figure, self.word.get(), self.mark() == Mark::Usage);
+                let is_taken = self.found.take(figure, self.word.get());
+                self.shown.has_figures |= is_taken && self.mark() == Mark::Usage;
             }
         }
         rest
@@ -207,9 +263,12 @@ impl Json {
                 b'{' => self.open(true),
                 b'[' => self.open(false),
                 b'}' | b']' => {
+                    self.found.is_closed |= self.depth == 1;
                     self.depth = self.depth.saturating_sub(1);
                     self.key = Key::Other;
                 }
+                // `[DONE]`, which is no JSON.
+                b'D' if self.depth == 1 && self.mark() == Mark::List => self.found.is_last = true,
                 _ => {}
             }
         }
@@ -224,10 +283,15 @@ impl Json {
             (_, Mark::Root, Key::Usage) if is_object => Mark::Usage,
             (_, Mark::Root, Key::Message) if is_object => Mark::Message,
             (_, Mark::Root, Key::Response) if is_object => Mark::Response,
+            (_, Mark::Root, Key::Delta) if is_object => Mark::Delta,
+            (_, Mark::Root, Key::Answers) if !is_object => Mark::Answers,
+            (_, Mark::Answers, _) if is_object => Mark::Answer,
             (_, Mark::Message, Key::Usage) if is_object => Mark::FirstUsage,
             (_, Mark::Response, Key::Usage) if is_object => Mark::Usage,
             _ => Mark::Other,
         };
+        self.shown.has_list |= mark == Mark::Answers;
+        self.shown.has_answers |= mark == Mark::Answer;
         if let Some(place) = self.marks.get_mut(self.depth) {
             *place = mark;
         }
@@ -240,7 +304,14 @@ impl Json {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) is_there: bool,
-    pub(super) is_final: bool,
+    /// Something was said behind which there are no other figures.
+    pub(super) is_last: bool,
+    /// The text has ended, or one of them.
+    pub(super) is_closed: bool,
+    /// How many answers were said to be whole.
+    finished: u64,
+    /// As many as that when figures for the whole came last; `None`: there were none.
+    pub(super) whole: Option<u64>,
     prompt: u64,
     input: u64,
     cache_creation: u64,
@@ -256,7 +327,8 @@ pub(super) struct Found {
 pub(super) const FIGURE_MOST: u64 = 1 << 40;
 
 impl Found {
-    fn take(&mut self, figure: Figure, number: &[u8], is_final: bool) {
+    /// Takes a figure, if it is one that counts tokens.
+    fn take(&mut self, figure: Figure, number: &[u8]) -> bool {
         let text = std::str::from_utf8(number).unwrap_or_default();
         if figure == Figure::Cost {
             let dollars = text.parse::<f64>().ok().filter(|dollars| (0.0..=1e6).contains(dollars));
@@ -269,11 +341,10 @@ impl Found {
                 let micros = (dollars * 1e6).ceil() as u64;
                 self.cost_micros = self.cost_micros.max(Some(micros));
             }
-            return;
+            return false;
         }
-        let Some(count) = count(text) else { return };
+        let Some(count) = count(text) else { return false };
         self.is_there = true;
-        self.is_final |= is_final;
         let place = match figure {
             Figure::Prompt => &mut self.prompt,
             Figure::Input => &mut self.input,
@@ -285,6 +356,7 @@ impl Found {
             Figure::Total | Figure::Cost => &mut self.total,
         };
         *place = count.max(*place);
+        true
     }
 
     pub(super) fn tokens(&self) -> Tokens {

@@ -66,10 +66,16 @@ impl Counter {
         self.json.found.is_there.then(|| self.json.found.tokens())
     }
 
-    /// Whether figures came that stand for the whole answer, so that it may be cut after them.
+    /// Whether figures came that stand for the whole answer, so that it may be cut after them: those of a JSON text that has
+    /// ended; of a stream, those that came when all of so many answers were said to be finished, or beside none, or before
+    /// an event that ends the stream. Vendors show figures in earlier events as well, and count on.
     #[must_use]
-    pub fn is_final(&self) -> bool {
-        self.json.found.is_final
+    pub fn is_final(&self, answers: u64) -> bool {
+        let found = &self.json.found;
+        match &self.lines {
+            Some(_) => found.whole.is_some_and(|finished| found.is_last || finished >= answers.max(1)),
+            None => found.is_there && found.is_closed,
+        }
     }
 
     /// About how many tokens the body holds, rather too many: for an answer without figures. Of events, what the smallest
@@ -87,7 +93,7 @@ impl Counter {
 }
 
 /// English has some four bytes for each token, other languages and code fewer.
-pub const BYTES_PER_TOKEN: u64 = 3;
+const BYTES_PER_TOKEN: u64 = 3;
 
 /// The lines of an event stream (WHATWG): which of their bytes are JSON, and where an event ends.
 #[derive(Debug, Default)]

@@ -93,7 +93,7 @@ fn reads_the_figures_of_each_vendor() {
         (r#"{"usage":{"total_tokens":50}}"#, (50, 0)),
     ] {
         let counter = json(body);
-        assert_eq!((pair(&counter), counter.is_final()), (Some(wanted), true), "{body}");
+        assert_eq!((pair(&counter), counter.is_final(1)), (Some(wanted), true), "{body}");
     }
     let cost = json(r#"{"usage":{"prompt_tokens":1,"cost":0.0000125}}"#).tokens().unwrap();
     assert_eq!(cost.cost_micros, Some(13));
@@ -102,18 +102,66 @@ fn reads_the_figures_of_each_vendor() {
 #[test]
 fn reads_streams_and_knows_when_the_figures_are_whole() {
     let chat = events(CHAT);
-    assert_eq!((pair(&chat), chat.is_final()), (Some((19, 10)), true));
+    assert_eq!((pair(&chat), chat.is_final(1)), (Some((19, 10)), true));
     let messages = events(MESSAGES);
-    assert_eq!((pair(&messages), messages.is_final()), (Some((33, 15)), true));
+    assert_eq!((pair(&messages), messages.is_final(1)), (Some((33, 15)), true));
     let (cut, _) = MESSAGES.split_at(MESSAGES.find("message_delta").unwrap());
     let cut = events(cut);
-    assert_eq!((pair(&cut), cut.is_final()), (Some((33, 1)), false));
+    assert_eq!((pair(&cut), cut.is_final(1)), (Some((33, 1)), false));
     let responses = events(
         "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"output\":[{\"usage\":{\"input_tokens\":999}}],\"usage\":{\"input_tokens\":3,\"output_tokens\":4}}}\n\n",
     );
-    assert_eq!((pair(&responses), responses.is_final()), (Some((3, 4)), true));
+    assert_eq!((pair(&responses), responses.is_final(1)), (Some((3, 4)), true));
     let split = events("data: {\"usage\":\ndata: {\"prompt_tokens\":\ndata: 5}}\n\n");
     assert_eq!(pair(&split), Some((5, 0)));
+}
+
+#[test]
+fn figures_that_come_before_the_end_are_not_the_last() {
+    let gemini = |reason: &str| {
+        format!(
+            "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"a\"}}]}}{reason}}}],\"usageMetadata\":{{\"promptTokenCount\":3,\"candidatesTokenCount\":4}}}}\n\n"
+        )
+    };
+    let chunk = |reason: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"x\",\"finish_reason\":\"stop\"}},\"finish_reason\":{reason}}}],\"usage\":{{\"prompt_tokens\":3,\"completion_tokens\":4}}}}\n\n"
+        )
+    };
+    let delta = |reason: &str| {
+        format!(
+            "data: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":{reason}}},\"usage\":{{\"output_tokens\":4}}}}\n\n"
+        )
+    };
+    let response = |kind: &str| {
+        format!(
+            "data: {{\"type\":\"{kind}\",\"response\":{{\"usage\":{{\"input_tokens\":3,\"output_tokens\":4}}}}}}\n\n"
+        )
+    };
+    for (body, answers, is_final) in [
+        (gemini(""), 1, false),
+        (gemini(",\"finishReason\":\"STOP\""), 1, true),
+        (gemini(",\"finishReason\":\"STOP\""), 2, false),
+        (gemini(",\"finishReason\":\"STOP\"").repeat(2), 2, true),
+        (chunk("null"), 1, false),
+        (chunk("\"\""), 1, false),
+        (chunk("\"length\""), 1, true),
+        (chunk("null") + "data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\n", 1, false),
+        (chunk("null") + "data: [DONE]\n\n", 3, true),
+        (chunk("null") + "data: {\"choices\":[]}\n\n", 1, false),
+        ("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n".to_owned(), 4, true),
+        (delta("null"), 1, false),
+        (delta("\"end_turn\""), 1, true),
+        (delta("null") + "data: {\"type\":\"message_stop\"}\n\n", 1, true),
+        (response("response.in_progress"), 1, false),
+        (response("response.incomplete"), 1, true),
+        // What is cut within the event says nothing of the rest of it.
+        (delta("\"end_turn\"").trim_end().to_owned(), 1, false),
+    ] {
+        assert_eq!(events(&body).is_final(answers), is_final, "{answers} {body}");
+    }
+    let text = r#"[{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":4}}"#;
+    assert_eq!((json(text).is_final(1), json(&format!("{text}]")).is_final(1)), (false, true));
 }
 
 #[test]
@@ -136,6 +184,6 @@ proptest! {
         body.as_bytes().chunks(cut).for_each(|chunk| counter.push(chunk));
         let whole = events(body);
         prop_assert_eq!(counter.tokens(), whole.tokens());
-        prop_assert_eq!((counter.is_final(), counter.estimate()), (whole.is_final(), whole.estimate()));
+        prop_assert_eq!((counter.is_final(1), counter.estimate()), (whole.is_final(1), whole.estimate()));
     }
 }
