@@ -7,10 +7,11 @@
 mod services;
 
 use http::Method;
+use http::header::{CONTENT_TYPE, HeaderMap};
 
 use super::read::{Segments, params};
 use super::shapes::{API_KEY, BASIC, BY_RULES, ok};
-use super::{Actions, Ask, AuthSpec, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
+use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
 
 pub(crate) use services::service_of;
 
@@ -43,14 +44,20 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     if action == UNKNOWN {
         return Resolved::unknown();
     }
-    // What a mount comes from is read, wherever it lies.
-    let also = if mounts(ask.method, ask.query) { vec!["read"] } else { Vec::new() };
-    let resource = match (is_ping(&segments), repository(ask.path), also.is_empty()) {
-        (true, ..) => Resource::None,
-        (false, Some(name), true) => Resource::Named(name),
-        (false, ..) => Resource::Hidden,
+    let resource = match (is_ping(&segments), repository(ask.path)) {
+        (true, _) => Resource::None,
+        (false, Some(name)) => Resource::Named(name),
+        (false, None) => Resource::Hidden,
     };
-    Resolved { also, resource, ..Resolved::hidden(action) }
+    let plain = Resolved { resource, ..Resolved::hidden(action) };
+    // What a mount comes from is read, wherever it lies.
+    let mounting = || Resolved { also: vec!["read"], ..Resolved::hidden(action) };
+    match mounting_of(ask.method, ask.query, ask.headers) {
+        Mounting::None => plain,
+        Mounting::Named(_) | Mounting::Anywhere => mounting(),
+        Mounting::Untold => Resolved { clarity: Clarity::Opaque, ..mounting() },
+        Mounting::Twice => Resolved::unknown(),
+    }
 }
 
 fn is_ping(segments: &Segments<'_>) -> bool {
@@ -72,17 +79,48 @@ pub fn token_scope(method: &Method, path: &str, query: Option<&str>) -> Option<S
     };
     let name = repository(path)?;
     let scope = format!("repository:{name}:{actions}");
-    let from = params(query, "from").next().filter(|_| mounts(method, query));
-    let from = from.map(|from| percent_encoding::percent_decode_str(from).decode_utf8_lossy());
-    match from.filter(|from| is_name(from) && **from != *name) {
-        Some(from) => Some(format!("{scope} repository:{from}:pull")),
-        None => Some(scope),
+    let Mounting::Named(from) = mounting_of(method, query, &HeaderMap::new()) else { return Some(scope) };
+    let from = percent_encoding::percent_decode_str(from).decode_utf8_lossy();
+    if is_name(&from) && *from != *name {
+        return Some(format!("{scope} repository:{from}:pull"));
+    }
+    Some(scope)
+}
+
+/// Whether an upload begins with a layer of another repository, and of which.
+enum Mounting<'a> {
+    None,
+    /// Of this one, percent-coded.
+    Named(&'a str),
+    /// Of whichever has it: the registry looks for it itself (automatic content discovery).
+    Anywhere,
+    /// Registries read these from a form in the body as well, and some split a query at `;`.
+    Untold,
+    /// Two are named; either could be meant.
+    Twice,
+}
+
+fn mounting_of<'a>(method: &Method, query: Option<&'a str>, headers: &HeaderMap) -> Mounting<'a> {
+    if *method != Method::POST {
+        return Mounting::None;
+    }
+    let mut from = params(query, "from");
+    match (from.next(), from.next()) {
+        (_, Some(_)) => Mounting::Twice,
+        _ if query.is_some_and(|query| query.contains(';')) || says_form(headers) => Mounting::Untold,
+        (Some(name), None) => Mounting::Named(name),
+        (None, None) if params(query, "mount").next().is_some() => Mounting::Anywhere,
+        (None, None) => Mounting::None,
     }
 }
 
-/// Whether an upload begins with a layer of another repository.
-fn mounts(method: &Method, query: Option<&str>) -> bool {
-    *method == Method::POST && params(query, "from").next().is_some()
+/// Whether anyone could read the body as a form.
+fn says_form(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_TYPE).iter().any(|value| {
+        let said = value.as_bytes().to_ascii_lowercase();
+        let has = |word: &[u8]| said.windows(word.len()).any(|part| part == word);
+        has(b"form") || has(b"multipart")
+    })
 }
 
 /// The name of a repository in exactly the form in which every registry reads it: `/v2/NAME/…`.
@@ -158,6 +196,14 @@ mod tests {
             ),
             (Method::GET, "/v2/a/b/tags/list", Some("from=c"), Some("repository:a/b:pull")),
             (Method::POST, "/v2/a/b/blobs/uploads/", Some("from=c:d"), Some("repository:a/b:pull,push")),
+            (Method::POST, "/v2/a/b/blobs/uploads/", Some("from=c&from=d"), Some("repository:a/b:pull,push")),
+            (
+                Method::POST,
+                "/v2/a/b/blobs/uploads/",
+                Some("x=1;from=c&from=d"),
+                Some("repository:a/b:pull,push"),
+            ),
+            (Method::POST, "/v2/a/b/blobs/uploads/", Some("mount=c"), Some("repository:a/b:pull,push")),
             // What is not read the same everywhere gets no token.
             (Method::GET, "/V2/a/manifests/x", None, None),
             (Method::GET, "/v2//a/manifests/x", None, None),

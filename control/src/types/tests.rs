@@ -188,6 +188,36 @@ fn lets_through(spec: &str, url: &str, names: &[(&'static str, &'static str)]) -
 }
 
 #[test]
+fn a_form_may_name_what_an_upload_is_mounted_from() {
+    let url = "r.example/v2/acme/app/blobs/uploads/";
+    for auth in ["basic", "bearer"] {
+        let of = |policy: &str| {
+            let spec = format!(
+                "{{type: docker-registry, host: r.example, auth: {{type: {auth}, secretRef: s}}, {policy}}}"
+            );
+            move |kind: &'static str| lets_through(&spec, url, &[("content-type", kind)])
+        };
+        for policy in [
+            "policy: {allow: [write]}",
+            r#"policy: {allow: ["*"], deny: [delete]}"#,
+            "policy: {allow: [read, write]}, scope: {repositories: [\"acme/*\"]}",
+        ] {
+            let passes = of(policy);
+            for kind in [
+                "application/x-www-form-urlencoded",
+                "Application/X-WWW-Form-URLencoded; charset=utf-8",
+                "multipart/form-data; boundary=x",
+                "Multipart/mixed; boundary=x",
+            ] {
+                assert!(!passes(kind), "{auth} {policy} {kind}");
+            }
+            assert!(passes("application/octet-stream"), "{auth} {policy}");
+        }
+        assert!(of("policy: {allow: [read, write]}")("application/x-www-form-urlencoded"));
+    }
+}
+
+#[test]
 fn a_kept_override_makes_a_request_unknown() {
     let url = "pubsub.googleapis.com/v1/projects/p/topics/t:publish";
     let sent = &[("x-http-method-override", "DELETE")];
