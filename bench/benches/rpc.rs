@@ -48,9 +48,7 @@ fn call(bencher: Bencher, size: usize) {
 #[divan::bench(args = TOOLS)]
 fn tools(bencher: Bencher, tools: usize) {
     let text = list(tools);
-    bencher
-        .counter(BytesCount::new(text.len()))
-        .bench_local(|| listing::filter(black_box(&text), &lets));
+    bencher.counter(BytesCount::new(text.len())).bench_local(|| listing::filter(black_box(&text), &lets));
 }
 
 /// The same as an event.

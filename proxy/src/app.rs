@@ -26,6 +26,7 @@ use crate::loader::{Loader, Sources};
 use crate::plan::Plan;
 use crate::process::SelfCheck;
 use crate::publish::{self, Doorway, Own, Readers};
+use crate::request::inject::subject::Private;
 use crate::request::model::budget::Budgets;
 use crate::upstream::Upstream;
 use crate::upstream::corporate::CorporateProxy;
@@ -52,6 +53,8 @@ pub(crate) struct Settings {
     /// What the process did to itself at start.
     pub(crate) selfcheck: SelfCheck,
     pub(crate) ready_file: Option<PathBuf>,
+    /// What no subject token is read from.
+    pub(crate) private: Private,
 }
 
 /// Why a proxy did not start. Each names what, where and how to fix.
@@ -134,7 +137,8 @@ impl Proxy {
         let admin = settings.admin.map(admin::bind).transpose()?;
         let admin_address = admin.as_ref().map(|admin| admin.address);
         let budgets = Budgets::new(Some(settings.budgets), SystemTime::now);
-        let shared = Arc::new(Shared::new(loaded.plan, limits, audit, &authority, budgets)?);
+        let shared =
+            Arc::new(Shared::new(loaded.plan, limits, audit, &authority, budgets, settings.private)?);
         let health = Arc::new(Health::new(Arc::clone(&shared), loaded.degraded, settings.selfcheck));
         let own = bound.tcp_addresses().chain(admin_address).collect();
         let addresses = Arc::new(settings.addresses.with_own(own));

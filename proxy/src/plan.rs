@@ -24,7 +24,6 @@ use crate::request::local::Locals;
 use crate::request::scrub::{CompileError, Incidents};
 use crate::schemes::Echo;
 use crate::schemes::shared::cells::Cells;
-use crate::schemes::shared::token::Cell;
 use crate::sought::{Sought, Tokens};
 use crate::upstream::identity::Identities;
 use crate::upstream::tls::UpstreamTls;
@@ -177,9 +176,9 @@ impl Served {
         admitted.map_err(|error| self.refuse(&error))
     }
 
-    /// The token of an injection, for a part of what the secret opens.
-    pub(crate) fn cell(&self, at: usize, part: &str) -> Option<Arc<Cell<Credential>>> {
-        self.cells.get(at).map(|cells| cells.of(part))
+    /// The tokens of an injection.
+    pub(crate) fn cells(&self, at: usize) -> Option<&Arc<Cells<Credential>>> {
+        self.cells.get(at)
     }
 
     /// Goes on searching answers for the tokens of what served the provider before: they outlive its secret's version.

@@ -13,14 +13,13 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::limits::SOUGHT_PARTS;
 use crate::request::scrub::{CompileError, Needle, Scanner};
 use crate::schemes::Echo;
 
 /// How many tokens of one injection are looked for, the one in use among them: more than what agents can have made in a day
 /// by provoking refusals (the cell waits twice as long after each). Each one costs some in every search.
 const MOST: usize = 12;
-/// The parts of which earlier tokens are remembered; more than have a token at once.
-const PARTS_MOST: usize = 512;
 /// How many of one secret, whichever providers it has.
 const MOST_OF_ALL: usize = 128;
 /// The issuer's clock may be behind.
@@ -102,7 +101,7 @@ impl Tokens {
             Some(at) => parts.remove(at),
             None => (part.into(), Arc::default()),
         };
-        if parts.len() >= PARTS_MOST {
+        if parts.len() >= SOUGHT_PARTS {
             parts.remove(0);
         }
         let tokens = Arc::clone(&one.1);

@@ -31,6 +31,7 @@ use crate::limits::{self, Limits};
 use crate::listen::Listener;
 use crate::metrics::{Metrics, Raised};
 use crate::plan::Plan;
+use crate::request::inject::subject::Private;
 use crate::request::model::budget::Budgets;
 use crate::request::scrub::Incidents;
 use crate::request::scrub::coded::Windows;
@@ -42,6 +43,8 @@ use crate::upstream::pool::Slot;
 pub(crate) struct Shared {
     pub(crate) plan: ArcSwap<Plan>,
     pub(crate) limits: Arc<Limits>,
+    /// What no subject token is read from.
+    pub(crate) private: Private,
     pub(crate) audit: Sink,
     pub(crate) metrics: Metrics,
     pub(crate) incidents: Incidents,
@@ -66,6 +69,9 @@ pub(crate) struct Shared {
 pub(crate) struct Counts {
     tunnels: AtomicUsize,
     requests: AtomicUsize,
+    exchanges: AtomicUsize,
+    /// New tokens for parts of what secrets open.
+    parts: Mutex<Option<Bucket>>,
     held: Arc<Room>,
 }
 
@@ -210,6 +216,7 @@ impl Shared {
         audit: Sink,
         authority: &Arc<Authority>,
         budgets: Arc<Budgets>,
+        private: Private,
     ) -> Result<Self, certs::Error> {
         Ok(Self {
             plan: ArcSwap::from_pointee(plan),
@@ -223,6 +230,7 @@ impl Shared {
             budgets,
             windows: Windows::new(limits.decoder_windows),
             held: Arc::default(),
+            private,
             limits,
             trusts: Trusts::default(),
             counts: Mutex::default(),
@@ -285,6 +293,28 @@ impl Shared {
                     .retry_after(Duration::from_secs(1))
             },
         )
+    }
+
+    /// A place among the exchanges that the agent's requests began.
+    pub(crate) fn exchange_seat(&self, agent: &AgentName) -> Result<Seat, Refusal> {
+        let seat = Seat::take(self.counts(agent), |counts| &counts.exchanges, self.limits.agent_exchanges);
+        seat.ok_or_else(|| {
+            let detail = "the agent's requests wait for too many tokens (`agent-exchanges`)";
+            Refusal::new(Code::Dw1009, detail).retry_after(Duration::from_secs(1))
+        })
+    }
+
+    /// Takes one token for another part of what a secret opens from the agent's minute.
+    pub(crate) fn token_part(&self, agent: &AgentName) -> Result<(), Refusal> {
+        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let counts = self.counts(agent);
+        let mut parts = counts.parts.lock();
+        let bucket = parts.get_or_insert_with(|| Bucket::new(now));
+        bucket.take(limits::count32(self.limits.agent_token_parts), minute, now).map_err(|wait| {
+            let detail =
+                "the agent asks for too many repositories or sessions in a minute (`agent-token-parts`)";
+            Refusal::new(Code::Dw1009, detail).retry_after(wait + Duration::from_millis(999))
+        })
     }
 
     /// The room for a body of the agent's that is read whole.

@@ -33,7 +33,7 @@ const EXPOSED: &[(&str, usize)] = &[
     ("proxy/src/schemes/hmac/mod.rs", 2),
     ("proxy/src/schemes/oauth2_refresh/held.rs", 5),
     ("proxy/src/schemes/oauth2_refresh.rs", 5),
-    ("proxy/src/schemes/registry_token.rs", 3),
+    ("proxy/src/schemes/registry_token.rs", 4),
     ("proxy/src/schemes/shared/issuer.rs", 4),
     ("proxy/src/schemes/shared/jwt.rs", 1),
     ("proxy/src/schemes/shared/strict.rs", 1),

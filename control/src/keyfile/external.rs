@@ -6,7 +6,7 @@
 //! secret but for what it points to, yet faults tell only the names of its fields.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -173,6 +173,26 @@ pub(crate) fn is_path(text: &str) -> bool {
     plain && text.starts_with('/') && !text.split('/').any(|part| part == "..")
 }
 
+/// The folders at the top that are the system's.
+const SYSTEM: &[&str] = &[
+    "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "private",
+    "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
+];
+
+/// Whether the proxy may read all of a folder because a token lies in it: not so the root, a folder of the system itself,
+/// and what the kernel makes up.
+pub fn is_folder_of_tokens(folder: &Path) -> bool {
+    let parts = folder.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name.to_str().unwrap_or_default()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+    });
+    match parts.collect::<Vec<_>>().as_slice() {
+        [] | ["proc" | "sys" | "dev", ..] | ["var", "run" | "lib"] => false,
+        [top] => !SYSTEM.contains(top),
+        _ => true,
+    }
+}
+
 /// `//iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`
 fn is_pool(audience: &str) -> bool {
     let parts: Vec<&str> = audience.split('/').collect();
@@ -293,6 +313,29 @@ pub(crate) mod tests {
         ] {
             let told = fault(|file| file["service_account_impersonation_url"] = url.clone().into());
             assert!(told.contains("service_account_impersonation_url"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_token_opens_no_folder_of_the_system() {
+        for folder in [
+            "/",
+            "//",
+            "/.",
+            "/etc",
+            "/etc/",
+            "/run",
+            "/var/run",
+            "/proc/self",
+            "/sys/a/b",
+            "/dev/shm",
+            "/root",
+            "/tmp",
+        ] {
+            assert!(!is_folder_of_tokens(Path::new(folder)), "{folder}");
+        }
+        for folder in ["/tokens", "/var/run/tokens", "/run/secrets/gcp", "/etc/gcp", "/tmp/x"] {
+            assert!(is_folder_of_tokens(Path::new(folder)), "{folder}");
         }
     }
 

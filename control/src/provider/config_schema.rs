@@ -28,7 +28,7 @@ pub(super) const CONFIG: &[Field] = &[
     optional(
         "subjectTokenFile",
         Shape::Text,
-        "gcp, auth type `workload-identity`: the file with the subject token, in the place of the credential file's `credential_source.file`; the proxy may read its folder from its start on.",
+        "gcp, auth type `workload-identity`: the file with the subject token, which has to be named (the credential file's `credential_source.file` is not read); the proxy may read its folder from its start on, so that it is none of the system's.",
     ),
     optional(
         "cloud",

@@ -5,6 +5,7 @@ use http::HeaderName;
 use super::report::{Report, suggestion};
 use super::tree::{Entry, Node, Value};
 use crate::catalog::{FieldKind, FieldSpec, FieldValue, Fields, Piece, Spot, Template};
+use crate::keyfile::external::is_folder_of_tokens;
 use crate::token_url::TokenUrl;
 use crate::vault::value::is_key;
 
@@ -134,6 +135,10 @@ pub(super) fn value(kind: FieldKind, given: Given<'_>) -> Result<FieldValue, Str
         }
         FieldKind::File if !crate::keyfile::external::is_path(text) => {
             Err("is an absolute path without `..`".to_owned())
+        }
+        FieldKind::File if !std::path::Path::new(text).parent().is_some_and(is_folder_of_tokens) => {
+            Err("lies in a folder of its own: the proxy may read all of that folder, so that it is none of the system's"
+                .to_owned())
         }
         FieldKind::File | FieldKind::RoleArn | FieldKind::ExternalId | FieldKind::Seconds(..) => owned(),
         FieldKind::Scopes => scopes(&text.split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>()),

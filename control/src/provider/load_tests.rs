@@ -36,6 +36,18 @@ const WRONG: &[(&str, &str)] = &[
         "7:30: `config.subjectTokenFile` is an absolute path",
     ),
     (
+        "  type: gcp\n  auth: {type: workload-identity, secretRef: s}\n  config: {subjectTokenFile: /token}\n",
+        "7:30: `config.subjectTokenFile` lies in a folder of its own",
+    ),
+    (
+        "  type: gcp\n  auth: {type: workload-identity, secretRef: s}\n  config: {subjectTokenFile: /proc/self/environ}\n",
+        "7:30: `config.subjectTokenFile` lies in a folder of its own",
+    ),
+    (
+        "  type: gcp\n  auth: {type: workload-identity, secretRef: s}\n",
+        "`config.subjectTokenFile` is missing",
+    ),
+    (
         "  type: aws\n  policy:\n    deny: [\"s3:Delete?ucket\"]\n",
         "7:12: `?` is no wildcard here: write `*`, or each action",
     ),

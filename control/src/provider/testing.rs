@@ -99,7 +99,7 @@ pub(crate) static SCHEMES: &[&SchemeSpec] = &[
         Some("gcp-workload-identity"),
         &[],
         &[
-            field("subjectTokenFile", FieldKind::File, false, None),
+            field("subjectTokenFile", FieldKind::File, true, None),
             field("tokenUrl", FieldKind::TokenUrl, false, Some("https://sts.googleapis.com/v1/token")),
         ],
         &["key.json"],

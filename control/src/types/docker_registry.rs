@@ -67,12 +67,14 @@ fn is_ping(segments: &Segments<'_>) -> bool {
 /// The scope of the token that a request needs, as a token service takes it: one repository or two, and no more than the
 /// request does. `None`: none, any token will do.
 pub fn token_scope(method: &Method, path: &str, query: Option<&str>) -> Option<String> {
-    if path == "/v2/_catalog" {
+    if path == "/v2/_catalog" && matches!(*method, Method::GET | Method::HEAD) {
         return Some("registry:catalog:*".to_owned());
     }
     let segments = Segments::of(path);
     let actions = match segments.behind("v2").map(|rest| within(method, &rest))? {
         "read" => "pull",
+        // Registries ask for it by the method, also where only an upload is given up.
+        "write" if *method == Method::DELETE => "pull,push,delete",
         "write" => "pull,push",
         "delete" => "pull,delete",
         _ => return None,
@@ -204,6 +206,8 @@ mod tests {
                 Some("repository:a/b:pull,push"),
             ),
             (Method::POST, "/v2/a/b/blobs/uploads/", Some("mount=c"), Some("repository:a/b:pull,push")),
+            (Method::DELETE, "/v2/a/b/blobs/uploads/1", None, Some("repository:a/b:pull,push,delete")),
+            (Method::POST, "/v2/_catalog", None, None),
             // What is not read the same everywhere gets no token.
             (Method::GET, "/V2/a/manifests/x", None, None),
             (Method::GET, "/v2//a/manifests/x", None, None),

@@ -10,6 +10,7 @@ use control::audit::{Destination, Durability};
 use control::cli::vault::VaultArgs;
 use control::cli::{Env, Exit, Failure};
 use control::config::Home;
+use control::keyfile::external::is_folder_of_tokens;
 use control::project::ProjectFolders;
 use control::provider::covers_only_metadata;
 use control::vault::directory::Directory;
@@ -22,6 +23,7 @@ use crate::limits::Limits;
 use crate::listen::Listen;
 use crate::loader::Sources;
 use crate::process::{self, Confinement, Programs, SelfCheck};
+use crate::request::inject::subject::Private;
 use crate::upstream::corporate::CorporateProxy;
 use crate::upstream::guard::Addresses;
 use crate::watch::Watched;
@@ -215,7 +217,10 @@ impl Proxy {
             let injections =
                 files.providers.iter().flat_map(|one| &one.auth).flat_map(|auth| &auth.injections);
             let subjects = injections.filter_map(|one| one.fields.text("subjectTokenFile"));
-            read.extend(subjects.map(|file| folder(&PathBuf::from(file))));
+            // A link could lead to all there is.
+            let narrow =
+                |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| is_folder_of_tokens(&folder));
+            read.extend(subjects.map(|file| folder(&PathBuf::from(file))).filter(narrow));
         }
         read.retain(|path| path.exists());
         let programs =
@@ -248,8 +253,32 @@ impl Proxy {
             selfcheck,
             limits,
             ready_file: self.ready_file.clone(),
+            private: self.private(env)?,
             sources: self.sources(env)?,
         })
+    }
+
+    /// What the proxy lives on: its home, its secrets, and the folders of its keys.
+    fn private(&self, env: &Env) -> Result<Private, Failure> {
+        let home = home(env)?;
+        let files = [
+            &self.agent_token_file,
+            &self.upstream_proxy_file,
+            &self.vault.master_key_file,
+            &self.vault.passphrase_file,
+            &self.vault.vault,
+        ];
+        // A folder that is all there is would hold the tokens too.
+        let around = |file: &PathBuf| {
+            let folder = file.canonicalize().ok()?.parent()?.to_owned();
+            Some(if is_folder_of_tokens(&folder) { folder } else { file.clone() })
+        };
+        let mut own = vec![home.config_dir().to_owned(), home.audit_dir()];
+        own.extend(home.vault_db().parent().map(Path::to_owned));
+        own.extend(home.budgets_file().parent().and_then(Path::parent).map(Path::to_owned));
+        own.extend(self.secrets.iter().chain(&self.ca_dir).chain(&self.publish).cloned());
+        own.extend(files.into_iter().flatten().filter_map(around));
+        Ok(Private::of(own))
     }
 
     fn addresses(&self) -> Result<Addresses, Failure> {

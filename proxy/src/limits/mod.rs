@@ -112,6 +112,9 @@ limits! {
     upstream_wait "upstream-wait" Time 3_000 [1, 600_000] "how long a request waits for a place before 503";
     leaf_cache "leaf-cache" Count 1_024 [1, 100_000] "leaves kept for allowed hosts";
     denied_leaf_cache "denied-leaf-cache" Count 128 [1, 100_000] "leaves kept for denied hosts";
+    agent_exchanges "agent-exchanges" Count 16 [1, 10_000] "exchanges of secrets for tokens in flight that one agent's requests began; over it: DW1009";
+    provider_exchanges "provider-exchanges" Count 64 [1, 10_000] "the same for one use of a provider's secret, whichever agents began them; over it: DW2013";
+    agent_token_parts "agent-token-parts" Count 120 [1, 100_000] "repositories or sessions in a minute for which an agent's requests have a token of their own made; over it: DW1009";
     audit_ring "audit-ring" Count 8_192 [16, 1_000_000] "records that wait for the audit writer; none free: DW5003";
     audit_open_after "audit-open-after" Time 5_000 [100, 600_000] "an exchange that lasts longer writes an `open` line first";
     decoded_bytes "decoded-bytes" Size 67_108_864 [1_024, 4_294_967_296] "a coded answer, decoded";
@@ -169,6 +172,15 @@ fn size_scale(suffix: &str) -> Option<u64> {
         _ => None,
     }
 }
+
+/// Parts of what one secret opens (repositories, sessions) that have a token at once.
+pub(crate) const TOKEN_PARTS: usize = 256;
+
+/// Parts of which earlier tokens are remembered; more than have a token at once.
+pub(crate) const SOUGHT_PARTS: usize = 512;
+
+/// The longest file with a subject token.
+pub(crate) const SUBJECT_FILE: usize = 64 << 10;
 
 /// How long a refused client may read its answer before the connection is cut.
 pub(crate) const LINGER: Duration = Duration::from_millis(500);

@@ -4,8 +4,6 @@
 //! Refuses files that are no token. The agent's own token calls are answered as for a service account. Invariant: the subject
 //! token goes to the token service alone, the federated token to the impersonation endpoint alone where one is used.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use control::catalog::{FieldKind, FieldSpec, Fields, SchemeSpec};
 use control::keyfile::external::{ExternalAccount, STS};
@@ -25,6 +23,7 @@ use super::shared::stand_in::StandIn;
 use super::shared::strict::Object;
 use super::shared::surface::Surface;
 use super::shared::template::sensitive;
+use super::shared::token::Because;
 use super::{
     ArmFault, BuildError, CREDENTIAL, Exchange, Failed, Obtained, Rendered, SHORTEST_VALUE, Scheme, Values,
 };
@@ -52,9 +51,9 @@ pub(crate) static SPEC: SchemeSpec = SchemeSpec {
         FieldSpec {
             name: "subjectTokenFile",
             kind: FieldKind::File,
-            required: false,
+            required: true,
             default: None,
-            doc: "The file with the subject token, in the place of the one that the credential file names.",
+            doc: "The file with the subject token. The one that the credential file names is not read.",
         },
         FieldSpec {
             name: "tokenUrl",
@@ -94,7 +93,7 @@ pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
     Ok(Box::new(WorkloadIdentity {
         surface: bearer::surface(),
         scopes: fields.text("scopes").unwrap_or(EVERYTHING).to_owned(),
-        file: fields.text("subjectTokenFile").map(Into::into),
+        file: fields.text("subjectTokenFile").ok_or(BuildError::Missing("subjectTokenFile"))?.into(),
         google: Google { endpoint: sts.clone(), project },
         sts,
         impersonation,
@@ -105,7 +104,8 @@ pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
 struct WorkloadIdentity {
     surface: Surface,
     scopes: String,
-    file: Option<std::path::PathBuf>,
+    /// The operator's choice: whoever writes the credential file must not have the proxy send other files.
+    file: std::path::PathBuf,
     sts: TokenUrl,
     impersonation: TokenUrl,
     google: Google,
@@ -133,9 +133,9 @@ impl Exchange for WorkloadIdentity {
     fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a> {
         Box::pin(async move {
             let account = account(&values).map_err(|fault| unusable(&fault))?;
-            let file = self.file.as_deref().unwrap_or(&account.file);
-            let text = issuer.file(file).await?;
-            let subject = subject(&text, account.json_field.as_deref()).map_err(|fault| unusable(&fault))?;
+            let text = issuer.file(&self.file).await?;
+            let subject = subject(&text, account.json_field.as_deref());
+            let subject = subject.map_err(|fault| passing(unusable(&fault)))?;
             let scopes = if account.impersonated.is_some() { EVERYTHING } else { &self.scopes };
             let form = Form::grant(TOKEN_EXCHANGE)
                 .with("audience", account.audience.as_bytes())
@@ -144,11 +144,14 @@ impl Exchange for WorkloadIdentity {
                 // exposed: into the request to the token service, which its secret is bound to
                 .with("subject_token", subject.expose())
                 .with("subject_token_type", account.subject_token_type.as_bytes());
-            let federated = issuer.ask(Ask::form(&self.sts, form)).await?.token()?;
+            let reply = issuer.ask(Ask::form(&self.sts, form)).await?;
+            let is_stale = reply.said() == Some("invalid_grant");
+            let federated =
+                reply.token().map_err(|failed| if is_stale { passing(failed) } else { failed })?;
             let Some(name) = &account.impersonated else { return Ok(federated) };
             let ask = self.impersonate(name, account.seconds, &federated.token);
             let reply = issuer.ask(ask.map_err(|fault| unusable(&fault))?).await?;
-            impersonated(&reply, OffsetDateTime::from(issuer.now()))
+            impersonated(&reply, OffsetDateTime::from(issuer.now()), account.seconds)
         })
     }
 }
@@ -204,8 +207,13 @@ fn subject(text: &Secret, field: Option<&str>) -> Result<Secret, ArmFault> {
     Ok(token)
 }
 
+/// What something else is just about to write anew is no lasting no.
+fn passing(failed: Failed) -> Failed {
+    Failed { because: Because::Unavailable(None), ..failed }
+}
+
 /// The answer of `generateAccessToken`.
-fn impersonated(reply: &Reply, now: OffsetDateTime) -> Result<Issued, Failed> {
+fn impersonated(reply: &Reply, now: OffsetDateTime, asked: u32) -> Result<Issued, Failed> {
     let mut object = reply.object()?;
     let ends = object.text("expireTime").and_then(|text| {
         // exposed: a moment, no secret
@@ -215,8 +223,8 @@ fn impersonated(reply: &Reply, now: OffsetDateTime) -> Result<Issued, Failed> {
     let ends = ends.ok_or_else(|| unfit("it does not say when the token ends"))?;
     let life = u64::try_from((ends - now).whole_seconds()).unwrap_or_default();
     let token = object.take("accessToken").ok_or_else(|| unfit("it has no accessToken"))?;
-    let most = Duration::from_secs(43_200).as_secs();
-    Issued::new(token, Some(life.min(most)))
+    // A clock that is behind would take it for longer than was asked for.
+    Issued::new(token, Some(life.min(asked.into())))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Duration;
 
 use control::catalog::FieldValue;
 use control::refusal::Code;
@@ -69,6 +70,7 @@ fn obtained(key: &str, more: &[(&'static str, &str)], scene: &Scene) -> Result<I
     let mut all = fields([
         ("tokenUrl", text(STS)),
         ("impersonationUrl", text("https://iamcredentials.googleapis.com/")),
+        ("subjectTokenFile", text("/run/t/s")),
         ("scopes", text("https://www.googleapis.com/auth/devstorage.read_only")),
     ]);
     all.0.extend(more.iter().map(|(name, value)| (*name, text(value))));
@@ -111,7 +113,8 @@ fn the_subject_token_is_exchanged_for_the_scopes_that_are_asked_for() {
     let scene = scene("  c4nary.subject.token\n", FEDERATED, "");
     let issued = obtained(&key(false, false), &[], &scene).unwrap();
     assert!(issued.token.matches(b"c4nary-federated-token"));
-    assert_eq!(scene.read.lock().pop_back().unwrap(), "/var/run/tokens/subject");
+    // Not the credential file's own.
+    assert_eq!(scene.read.lock().pop_back().unwrap(), "/run/t/s");
     assert_eq!(
         scene.sts.asked.lock().as_slice(),
         ["POST sts.googleapis.com:443/v1/token\naccept: application/json\n\
@@ -128,7 +131,7 @@ fn the_subject_token_is_exchanged_for_the_scopes_that_are_asked_for() {
 #[test]
 fn an_account_is_impersonated_with_the_federated_token_alone() {
     let scene = scene(r#"{"id_token":"c4nary.subject.token"}"#, FEDERATED, IMPERSONATED);
-    let issued = obtained(&key(true, true), &[("subjectTokenFile", "/run/t/s")], &scene).unwrap();
+    let issued = obtained(&key(true, true), &[], &scene).unwrap();
     assert!(issued.token.matches(b"ya29.c4nary-of-the-account") && issued.life == Duration::from_secs(1800));
     assert_eq!(scene.read.lock().pop_back().unwrap(), "/run/t/s");
     let asked = scene.sts.asked.lock().pop().unwrap();
@@ -141,6 +144,35 @@ fn an_account_is_impersonated_with_the_federated_token_alone() {
           {\"lifetime\":\"1800s\",\"scope\":[\"https://www.googleapis.com/auth/devstorage.read_only\"]}"
         ]
     );
+}
+
+#[test]
+fn refuses_a_scheme_without_the_operators_own_file() {
+    let text = |text: &str| FieldValue::Text(text.to_owned());
+    let without = fields([("tokenUrl", text(STS)), ("impersonationUrl", text(STS))]);
+    assert_eq!(build(&without).unwrap_err(), BuildError::Missing("subjectTokenFile"));
+}
+
+#[test]
+fn a_file_that_is_just_being_written_and_a_token_that_has_just_ended_are_no_lasting_no() {
+    for file in ["", "c4nary", "{"] {
+        let failed = obtained(&key(false, true), &[], &scene(file, FEDERATED, "")).unwrap_err();
+        assert_eq!(failed.because, Because::Unavailable(None), "{file}");
+    }
+    for (said, because) in
+        [("invalid_grant", Because::Unavailable(None)), ("invalid_target", Because::Refused)]
+    {
+        let mut scene = scene("c4nary.subject.token", "", "");
+        scene.sts = Scripted::new(400, &format!(r#"{{"error":"{said}"}}"#));
+        assert_eq!(obtained(&key(false, false), &[], &scene).unwrap_err().because, because);
+    }
+}
+
+#[test]
+fn an_accounts_token_is_not_used_for_longer_than_was_asked_for() {
+    let far = IMPERSONATED.replace("2027", "2099");
+    let issued = obtained(&key(true, false), &[], &scene("c4nary.subject.token", FEDERATED, &far)).unwrap();
+    assert_eq!(issued.life, Duration::from_secs(1800));
 }
 
 #[test]

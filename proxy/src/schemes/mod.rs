@@ -138,7 +138,7 @@ pub trait Exchange: Send + Sync {
 
     /// The part of what the secret opens that this request needs: each part has a token of its own (one repository, one
     /// agent's session). Empty: the one token serves all requests. It is given back by [`Issuer::part`].
-    fn part(&self, _agent: &AgentName, _target: &Target, _head: &Head) -> Result<String, Refusal> {
+    fn part(&self, _judged: &Judged<'_>) -> Result<String, Refusal> {
         Ok(String::new())
     }
 
@@ -157,6 +157,18 @@ pub trait Exchange: Send + Sync {
     fn renews(&self) -> bool {
         false
     }
+}
+
+/// A request that policy let through.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// Who asks.
+    pub agent: &'a AgentName,
+    /// The request.
+    pub head: &'a Head,
+    /// Whether it was let through for what its type says that it does; not so where a rule of the operator's settled it
+    /// by its line, or the type did not know it: what it does beside was judged by nobody then.
+    pub by_action: bool,
 }
 
 /// A token, later.

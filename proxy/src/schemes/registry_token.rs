@@ -5,17 +5,21 @@
 //! a dummy. Invariants: the credential goes to the token service that the provider names and never to the registry, whatever
 //! realm that names; a token's scope is read from the very line that policy judged.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
-use control::agent::AgentName;
 use control::catalog::{FieldKind, FieldSpec, Fields, SchemeSpec};
 use control::refusal::Refusal;
 use control::rule::Path;
-use control::target::{Host, Target};
+use control::secret::Secret;
+use control::target::Host;
 use control::token_url::TokenUrl;
 use control::types::registry_scope;
-use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use super::shared::basic_auth;
@@ -24,7 +28,7 @@ use super::shared::issuer::{Ask, Issued, Issuer, Reply, unfit, unusable};
 use super::shared::stand_in::{self, Call, DUMMY_LIFE, LocalAnswer, Place, StandIn, looks_like};
 use super::shared::surface::Surface;
 use super::shared::template::sensitive;
-use super::{ArmFault, BuildError, CREDENTIAL, Exchange, Failed, Head, Obtained, Rendered, Scheme, Values};
+use super::{ArmFault, BuildError, CREDENTIAL, Exchange, Failed, Judged, Obtained, Rendered, Scheme, Values};
 
 /// What the specification says of an answer that does not say.
 const UNSAID: u64 = 60;
@@ -99,9 +103,11 @@ impl Scheme for RegistryToken {
 
 impl Exchange for RegistryToken {
     /// The scope, as the token service takes it.
-    fn part(&self, _agent: &AgentName, _target: &Target, head: &Head) -> Result<String, Refusal> {
-        let scope = registry_scope(&head.method, head.target.path(), head.target.query());
-        Ok(scope.unwrap_or_default())
+    fn part(&self, judged: &Judged<'_>) -> Result<String, Refusal> {
+        let (method, line) = (&judged.head.method, &judged.head.target);
+        // Without the second repository the registry mounts nothing; the upload begins empty.
+        let query = line.query().filter(|_| judged.by_action);
+        Ok(registry_scope(method, line.path(), query).unwrap_or_default())
     }
 
     fn method(&self) -> Method {
@@ -111,7 +117,10 @@ impl Exchange for RegistryToken {
     fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a> {
         Box::pin(async move {
             let ask = self.ask(issuer.part(), &values).map_err(|fault| unusable(&fault))?;
-            issued(&issuer.ask(ask).await?)
+            let reply = issuer.ask(ask).await?;
+            // A repository that the account may not see says nothing of the others.
+            let of_part = matches!(reply.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+            issued(&reply, issuer.now()).map_err(|failed| failed.of_part_if(of_part))
         })
     }
 }
@@ -140,9 +149,13 @@ impl RegistryToken {
 }
 
 /// The token is called one of two names; both mean the same.
-fn issued(reply: &Reply) -> Result<Issued, Failed> {
+fn issued(reply: &Reply, now: SystemTime) -> Result<Issued, Failed> {
     let mut object = reply.object()?;
     let life = object.seconds("expires_in").map_err(|_| unfit("its expires_in is no number of seconds"))?;
+    // Services that keep their tokens count from when they made them. A clock that is ahead ends none before its time.
+    let life = life.unwrap_or(UNSAID);
+    let age = object.text("issued_at").and_then(|text| age(text, now)).unwrap_or_default();
+    let life = life.saturating_sub(age).max(UNSAID.min(life));
     let (token, other) = (object.take("token"), object.take("access_token"));
     if let (Some(token), Some(other)) = (&token, &other) {
         // exposed: compared in constant time
@@ -151,7 +164,14 @@ fn issued(reply: &Reply) -> Result<Issued, Failed> {
         }
     }
     let token = token.or(other).ok_or_else(|| unfit("it has no token"))?;
-    Issued::new(token, Some(life.unwrap_or(UNSAID)))
+    Issued::new(token, Some(life))
+}
+
+/// How many seconds ago something was; none where that is yet to come.
+fn age(text: &Secret, now: SystemTime) -> Option<u64> {
+    // exposed: a moment, no secret
+    let at = OffsetDateTime::parse(std::str::from_utf8(text.expose()).ok()?, &Rfc3339).ok()?;
+    u64::try_from((OffsetDateTime::from(now) - at).whole_seconds()).ok()
 }
 
 /// Stands in for the token service.

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use control::agent::AgentName;
 use control::catalog::FieldValue;
 use control::refusal::Code;
+use control::target::Target;
 use futures_util::FutureExt as _;
 
+use super::super::shared::token::Because;
 use super::*;
 use crate::schemes::conformance::{fields, opened, request};
 use crate::schemes::exchanges::Scripted;
 
 const VALUES: &[(&str, &str)] = &[("username", "acme"), ("password", "c4nary:/+ password")];
-const GOOD: &str = r#"{"token":"c4nary-registry-token","access_token":"c4nary-registry-token","expires_in":300,"issued_at":"2026-01-01T00:00:00Z"}"#;
+const GOOD: &str = r#"{"token":"c4nary-registry-token","access_token":"c4nary-registry-token","expires_in":300,"issued_at":"2027-01-15T08:00:00Z"}"#;
 
 fn scheme() -> Box<dyn Scheme> {
     let text = |text: &str| FieldValue::Text(text.to_owned());
@@ -23,8 +26,19 @@ fn scheme() -> Box<dyn Scheme> {
 }
 
 fn part(line: &str) -> String {
-    let (scheme, target) = (scheme(), Target::parse_host("registry-1.docker.io", 443).unwrap());
-    scheme.exchange().unwrap().part(&AgentName::local(), &target, &request(line)).unwrap()
+    part_of(line, true)
+}
+
+fn part_of(line: &str, by_action: bool) -> String {
+    let judged = Judged { agent: &AgentName::local(), head: &request(line), by_action };
+    scheme().exchange().unwrap().part(&judged).unwrap()
+}
+
+#[test]
+fn a_mount_that_nobody_judged_gets_a_token_of_its_own_repository_alone() {
+    let line = "POST /v2/acme/app/blobs/uploads/?from=secret/base&mount=sha256:ab";
+    assert_eq!(part_of(line, true), "repository:acme/app:pull,push repository:secret/base:pull");
+    assert_eq!(part_of(line, false), "repository:acme/app:pull,push");
 }
 
 /// An issuer for one part.
@@ -35,7 +49,7 @@ impl Issuer for For<'_> {
         self.0.ask(ask)
     }
 
-    fn now(&self) -> std::time::SystemTime {
+    fn now(&self) -> SystemTime {
         self.0.now()
     }
 
@@ -109,6 +123,22 @@ fn no_answer_is_believed_that_is_no_token() {
     }
     for answer in [r#"{"token":"c4nary-token"}"#, r#"{"access_token":"c4nary-token"}"#] {
         assert_eq!(obtained("", VALUES, &Scripted::new(200, answer)).unwrap().life, Duration::from_secs(60));
+    }
+    for (at, life) in [
+        ("2027-01-15T07:58:20Z", 200),
+        ("2027-01-15T08:10:00Z", 300),
+        // A clock that is ahead.
+        ("2020-01-01T00:00:00Z", 60),
+        ("soon", 300),
+    ] {
+        let answer = GOOD.replace("2027-01-15T08:00:00Z", at);
+        let issued = obtained("", VALUES, &Scripted::new(200, &answer)).unwrap();
+        assert_eq!(issued.life, Duration::from_secs(life), "{at}");
+    }
+    for (status, because) in
+        [(401, Because::Refused), (403, Because::PartRefused), (404, Because::PartRefused)]
+    {
+        assert_eq!(obtained("", VALUES, &Scripted::new(status, "c4nary")).unwrap_err().because, because);
     }
     let no = Scripted::new(401, r#"{"details":"incorrect username or password: c4nary"}"#);
     let failed = obtained("", VALUES, &no).unwrap_err();

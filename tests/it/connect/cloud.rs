@@ -144,6 +144,9 @@ async fn a_federated_identity_is_kept_with_both_of_googles_services() {
     let key = world.home.path("key.json");
     let words = ["gcp", "--auth", "workload-identity", "--from-file", key.to_str().unwrap()];
     let ran = world.connect(&words).await;
+    assert!(ran.stderr.contains("config.subjectTokenFile"), "{}", ran.stderr);
+    let words = [words.as_slice(), &["--set", "config.subjectTokenFile=/var/run/tokens/gcp"]].concat();
+    let ran = world.connect(&words).await;
     let told = &ran.assert_ok().stderr;
     assert!(told.contains("*.googleapis.com") && told.contains("sts.googleapis.com"), "{told}");
     assert_eq!(world.providers(), ["gcp.yaml"]);

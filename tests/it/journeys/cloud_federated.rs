@@ -40,9 +40,11 @@ async fn google() -> Origin {
     Origin::builder(&[STS, IAM, STORAGE]).answer(answer::made(make)).start().await
 }
 
-fn builder(origin: &Origin, more: &str, named: &std::path::Path) -> ProxyBuilder {
-    let spec = format!("type: gcp\nauth: {{type: workload-identity, secretRef: cloud}}\n{more}");
-    let source = serde_json::json!({"file": named});
+/// The credential file names another file, which is not read.
+fn builder(origin: &Origin, file: &std::path::Path) -> ProxyBuilder {
+    let config = format!("config: {{subjectTokenFile: {}}}", file.display());
+    let spec = format!("type: gcp\nauth: {{type: workload-identity, secretRef: cloud}}\n{config}");
+    let source = serde_json::json!({"file": "/proc/self/environ"});
     Proxy::builder()
         .provider("cloud", &spec)
         .public_value("cloud", "key.json", &key_file(source))
@@ -57,8 +59,7 @@ async fn a_subject_token_becomes_an_accounts_token_which_goes_to_the_api_and_nev
     std::fs::write(&file, format!("{subject}\n")).unwrap();
     let origin = google().await;
     // The proxy is confined: only what its files name at its start is open to it.
-    let mut proxy =
-        builder(&origin, &format!("config: {{subjectTokenFile: {}}}", file.display()), &file).start().await;
+    let mut proxy = builder(&origin, &file).start().await;
     for secret in [&*subject, FEDERATED, TOKEN] {
         proxy.watch(secret);
     }
@@ -80,7 +81,7 @@ async fn a_subject_token_becomes_an_accounts_token_which_goes_to_the_api_and_nev
 #[tokio::test]
 async fn the_agent_cannot_ask_the_token_service_itself() {
     let origin = google().await;
-    let proxy = builder(&origin, "", std::path::Path::new("/nowhere/subject")).start().await;
+    let proxy = builder(&origin, std::path::Path::new("/nowhere/subject")).start().await;
     let kind = "Content-Type: application/x-www-form-urlencoded";
     for path in ["/v1/token", "/V1/Token/", "/v1/%74oken"] {
         let reply = proxy.agent().post(STS, path, kind, EXCHANGE).await;
@@ -92,7 +93,7 @@ async fn the_agent_cannot_ask_the_token_service_itself() {
 #[tokio::test]
 async fn dw1004_a_subject_token_that_is_not_there_is_told_without_its_path() {
     let origin = google().await;
-    let proxy = builder(&origin, "", std::path::Path::new("/nowhere/subject")).start().await;
+    let proxy = builder(&origin, std::path::Path::new("/nowhere/subject")).start().await;
     let reply = proxy.agent().get(STORAGE, "/storage/v1/b/acme/o/a").await;
     reply.assert_refused(503, "DW1004");
     let told = reply.text();

@@ -38,6 +38,14 @@ async fn hub() -> Origin {
             }
             _ => "nothing".to_owned(),
         };
+        // A part of what it was sent.
+        if let ["", "v2", owner, name, "blobs", length] = path.split('/').collect::<Vec<_>>().as_slice() {
+            let token = token(&format!("repository%3A{owner}%2F{name}%3Apull"));
+            return Response::new(answer::full(format!(
+                "begin {}",
+                &token[..length.parse::<usize>().unwrap()]
+            )));
+        }
         if seen.headers_named("authorization") != [format!("Bearer {wanted}")] {
             return refused();
         }
@@ -142,4 +150,38 @@ async fn the_agents_own_token_calls_are_answered_with_a_dummy_and_nothing_else_i
     }
     assert!(agent.get(SERVICE, "/other").await.code().is_some());
     origin.assert_untouched();
+}
+
+#[tokio::test]
+async fn dw1009_many_new_repositories_have_to_wait_and_known_ones_do_not() {
+    let origin = hub().await;
+    let proxy = builder(&origin, SCOPE).limit("agent-token-parts", "3").start().await;
+    let agent = proxy.agent();
+    for (name, is_new) in [("a", true), ("b", true), ("c", true), ("d", false), ("a", true)] {
+        let reply = agent.get(REGISTRY, &format!("/v2/acme/{name}/manifests/1")).await;
+        if is_new {
+            reply.assert_ok();
+        } else {
+            reply.assert_refused(429, "DW1009");
+            assert!(reply.header("retry-after").is_some());
+        }
+    }
+    assert_eq!(asked(&origin), 3);
+}
+
+#[tokio::test]
+async fn who_may_not_use_the_credential_any_more_has_no_token_made() {
+    let origin = hub().await;
+    let proxy = builder(&origin, SCOPE).start().await;
+    let agent = proxy.agent();
+    for length in [20, 24, 28] {
+        agent.get(REGISTRY, &format!("/v2/acme/app/blobs/{length}")).await;
+    }
+    agent.get(REGISTRY, "/v2/acme/other/manifests/1").await.assert_refused(502, "DW2009");
+    assert_eq!(asked(&origin), 1);
+}
+
+/// How often the token service was asked.
+fn asked(origin: &Origin) -> usize {
+    origin.requests().iter().filter(|seen| seen.authority == SERVICE).count()
 }

@@ -107,19 +107,6 @@ async fn refuses_fields_that_the_type_does_not_have() {
 }
 
 #[tokio::test]
-async fn refuses_what_a_later_issue_brings_by_name() {
-    let later = "type: openai\nauth: {type: oauth, secretRef: canary}";
-    let failure = fails(Proxy::builder().provider("later", later)).await;
-    assert_eq!(failure.code, Some(1));
-    assert!(
-        failure.stderr.contains("later.yaml:")
-            && failure.stderr.contains("`oauth` comes with a later release"),
-        "{}",
-        failure.stderr
-    );
-}
-
-#[tokio::test]
 async fn refuses_a_listener_off_loopback_without_a_token_file() {
     for address in ["0.0.0.0:0", "[::]:0"] {
         let failure = fails(Proxy::builder().no_token().listen(&[address])).await;

@@ -139,6 +139,10 @@ pub(crate) async fn open(
             None => (served.credential(&plan.vault, permit).await?, None),
             Some(entry) => {
                 let part = served.injector.part(entry, permit, &ready.head)?;
+                // Who may not use what the exchange gives has none made.
+                if let Some(of) = use_of(served, permit) {
+                    refuse_if_blocked(&of, &worker.shared)?;
+                }
                 let token = renew::token(worker, &plan.vault, served, entry, permit, part).await?;
                 (Arc::clone(&token.credential), Some(token))
             }
@@ -214,6 +218,12 @@ fn shape_answer(head: &mut Head, served: &Served, sought: &Sought, signs: bool) 
         head.headers.remove(http::header::RANGE);
         head.headers.remove(http::header::IF_RANGE);
     }
+}
+
+/// The use of the provider's secret by who asks; `None`: the secret has no version, so that nothing was counted of it.
+fn use_of(served: &Served, permit: &Permit) -> Option<Use> {
+    let secret = served.provider.auth.as_ref()?.secret.to_string().into();
+    Some(Use { agent: permit.agent().shared(), secret, version: served.made_from.version? })
 }
 
 /// DW2009: this agent and version had three events within an hour (ARCHITECTURE.md, "Scrubbing").

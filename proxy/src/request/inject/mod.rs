@@ -15,13 +15,14 @@ use control::refusal::{Code, Refusal};
 use control::rule::HostPattern;
 use control::secret::SecretRef;
 use control::target::Target;
+use control::types::UNKNOWN;
 use control::vault::{Opened, Version};
 use http::{HeaderMap, HeaderName};
 
 use crate::limits::held::Holding;
 use crate::schemes::{
-    self, ArmFault, Armed, BodyNeed, Bounds, BuildError, Echo, Errand, Exchange, Head, Outgoing, Placed,
-    Rendered, Scheme, StandIn, Surface, Values,
+    self, ArmFault, Armed, BodyNeed, Bounds, BuildError, Echo, Errand, Exchange, Head, Judged, Outgoing,
+    Placed, Rendered, Scheme, StandIn, Surface, Values,
 };
 
 pub mod clean;
@@ -31,6 +32,7 @@ mod agent;
 mod echoes;
 mod held;
 mod renew;
+pub(crate) mod subject;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -342,7 +344,10 @@ impl Injector {
 
     /// The part of what the secret opens that a request needs a token for.
     pub(crate) fn part(&self, at: usize, permit: &Permit, head: &Head) -> Result<String, Refusal> {
-        let part = self.exchange(at).map(|one| one.part(permit.agent(), permit.target(), head)).transpose();
+        let action = permit.trace().action.as_deref();
+        let by_action = action.is_some_and(|action| action != UNKNOWN);
+        let judged = Judged { agent: permit.agent(), head, by_action };
+        let part = self.exchange(at).map(|one| one.part(&judged)).transpose();
         part.map(Option::unwrap_or_default).map_err(|refusal| refusal.of_provider(&self.provider))
     }
 

@@ -4,7 +4,6 @@
 //! Refuses issuers that are no token endpoint of the provider, or that the secret is not bound to. The secret is open for
 //! the time of the exchange alone.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,16 +14,17 @@ use control::refusal::{Code, Refusal};
 use control::secret::Secret;
 use control::vault::{OpenError, Opened, Shown, Vault};
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
+use super::subject;
 use crate::limits;
 use crate::plan::{Credential, Served};
+use crate::schemes::shared::cells::InFlight;
 use crate::schemes::shared::issuer::{Ask, Asking, Issued, Reading, unreadable};
 use crate::schemes::shared::token::{Because, Cell, Fresh, LONGEST, Now, Obtaining, UNSAID};
 use crate::schemes::{CREDENTIAL, Exchange, Failed, Issuer, Values};
 use crate::upstream::exchange::{self, Client};
 use crate::upstream::guard::late;
-use crate::worker::{Exchanging, Worker};
+use crate::worker::{Exchanging, Seat, Worker};
 
 /// However soon its secret is to be opened anew, a token is used for so long: each one is an exchange.
 const SHORTEST_USE: Duration = Duration::from_secs(30);
@@ -38,8 +38,16 @@ pub(super) async fn token(
     permit: &Permit,
     part: String,
 ) -> Result<Token, Refusal> {
-    let cell = served.cell(entry, &part).ok_or_else(no_exchange)?;
-    let begin = || -> Obtaining<Credential> {
+    let cells = served.cells(entry).ok_or_else(no_exchange)?;
+    let shared = &worker.shared;
+    let named = |refusal: Refusal| refusal.of_provider(&served.provider.name);
+    let admit = || shared.token_part(permit.agent());
+    let cell = cells.of(&part, permit.agent().as_str(), admit).map_err(named)?;
+    let begin = || -> Result<Obtaining<Credential>, Refusal> {
+        let flight = (
+            shared.exchange_seat(permit.agent())?,
+            cells.fly(limits::count(shared.limits.provider_exchanges)).ok_or_else(too_many)?,
+        );
         let renewing = Renewing {
             worker: Arc::clone(worker),
             vault: Arc::clone(vault),
@@ -47,11 +55,11 @@ pub(super) async fn token(
             renewal: permit.renewal(),
             part,
             _counted: worker.exchanging(),
+            _flight: flight,
         };
-        Box::pin(async move { renewing.exchange(entry).await })
+        Ok(Box::pin(async move { renewing.exchange(entry).await }))
     };
-    let credential = cell.value(Now::read(), begin).await;
-    let credential = credential.map_err(|refusal| refusal.of_provider(&served.provider.name))?;
+    let credential = cell.value_if(Now::read(), begin).await.map_err(named)?;
     served.admit(&credential, permit)?;
     Ok(Token { cell, credential })
 }
@@ -78,6 +86,7 @@ struct Renewing {
     renewal: Renewal,
     part: String,
     _counted: Exchanging,
+    _flight: (Seat, InFlight),
 }
 
 impl Renewing {
@@ -176,9 +185,9 @@ impl Issuer for Renewing {
     }
 
     fn file<'a>(&'a self, path: &'a Path) -> Reading<'a> {
-        let path = path.to_owned();
+        let (path, shared) = (path.to_owned(), Arc::clone(&self.worker.shared));
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || subject_file(&path)).await;
+            let read = tokio::task::spawn_blocking(move || subject::read(&path, &shared.private)).await;
             read.unwrap_or_else(|_| Err(unreadable("the proxy is ending")))
         })
     }
@@ -186,34 +195,6 @@ impl Issuer for Renewing {
     fn part(&self) -> &str {
         &self.part
     }
-}
-
-/// The longest file with a subject token.
-const FILE_MOST: usize = 64 << 10;
-
-/// Reads a file whole, into wiped bytes that do not grow.
-fn subject_file(path: &Path) -> Result<Secret, Failed> {
-    let why = |error: std::io::Error| {
-        let may_not = error.kind() == std::io::ErrorKind::PermissionDenied;
-        unreadable(match (error.kind() == std::io::ErrorKind::NotFound, may_not) {
-            (true, _) => "it is not there",
-            (false, true) => {
-                "the proxy may not: let it be readable, and name it as `config.subjectTokenFile`, which is open to the proxy from its next start on"
-            }
-            (false, false) => "it is no file that can be read",
-        })
-    };
-    // Others would wait for a writer.
-    if !std::fs::metadata(path).map_err(why)?.is_file() {
-        return Err(unreadable("it is no regular file"));
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MOST + 1));
-    let limit = u64::try_from(FILE_MOST).unwrap_or(u64::MAX).saturating_add(1);
-    std::fs::File::open(path).map_err(why)?.take(limit).read_to_end(&mut bytes).map_err(why)?;
-    if bytes.len() > FILE_MOST {
-        return Err(unreadable("it is longer than any token"));
-    }
-    Ok(Secret::new(bytes.to_vec()))
 }
 
 /// The audit's line of one exchange. Its place is taken before the secret is opened (invariant 9); it is closed on drop at
@@ -281,6 +262,11 @@ fn until_stale(life: Duration, stale_at: Option<Instant>, now: Instant) -> Durat
 
 fn unavailable(refusal: Refusal) -> Failed {
     Failed { refusal, because: Because::Unavailable(None) }
+}
+
+fn too_many() -> Refusal {
+    let detail = "too many tokens of the provider are asked for at once (`provider-exchanges`)";
+    Refusal::new(Code::Dw2013, detail).retry_after(Duration::from_secs(1))
 }
 
 fn no_exchange() -> Refusal {

@@ -5,7 +5,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use control::agent::AgentName;
 use control::aws::role::Role;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{HeaderName, Method};
@@ -23,9 +22,8 @@ use super::sts_answer;
 use crate::schemes::shared::issuer::{Ask, Form, Issued, Issuer, Reply, unfit, unusable};
 use crate::schemes::shared::template::sensitive;
 use crate::schemes::shared::token::Because;
-use crate::schemes::{ArmFault, Exchange, Failed, Head, Obtained, Values};
+use crate::schemes::{ArmFault, Exchange, Failed, Judged, Obtained, Values};
 use control::refusal::{Code, Refusal};
-use control::target::Target;
 
 /// AWS' bound of a session's name.
 const NAME_MOST: usize = 64;
@@ -36,8 +34,8 @@ pub(super) struct AssumedRole(pub(super) Role);
 
 impl Exchange for AssumedRole {
     /// The session's name.
-    fn part(&self, agent: &AgentName, _target: &Target, _head: &Head) -> Result<String, Refusal> {
-        Ok(session_name(agent.as_str()))
+    fn part(&self, judged: &Judged<'_>) -> Result<String, Refusal> {
+        Ok(session_name(judged.agent.as_str()))
     }
 
     fn obtain<'a>(&'a self, issuer: &'a dyn Issuer, values: Values<'a>) -> Obtained<'a> {
@@ -115,7 +113,9 @@ impl AssumedRole {
 /// `[\w+=,.@-]{2,64}`. What does not fit is told apart by a hash: two agents never share a session.
 fn session_name(agent: &str) -> String {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
-    if (2..=NAME_MOST).contains(&agent.len()) && agent.bytes().all(fits) {
+    // The mark of those with a hash: nobody else's name has it.
+    let is_plain = !agent.contains('=') && agent.bytes().all(fits);
+    if (2..=NAME_MOST).contains(&agent.len()) && is_plain {
         return agent.to_owned();
     }
     let digits = hex(&Sha256::digest(agent.as_bytes()));
@@ -125,7 +125,7 @@ fn session_name(agent: &str) -> String {
         .map(|c| if u8::try_from(c).is_ok_and(fits) { c } else { '-' })
         .take(NAME_MOST - 17)
         .collect();
-    [&shown, "-", digits.get(..16).unwrap_or_default()].concat()
+    [&shown, "=", digits.get(..16).unwrap_or_default()].concat()
 }
 
 /// Words of STS that say something to a person; others are not repeated.
@@ -163,7 +163,8 @@ fn issued(reply: &Reply, now: SystemTime, asked: Duration) -> Result<Issued, Fai
             return Err(Failed { refusal, because: Because::Unavailable(reply.retry_after) });
         }
         let said = KNOWN.iter().find(|(known, _)| code.as_deref() == Some(known)).map(|(_, said)| *said);
-        return Err(reply.refused_with(said));
+        // A trust policy may let in sessions of some names only, which are the agents'.
+        return Err(reply.refused_with(said).of_part_if(code.as_deref() == Some("AccessDenied")));
     }
     let keys = sts_answer::keys(&reply.body).map_err(|fault| unfit(fault.0))?;
     // exposed: a moment, no secret

@@ -99,7 +99,7 @@ fn a_no_of_sts_is_told_in_our_own_words_with_a_hint_to_the_clock() {
         format!("<ErrorResponse><Error><Code>{code}</Code><Message>c4nary</Message></Error></ErrorResponse>")
     };
     for (status, code, because, told) in [
-        (403, "AccessDenied", Because::Refused, "external id"),
+        (403, "AccessDenied", Because::PartRefused, "external id"),
         (403, "SignatureDoesNotMatch", Because::Refused, "clock"),
         (400, "RequestExpired", Because::Refused, "clock"),
         (403, "c4nary", Because::Refused, "(status 403)"),
@@ -123,6 +123,7 @@ fn each_agent_has_a_session_of_its_own_with_a_name_that_aws_takes() {
     let names: std::collections::BTreeSet<String> = odd.iter().map(|name| session_name(name)).collect();
     assert_eq!(names.len(), odd.len());
     for name in names {
+        assert_ne!(session_name(&name), name, "an agent that is called so");
         let fits = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
         assert!((2..=64).contains(&name.len()) && name.bytes().all(fits), "{name}");
     }

@@ -18,6 +18,7 @@ pub(super) fn cases(ascii: &'static [(&'static str, &'static str)]) -> Vec<Case>
     let federated = fields([
         ("tokenUrl", text("https://a.example/token")),
         ("impersonationUrl", text("https://a.example/")),
+        ("subjectTokenFile", text("/run/tokens/subject")),
     ]);
     let server = || fields([("tokenUrl", text("https://a.example/api/v3")), ("as", text("by-path"))]);
     let by_path =

@@ -84,11 +84,23 @@ pub struct Failed {
     pub because: Because,
 }
 
+impl Failed {
+    /// The same as a no to the one part that was asked for.
+    #[must_use]
+    pub fn of_part_if(self, of_part: bool) -> Self {
+        let because =
+            if of_part && self.because == Because::Refused { Because::PartRefused } else { self.because };
+        Self { because, ..self }
+    }
+}
+
 /// Why an exchange gave nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Because {
     /// The issuer said no to the credential, or the secret cannot be used: the same again would get the same.
     Refused,
+    /// The issuer said no to this part of what the credential opens, and maybe not to another.
+    PartRefused,
     /// The credential is void now: nothing but another version of the secret helps.
     Spent,
     /// The issuer could not be reached or could not answer; it may have said when to come again.
@@ -120,6 +132,63 @@ impl<T> Held<T> {
 pub struct Cell<T> {
     current: ArcSwapOption<Held<T>>,
     state: Mutex<State<T>>,
+    common: Arc<Common>,
+}
+
+/// What the cells of one secret's parts learn of its issuer from each other.
+#[derive(Debug, Default)]
+pub struct Common(Mutex<Learnt>);
+
+#[derive(Debug, Default)]
+struct Learnt {
+    failures: u32,
+    /// No exchange of any part begins before this, and what is said meanwhile.
+    pause: Option<(Instant, Refusal)>,
+    /// How the last exchange failed, if it did.
+    last: Option<Refusal>,
+}
+
+impl Common {
+    /// How the last exchange of any part failed, if it did.
+    pub fn failure(&self) -> Option<Refusal> {
+        self.0.lock().last.clone()
+    }
+
+    fn paused(&self, now: Now) -> Option<Refusal> {
+        left(self.0.lock().pause.as_ref(), now)
+    }
+
+    fn failed(&self, failed: &Failed) {
+        let mut learnt = self.0.lock();
+        learnt.last = Some(failed.refusal.clone());
+        // The same credential would be refused for every part, and an issuer that names a time means all who ask it.
+        if matches!(failed.because, Because::Refused | Because::Spent | Because::Unavailable(Some(_))) {
+            let pause = pause(failed.because, learnt.failures);
+            learnt.failures = learnt.failures.saturating_add(1);
+            let until = Instant::now() + pause + jitter(pause / 4);
+            // Of those that were in flight together one may have been told of a longer time.
+            let longer = learnt.pause.as_ref().is_none_or(|(known, _)| *known < until);
+            if longer {
+                learnt.pause = Some((until, failed.refusal.clone()));
+            }
+        }
+    }
+
+    fn succeeded(&self) {
+        let mut learnt = self.0.lock();
+        learnt.last = None;
+        // An exchange that began before the failure says nothing against it.
+        if learnt.pause.as_ref().is_none_or(|(until, _)| *until <= Instant::now()) {
+            learnt.failures = 0;
+            learnt.pause = None;
+        }
+    }
+}
+
+fn left(pause: Option<&(Instant, Refusal)>, now: Now) -> Option<Refusal> {
+    let (until, refusal) = pause?;
+    let left = until.checked_duration_since(now.instant).filter(|left| !left.is_zero())?;
+    Some(refusal.clone().retry_after(left))
 }
 
 type Outcome<T> = Option<Result<Arc<T>, Refusal>>;
@@ -140,11 +209,16 @@ struct State<T> {
 impl<T> Default for Cell<T> {
     fn default() -> Self {
         let state = State { flight: None, failures: 0, doubts: 0, short: 0, pause: None, revoked: false };
-        Self { current: ArcSwapOption::empty(), state: Mutex::new(state) }
+        Self { current: ArcSwapOption::empty(), state: Mutex::new(state), common: Arc::default() }
     }
 }
 
 impl<T: Send + Sync + 'static> Cell<T> {
+    /// One that learns from others.
+    pub fn with(common: &Arc<Common>) -> Self {
+        Self { common: Arc::clone(common), ..Self::default() }
+    }
+
     /// The value, if there is one that can be used now. One that is due is renewed behind the request's back.
     ///
     /// # Errors
@@ -153,6 +227,18 @@ impl<T: Send + Sync + 'static> Cell<T> {
         self: &Arc<Self>,
         now: Now,
         obtain: impl FnOnce() -> Obtaining<T>,
+    ) -> Result<Arc<T>, Refusal> {
+        self.value_if(now, || Ok(obtain())).await
+    }
+
+    /// As [`Self::value`], where an exchange may have no room to begin.
+    ///
+    /// # Errors
+    /// As there, and why there is no room. That is of the one who asks: it makes nobody else wait.
+    pub async fn value_if(
+        self: &Arc<Self>,
+        now: Now,
+        obtain: impl FnOnce() -> Result<Obtaining<T>, Refusal>,
     ) -> Result<Arc<T>, Refusal> {
         if let Some(held) = &*self.current.load()
             && !now.has_reached(&held.end)
@@ -185,6 +271,12 @@ impl<T: Send + Sync + 'static> Cell<T> {
         self.state.lock().pause.as_ref().map(|(_, refusal)| refusal.clone())
     }
 
+    /// Whether nothing would be lost with it but its value: no exchange is in flight, and none has to wait.
+    pub fn is_idle(&self, now: Now) -> bool {
+        let state = self.state.lock();
+        state.flight.is_none() && state.paused(now).is_none()
+    }
+
     /// Drops the value at once; an exchange that is in flight ends with nothing.
     pub fn revoke(&self) {
         self.state.lock().revoked = true;
@@ -192,12 +284,15 @@ impl<T: Send + Sync + 'static> Cell<T> {
     }
 
     /// Begins an exchange, unless one is in flight or has just failed.
-    fn renew(self: &Arc<Self>, now: Now, obtain: impl FnOnce() -> Obtaining<T>) {
+    fn renew(self: &Arc<Self>, now: Now, obtain: impl FnOnce() -> Result<Obtaining<T>, Refusal>) {
         // Whoever holds the lock does this already.
         let Some(mut state) = self.state.try_lock() else { return };
         let due = self.current.load().as_ref().is_some_and(|held| held.is_due(now));
-        if due && state.flight.is_none() && state.paused(now).is_none() && !state.revoked {
-            let (flight, task) = self.begin(obtain());
+        let rests = state.paused(now).is_none() && self.common.paused(now).is_none();
+        if due && state.flight.is_none() && rests && !state.revoked {
+            // Without room the value serves on, and the next request tries again.
+            let Ok(obtaining) = obtain() else { return };
+            let (flight, task) = self.begin(obtaining);
             state.flight = Some(flight);
             drop(state);
             tokio::spawn(task);
@@ -208,7 +303,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
     fn join(
         self: &Arc<Self>,
         now: Now,
-        obtain: impl FnOnce() -> Obtaining<T>,
+        obtain: impl FnOnce() -> Result<Obtaining<T>, Refusal>,
     ) -> Result<watch::Receiver<Outcome<T>>, Refusal> {
         let mut state = self.state.lock();
         if state.revoked {
@@ -224,10 +319,10 @@ impl<T: Send + Sync + 'static> Cell<T> {
             let (_, landed) = watch::channel(Some(Ok(Arc::clone(&held.value))));
             return Ok(landed);
         }
-        if let Some(refusal) = state.paused(now) {
+        if let Some(refusal) = state.paused(now).or_else(|| self.common.paused(now)) {
             return Err(refusal);
         }
-        let (flight, task) = self.begin(obtain());
+        let (flight, task) = self.begin(obtain()?);
         state.flight = Some(flight.clone());
         drop(state);
         tokio::spawn(task);
@@ -277,10 +372,12 @@ impl<T: Send + Sync + 'static> Cell<T> {
         state.short = if life < SHORT { state.short.saturating_add(1) } else { 0 };
         state.pause = (state.short > BURST).then(|| (Instant::now() + DISTANCE, too_often()));
         self.current.store(Some(held));
+        self.common.succeeded();
         Ok(value)
     }
 
     fn back_off(&self, failed: &Failed) {
+        self.common.failed(failed);
         let mut state = self.state.lock();
         state.flight = None;
         let pause = pause(failed.because, state.failures);
@@ -291,9 +388,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
 
 impl<T> State<T> {
     fn paused(&self, now: Now) -> Option<Refusal> {
-        let (until, refusal) = self.pause.as_ref()?;
-        let left = until.checked_duration_since(now.instant).filter(|left| !left.is_zero())?;
-        Some(refusal.clone().retry_after(left))
+        left(self.pause.as_ref(), now)
     }
 }
 
@@ -330,7 +425,7 @@ impl<T: Send + Sync + 'static> Drop for Flying<T> {
 fn pause(because: Because, failures: u32) -> Duration {
     let doubled = |first: u64, most: u64| Duration::from_secs((first << failures.min(16)).min(most));
     match because {
-        Because::Refused => doubled(5, 300),
+        Because::Refused | Because::PartRefused => doubled(5, 300),
         Because::Spent => LONGEST,
         Because::Unavailable(None) => doubled(1, 60),
         Because::Unavailable(Some(asked)) => asked.clamp(doubled(1, 60), Duration::from_secs(300)),

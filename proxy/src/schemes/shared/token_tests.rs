@@ -266,13 +266,13 @@ fn an_exchange_wakes_those_who_wait_on_other_workers_also_when_its_worker_ends()
         let cell: Arc<Cell<usize>> = Arc::default();
         let (go, gate) = tokio::sync::oneshot::channel::<()>();
         let first = runtime();
-        let obtain = move || -> Obtaining<usize> {
-            Box::pin(async move {
+        let obtain = move || -> Result<Obtaining<usize>, Refusal> {
+            Ok(Box::pin(async move {
                 let went = gate.await;
                 let refusal = Refusal::new(Code::Dw1005, "no");
                 went.map_err(|_| Failed { refusal, because: Because::Refused })?;
                 Ok(Fresh { value: Arc::new(1), since: Now::read(), life: LIFE })
-            })
+            }))
         };
         first.block_on(async {
             let flight = cell.join(Now::read(), obtain).unwrap();
@@ -284,7 +284,7 @@ fn an_exchange_wakes_those_who_wait_on_other_workers_also_when_its_worker_ends()
             let cell = Arc::clone(&cell);
             move || {
                 runtime().block_on(async move {
-                    let never = || -> Obtaining<usize> { unreachable!("one is in flight") };
+                    let never = || -> Result<Obtaining<usize>, Refusal> { unreachable!("one is in flight") };
                     let mut flight = cell.join(Now::read(), never).unwrap();
                     joined.send(()).unwrap();
                     flight.wait_for(Option::is_some).await.unwrap().clone().unwrap()
@@ -321,7 +321,8 @@ fn an_exchange_that_begins_on_a_runtime_that_has_ended_blocks_nobody() {
     std::thread::spawn(move || {
         let _inside = ended.enter();
         let cell: Arc<Cell<usize>> = Arc::default();
-        let flight = cell.join(Now::read(), || -> Obtaining<usize> { Box::pin(std::future::pending()) });
+        let endless = || -> Result<Obtaining<usize>, Refusal> { Ok(Box::pin(std::future::pending())) };
+        let flight = cell.join(Now::read(), endless);
         told.send(flight.unwrap().borrow().clone()).unwrap();
     });
     let outcome = outcome.recv_timeout(Duration::from_secs(30)).expect("it waits for its own lock");

@@ -164,7 +164,7 @@ fn refused(why: impl std::fmt::Display) -> Failure {
 fn told(error: Failed) -> Failure {
     let Failed { refusal, because } = error;
     match because {
-        Because::Refused | Because::Spent => refused(refusal.detail),
+        Because::Refused | Because::PartRefused | Because::Spent => refused(refusal.detail),
         Because::Unavailable(_) => {
             let why = format!(
                 "the login failed: not reached: {}: {}; nothing was kept",
