@@ -122,6 +122,15 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), PrivateError> {
     Ok(())
 }
 
+/// Opens a file that must be ours alone to lock it; makes it (mode 0600, empty) if it is not there.
+pub(crate) fn to_lock(path: &Path) -> Result<File, PrivateError> {
+    let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened =
+        rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| PrivateError::io(path, e))?;
+    drop(opened);
+    open(path)
+}
+
 /// Puts a file with mode 0600 in the place of what was there, whole or not at all.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), PrivateError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -13,6 +13,7 @@ const EXPOSED: &[(&str, usize)] = &[
     ("control/src/vault/master.rs", 4),
     ("control/src/vault/seal.rs", 1),
     ("control/src/vault/value.rs", 2),
+    ("proxy/src/cli/connect/login/callback.rs", 1),
     ("proxy/src/cli/connect/login/device.rs", 5),
     ("proxy/src/cli/connect/login/facts.rs", 10),
     ("proxy/src/cli/connect/login/mod.rs", 1),

@@ -83,6 +83,7 @@ pub(super) fn build(
         Some(key) => vec![key.to_owned()],
         None => chosen.keys().iter().map(|key| (*key).to_owned()).collect(),
     };
+    tokens::refuse_issued_key(node, &injections, report);
     let mut remove_headers = remove;
     remove_headers.extend(
         chosen.own().into_iter().flat_map(|own| own.remove_headers).map(|name| HeaderName::from_static(name)),

@@ -111,6 +111,14 @@ const WRONG: &[(&str, &str)] = &[
         "a repository is `name`, `owner/name` or deeper",
     ),
     (
+        "  type: openai\n  auth: {type: oauth, secretRef: s, secretKey: access_token}\n",
+        "`secretKey` is the key of the refresh token",
+    ),
+    (
+        "  type: http-token\n  host: a.com\n  auth: {type: oauth2-refresh, secretRef: s, tokenUrl: \"https://a.com/t\", secretKey: expires_at}\n",
+        "`secretKey` is the key of the refresh token",
+    ),
+    (
         "  type: http-token\n  host: a.com\n  auth: {type: oauth2-refresh, secretRef: s, tokenUrl: x}\n",
         "`tokenUrl` has to begin with `https://`",
     ),
@@ -771,4 +779,16 @@ fn googles_libraries_get_a_key_file_whose_key_is_nobodys() {
     assert!(account.private_key_id.unwrap().starts_with("ya29.dw0"));
     let github = spec("  type: github\n  auth: {secretRef: s}\n");
     assert_eq!(parse_text("f.yaml", &github, SCHEMES).unwrap().providers[0].agent_file(), None);
+}
+
+#[test]
+fn warns_of_a_login_that_may_do_everything() {
+    let warned = |auth: &str, policy: &str| {
+        let text = format!("  type: openai\n  auth: {{type: {auth}, secretRef: s}}\n  policy: {policy}\n");
+        let loaded = loaded(&spec(&text));
+        loaded.warnings.iter().any(|warning| warning.message.contains("opens the whole account"))
+    };
+    assert!(warned("oauth", "{allow: [\"*\"]}") && warned("oauth", "{defaultAction: allow}"));
+    assert!(!warned("oauth", "{allow: [\"responses:*\"]}") && !warned("oauth", "{defaultAction: deny}"));
+    assert!(!warned("api-key", "{allow: [\"*\"]}"));
 }

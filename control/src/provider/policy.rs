@@ -8,7 +8,7 @@ use super::report::{Report, suggestion};
 use super::tree::Node;
 use crate::policy::{ActionGlob, Case, Effect, HttpRule, Policy, Scope};
 use crate::rule::Glob;
-use crate::types::{Actions, TypeSpec};
+use crate::types::{Actions, LoginSpec, OAUTH, TypeSpec};
 
 pub(super) fn build(spec: &Node, kind: &'static TypeSpec, report: &mut Report<'_>) -> Policy {
     let policy = spec.field("policy");
@@ -19,8 +19,15 @@ pub(super) fn build(spec: &Node, kind: &'static TypeSpec, report: &mut Report<'_
     let denied = case(kind.ignores_case() || kind.denies_in_any_case());
     let deny = globs(field("deny"), "deny", kind, denied, report);
     let default = field("defaultAction");
+    let login = login_of(spec, kind);
     if field("allow").is_none() && field("httpRules").is_none() && default.is_none() {
-        allow.push(ActionGlob::new("*", &report.place(policy.unwrap_or(spec).at), Case::Counts));
+        // A login opens the whole account: only what the subscription is for goes without saying.
+        let place = report.place(policy.unwrap_or(spec).at);
+        let unsaid = login.map_or(&["*"][..], |login| login.allow);
+        allow.extend(unsaid.iter().map(|action| ActionGlob::new(action, &place, Case::Counts)));
+    }
+    if login.is_some() {
+        warn_of_the_whole_account(field("allow"), default, report);
     }
     let place = report.place(default.or(policy).unwrap_or(spec).at);
     Policy {
@@ -31,6 +38,23 @@ pub(super) fn build(spec: &Node, kind: &'static TypeSpec, report: &mut Report<'_
         default_label: Some(format!("defaultAction ({place})").into()),
         scope: scope(spec, kind, report),
         tools: super::mcp::tools(spec, kind, report),
+    }
+}
+
+/// The login whose token the provider puts on.
+fn login_of(spec: &Node, kind: &'static TypeSpec) -> Option<&'static LoginSpec> {
+    let auth_type = spec.field("auth").and_then(|auth| auth.text_of("type"));
+    kind.login().filter(|_| auth_type == Some(OAUTH))
+}
+
+fn warn_of_the_whole_account(allow: Option<&Node>, default: Option<&Node>, report: &mut Report<'_>) {
+    let everything = allow.map_or(&[][..], Node::items).iter().find(|node| node.text() == Some("*"));
+    let default = default.filter(|node| node.text() == Some("allow"));
+    if let Some(node) = everything.or(default) {
+        report.warn(
+            node.at,
+            "a login's token opens the whole account: allow what the subscription is for, by name",
+        );
     }
 }
 

@@ -52,3 +52,15 @@ fn has_token_url(scheme: &SchemeSpec) -> bool {
 fn is_token_url(kind: FieldKind) -> bool {
     matches!(kind, FieldKind::TokenUrl | FieldKind::TokenService)
 }
+
+/// The keys of a secret that an issuer's answers fill, beside the refresh token.
+const ISSUED: [&str; 3] = ["access_token", "expires_at", "account_id"];
+
+/// The next refresh token is kept under `secretKey`: under one of these the next answer would write over it.
+pub(super) fn refuse_issued_key(node: &Node, injections: &[Injection], report: &mut Report<'_>) {
+    let Some(key) = node.field("secretKey") else { return };
+    let renews = injections.iter().any(|one| one.scheme == "oauth2-refresh");
+    if renews && key.text().is_some_and(|name| ISSUED.contains(&name)) {
+        report.mistake(key.at, "`secretKey` is the key of the refresh token; what stands under this one is written anew with each token");
+    }
+}

@@ -88,8 +88,9 @@ pub(super) static LOGIN: LoginSpec = LoginSpec {
     json_with_state: true,
     account: None,
     device: None,
-    allow: &["messages:create", "messages:count", "models:read", "account:read"],
+    allow: &["messages:create", "messages:count", "models:read"],
     verify: ok("https://api.anthropic.com/api/oauth/profile"),
+    verify_action: "account:read",
 };
 
 /// Paths behind `/api`: what a subscription says of itself.

@@ -34,6 +34,8 @@ pub struct LoginSpec {
     pub allow: &'static [&'static str],
     /// The call that tells whether the login works.
     pub verify: VerifySpec,
+    /// That call's action: allowed while a login is tried, whatever is allowed afterwards.
+    pub verify_action: &'static str,
 }
 
 /// The address of our listener, as the vendor has it registered.

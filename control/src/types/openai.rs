@@ -8,6 +8,9 @@ use super::read::{Line, POST, READ, Segments, by_table};
 use super::shapes::ok;
 use super::{Actions, Ask, AuthSpec, InjectionSpec, Resolved, TypeSpec};
 
+/// Where the subscription is.
+const CHATGPT: &str = "chatgpt.com";
+
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "openai",
@@ -24,7 +27,7 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
             name: OAUTH,
             keys: &["refresh_token"],
             injections: &[InjectionSpec {
-                hosts: &["chatgpt.com"],
+                hosts: &[CHATGPT],
                 key: "oauth2-refresh",
                 fields: &[
                     ("tokenUrl", "https://auth.openai.com/oauth/token"),
@@ -69,6 +72,7 @@ pub(super) static LOGIN: LoginSpec = LoginSpec {
     }),
     allow: &["responses:create", "models:read", "usage:read"],
     verify: ok("https://chatgpt.com/backend-api/wham/usage"),
+    verify_action: "usage:read",
 };
 
 /// The vendor's actions, and what of the subscription is left.
@@ -94,10 +98,14 @@ const CODEX: &[Line] = &[
     Line(READ, "wham/usage", "usage:read"),
 ];
 
+/// By the host: a path of the API on the host of the subscription is none of the API's calls.
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
+    if ask.host.name() != Some(CHATGPT) {
+        return compatible::resolve(ask, &SPEC, "v1", &[]);
+    }
     match Segments::of(ask.path).behind("backend-api") {
         Some(rest) => by_table(ask.method, &rest, CODEX),
-        None => compatible::resolve(ask, &SPEC, "v1", &[]),
+        None => Resolved::unknown(),
     }
 }
 

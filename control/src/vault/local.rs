@@ -3,6 +3,7 @@
 //! Refuses, besides what [`super::Vault`] refuses: records that do not authenticate, values that cannot be injected, and
 //! a key that is not the vault's. A record that was tampered with fails alone; other secrets stay usable.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::bound::BoundHosts;
@@ -238,6 +239,10 @@ impl Source for LocalVault {
                 Err(error) => Err(OpenError::source(secret, error)),
             }
         })
+    }
+
+    fn turns(&self, secret: &SecretRef) -> Option<PathBuf> {
+        self.store.turns(&secret.project, &secret.name)
     }
 
     fn facts<'a>(&'a self, secret: &'a SecretRef) -> Opening<'a, SecretFacts> {

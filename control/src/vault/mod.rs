@@ -26,7 +26,7 @@ use std::time::Instant;
 use time::OffsetDateTime;
 
 pub use bound::BoundHosts;
-pub use renewal::Shown;
+pub use renewal::{Shown, Turn};
 pub use seal::{Record, SealError};
 pub use version::Version;
 
@@ -192,6 +192,11 @@ pub trait Source: Send + Sync + std::fmt::Debug {
             self.facts(renewed.secret).await?;
             Err(OpenError::ReadOnly(renewed.secret.clone()))
         })
+    }
+
+    /// Where processes that share this source take turns at showing the secret to an issuer that may change it.
+    fn turns(&self, _secret: &SecretRef) -> Option<std::path::PathBuf> {
+        None
     }
 }
 

@@ -3,20 +3,31 @@
 //! Refuses secrets that are not bound to the token endpoints, and writes over another version than the one that was shown.
 //! Invariant: what an issuer gave in the place of a value makes that value void, so the void one is never shown again:
 //! while the new one is not written, which is tried anew first, nothing is opened for a renewal.
+//!
+//! Processes that share a vault on one machine take turns, from the opening of a secret to the keeping of what came back:
+//! an issuer that sees a used value again takes it for stolen, and ends the login.
 
 use std::collections::HashMap;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::{OpenError, Opened, Renewed, Source, Vault, Version, has_a_key};
 use crate::policy::Renewal;
+use crate::private;
 use crate::provider::Auth;
 use crate::secret::{Secret, SecretRef};
 
 /// How long a failed write is waited for before it is tried again: another process's transaction, a disk that was full.
 const RETRIES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// How often another process's turn is looked at, and how long it is waited for: longer than an exchange takes.
+const LOOK: Duration = Duration::from_millis(25);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A secret that is opened for a renewal, and where it came from.
 #[derive(Debug)]
@@ -24,6 +35,13 @@ pub struct Shown {
     /// Its values.
     pub opened: Opened,
     source: Arc<dyn Source>,
+}
+
+/// The right to show one secret to its issuer; given back on drop.
+#[derive(Debug)]
+pub struct Turn {
+    _machine: Option<File>,
+    _process: tokio::sync::OwnedMutexGuard<()>,
 }
 
 /// Values that an issuer gave and that are not written yet.
@@ -62,11 +80,29 @@ impl Vault {
         Ok(Shown { opened: has_a_key(opened, auth)?, source: Arc::clone(source) })
     }
 
-    /// Waits until no other renewal shows the renewal's secret to an issuer that may change it.
-    pub async fn renewing(&self, renewal: &Renewal) -> tokio::sync::OwnedMutexGuard<()> {
-        let secret = renewal.permit().provider().auth.as_ref().map(|auth| auth.secret.clone());
-        let one = secret.map(|secret| Arc::clone(self.renewals.running.lock().entry(secret).or_default()));
-        one.unwrap_or_default().lock_owned().await
+    /// Waits until no other renewal, of this process or of another one on this machine, shows the renewal's secret to an issuer
+    /// that may change it.
+    pub async fn renewing(&self, renewal: &Renewal) -> Result<Turn, OpenError> {
+        let secret = auth(renewal)?.secret.clone();
+        let one = Arc::clone(self.renewals.running.lock().entry(secret.clone()).or_default());
+        let process = one.lock_owned().await;
+        let machine = match self.turns(&secret).await? {
+            Some(file) => Some(turn(&file).await.map_err(|error| OpenError::source(&secret, error))?),
+            None => None,
+        };
+        Ok(Turn { _machine: machine, _process: process })
+    }
+
+    /// The file of the source that has the secret.
+    async fn turns(&self, secret: &SecretRef) -> Result<Option<PathBuf>, OpenError> {
+        for source in &self.sources {
+            let Some(file) = source.turns(secret) else { continue };
+            match source.facts(secret).await {
+                Err(OpenError::Missing(_)) => {}
+                found => return found.map(|_| Some(file)),
+            }
+        }
+        Ok(None)
     }
 
     /// Keeps what an issuer gave in the place of these keys, where the secret came from. Nothing is kept if the secret is not of
@@ -119,6 +155,19 @@ impl Vault {
             all.remove(secret);
         }
         outcome
+    }
+}
+
+/// Waits for the file's lock, which the kernel gives back however its holder ends.
+async fn turn(path: &Path) -> io::Result<File> {
+    let file = private::to_lock(path).map_err(io::Error::other)?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK).await,
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

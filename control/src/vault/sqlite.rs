@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{Connection, Row, SqlSafeStr};
@@ -99,6 +100,14 @@ impl Store for SqliteStore {
     fn watched(&self) -> Vec<PathBuf> {
         // The folder: commits go to the log beside the file, which comes and goes.
         self.path.parent().map(Path::to_owned).into_iter().collect()
+    }
+
+    fn turns(&self, project: &str, name: &SecretName) -> Option<PathBuf> {
+        // Names may be as long as a file's name, and longer with the vault's before them.
+        let hash = hex::encode(Sha256::digest(format!("{project}/{name}")));
+        let mut file = self.path.file_name()?.to_owned();
+        file.push(format!(".turn.{}", hash.get(..16).unwrap_or_default()));
+        Some(self.path.with_file_name(file))
     }
 
     fn lock(&self) -> Pending<'_, Option<Lock>> {

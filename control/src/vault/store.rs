@@ -139,6 +139,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Folders in which something changes when the store changes.
     fn watched(&self) -> Vec<PathBuf>;
 
+    /// The file whose lock orders the processes that renew this secret, where they share a machine.
+    fn turns(&self, _project: &str, _name: &SecretName) -> Option<PathBuf> {
+        None
+    }
+
     /// The check value and passphrase parameters, if the vault has its key.
     fn lock(&self) -> Pending<'_, Option<Lock>>;
 

@@ -54,7 +54,9 @@ pub enum Command {
 impl Command {
     /// Whether it starts an agent, which must not inherit our own limits; such a command reads no stored secret.
     pub fn is_launcher(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Demo(_))
+        // `connect` hardens itself when its browser runs.
+        let opens_browser = matches!(self, Self::Connect(command) if command.opens_browser());
+        opens_browser || matches!(self, Self::Run(_) | Self::Demo(_))
     }
 
     /// Runs it; `line` is the whole command line's grammar.

@@ -37,7 +37,7 @@ const TOKEN_BODY: FieldSpec = FieldSpec {
     kind: FieldKind::Choice(&["form", "json"]),
     required: false,
     default: Some("form"),
-    doc: "How the token endpoint is asked: with a `form`, as RFC 6749 has it, or with a `json` object, as some issuers want it.",
+    doc: "How the token endpoint is asked: with a `form`, as RFC 6749 has it, or with a `json` object, as some issuers want it. An issuer of the second may leave out `token_type`.",
 };
 
 const fn text(name: &'static str, doc: &'static str) -> FieldSpec {
@@ -152,7 +152,9 @@ impl Exchange for Refresh {
                 Some(stored) => stored,
                 None => self.refreshed(issuer, &values).await?,
             };
-            self.given.remember(&issued.token);
+            if issued.fault.is_none() {
+                self.given.remember(&issued.token);
+            }
             issued.beside = beside;
             Ok(issued)
         })
@@ -168,7 +170,7 @@ impl Refresh {
         let ask = self.ask(values).map_err(|fault| unusable(&fault))?;
         // Kept under the key that was shown, which `secretKey` may name.
         let key = values.own_key().unwrap_or("refresh_token");
-        let mut issued = issuer.ask(ask).await?.refreshed(key)?;
+        let mut issued = issuer.ask(ask).await?.refreshed(key, self.is_json)?;
         held::settle(&mut issued, issuer.now(), values);
         Ok(issued)
     }

@@ -1,6 +1,8 @@
 //! `doorward connect --oauth`: what a login gives is in the vault and nowhere else, and serves an agent; what is no login
 //! of ours gives nothing.
 
+mod browser;
+mod renewal;
 mod vendor;
 
 use std::fs::{self, File};
@@ -112,6 +114,16 @@ impl World {
         self.vendor.secrets().iter().for_each(|secret| proxy.watch(secret));
     }
 
+    /// The stored token of Claude's login has ended.
+    fn end_stored_token(&self) {
+        let refresh = self.vendor.get(|state| state.refresh_token.clone());
+        let text = format!("access_token=ended-long-ago\nrefresh_token={refresh}\nexpires_at=1700000000\n");
+        self.home.write("ended.env", &text);
+        let file = self.home.path("ended.env");
+        let words = ["rotate", "secret", "anthropic-login", "--from-env-file", file.to_str().unwrap()];
+        self.home.run(&words, "").assert_ok();
+    }
+
     /// Starts `connect`, which waits for a pasted code, and says where the person shall log in.
     async fn begin(&self, words: &[&str]) -> (Child, String) {
         let log = self.home.path("stderr");
@@ -177,6 +189,7 @@ async fn an_answer_that_gives_no_login_is_told_and_nothing_is_kept() {
         world.vendor.set(|state| state.fails = Some((fails.0, fails.1.to_owned())));
         let ran = world.connect(&words).await;
         ran.assert_fails(exit, why);
+        assert!(!ran.stderr.contains("not reached"), "{ran:?}");
         assert!(ran.stderr.contains("nothing was kept") && !ran.stderr.contains("c4nary-words"), "{ran:?}");
         world.assert_nothing_kept();
     }
@@ -259,7 +272,8 @@ async fn a_browser_that_is_sent_elsewhere_first_changes_nothing() {
     let world = World::of(&ANTHROPIC).await;
     // What a hostile page could make the browser send, while the login waits.
     world.browser(
-        "back=$($curl -o /dev/null -w '%{redirect_url}' \"$1\")\n\
+        "to=$($curl -o /dev/null -w '%{redirect_url}' \"$1\")\n\
+         back=$($curl -o /dev/null -w '%{redirect_url}' \"$to\")\n\
          base=${back%%\\?*}; host=${base#http://}; port=${host#*:}; port=${port%%/*}\n\
          for url in \"$base?code=evil&state=guess\" \"$base\" \"http://localhost:$port/\" \"$base?error=access_denied\"\n\
          do $curl -o /dev/null -w '%{http_code} ' \"$url\"; done > seen\n\
@@ -318,47 +332,6 @@ async fn a_codex_login_by_browser_is_kept_and_serves_its_agent_alone() {
     let reply = proxy.agent().post("auth.openai.com", "/oauth/token", kind, code.as_bytes()).await;
     reply.assert_refused(403, "DW1002");
     assert_eq!(world.vendor.origin.requests().len(), asked);
-}
-
-#[tokio::test]
-async fn a_renewal_keeps_both_tokens_and_a_second_start_uses_up_nothing() {
-    let world = World::of(&ANTHROPIC).await;
-    world.connect(&["anthropic", "--oauth"]).await.assert_ok();
-    let grants = || world.vendor.get(|state| state.granted.clone());
-    // The stored token has ended.
-    let refresh = world.vendor.get(|state| state.refresh_token.clone());
-    world.home.write(
-        "ended.env",
-        &format!("access_token=ended-long-ago\nrefresh_token={refresh}\nexpires_at=1700000000\n"),
-    );
-    let file = world.home.path("ended.env");
-    let words = ["rotate", "secret", "anthropic-login", "--from-env-file", file.to_str().unwrap()];
-    world.home.run(&words, "").assert_ok();
-    let before = grants().len();
-    let mut proxy = world.proxy("anthropic").await;
-    let head = "x-api-key: own\nanthropic-beta: one-1,two-2";
-    proxy.agent().post("api.anthropic.com", "/v1/messages", head, b"{}").await.assert_ok();
-    let sent = world.vendor.origin.last();
-    assert_eq!(sent.headers_named("anthropic-beta"), ["one-1,two-2, oauth-2025-04-20"]);
-    assert_eq!(grants().len(), before + 1);
-    world.watch(&mut proxy);
-    drop(proxy);
-    let proxy = world.proxy("anthropic").await;
-    proxy.agent().post("api.anthropic.com", "/v1/messages", "", b"{}").await.assert_ok();
-    assert_eq!(grants().len(), before + 1, "the kept token serves");
-}
-
-#[tokio::test]
-async fn what_the_trial_renewed_is_what_is_kept() {
-    let world = World::of(&ANTHROPIC).await;
-    // So short that the trial has the token renewed: the first refresh token is void then.
-    world.vendor.set(|state| state.life = Duration::from_secs(200));
-    world.connect(&["anthropic", "--oauth"]).await.assert_ok();
-    let grants = || world.vendor.get(|state| state.granted.clone());
-    assert_eq!(grants(), ["authorization_code", "refresh_token"]);
-    let proxy = world.proxy("anthropic").await;
-    proxy.agent().post("api.anthropic.com", "/v1/messages", "", b"{}").await.assert_ok();
-    assert_eq!((grants().len(), world.vendor.get(|state| state.refused)), (3, 0));
 }
 
 #[tokio::test]

@@ -46,6 +46,8 @@ pub struct State {
     pub denies: bool,
     /// What is answered to questions about a typed code, one after the other; then it was typed.
     pub typed: Vec<(u16, &'static str)>,
+    /// How long the token endpoint thinks.
+    pub slow: Duration,
     /// Exchanges that were good, by grant.
     pub granted: Vec<String>,
     /// Requests to the token endpoint that were not.
@@ -63,7 +65,13 @@ impl Vendor {
         let state = State { account, life: Duration::from_secs(3600), ..State::default() };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
-        let answer: Answer = answer::made(move |seen| answered(&mut shared.lock().unwrap(), seen));
+        let answer: Answer = answer::made(move |seen| {
+            let slow = shared.lock().unwrap().slow;
+            if seen.target.ends_with("/oauth/token") {
+                std::thread::sleep(slow);
+            }
+            answered(&mut shared.lock().unwrap(), seen)
+        });
         Self { state, origin: Origin::builder(hosts).answer(answer).start().await }
     }
 
@@ -167,13 +175,21 @@ fn token(state: &mut State, seen: &Seen) -> Response<Body> {
             }
             None => false,
         },
-        "refresh_token" => !of("client_id").is_empty() && of("refresh_token") == state.refresh_token,
+        "refresh_token" => of("refresh_token") == state.refresh_token,
         "urn:ietf:params:oauth:grant-type:device_code" => match typing(state) {
             None => of("device_code") == "the-device-login",
             Some(not_yet) => return not_yet,
         },
         _ => false,
     };
+    // As each vendor wants it, every time.
+    let (client, is_json) = match seen.authority.as_str() {
+        "platform.claude.com" => ("9d1c250a-e61b-44d9-88ed-5944d1962f5e", true),
+        "auth.openai.com" => ("app_EMoamEEZ73f0CkXaXp7hrann", grant == "refresh_token"),
+        _ => ("the-client", false),
+    };
+    let kind = if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
+    let good = good && of("client_id") == client && seen.header("content-type") == Some(kind);
     if !good {
         state.refused += 1;
         return json(400, r#"{"error":"invalid_grant","error_description":"c4nary-words"}"#.to_owned());
@@ -194,7 +210,10 @@ fn issue(state: &mut State) -> Response<Body> {
     let id_token = format!(
         "{}.{}.{}",
         part("{\"alg\":\"RS256\"}".to_owned()),
-        part(format!("{{\"https://api.openai.com/auth\":{{\"chatgpt_account_id\":{:?}}}}}", state.account)),
+        part(format!(
+            "{{\"email\":\"codex@example.com\",\"https://api.openai.com/auth\":{{\"chatgpt_account_id\":{:?}}}}}",
+            state.account
+        )),
         canary::fresh()
     );
     state.refresh_token = canary::fresh();
@@ -207,6 +226,7 @@ fn issue(state: &mut State) -> Response<Body> {
         "id_token": id_token,
         "token_type": "Bearer",
         "expires_in": state.life.as_secs(),
+        "account": {"email_address": "claude@example.com"},
     });
     if let Some(name) = state.lacks {
         body.as_object_mut().unwrap().remove(name);

@@ -27,6 +27,8 @@ pub(super) struct Draft {
     pub(super) keys: Vec<Vec<String>>,
     /// The provider file.
     pub(super) text: String,
+    /// That of the trial, which may make the call that tells whether the credential works.
+    pub(super) trial: String,
     /// The provider as run.
     pub(super) provider: Arc<Provider>,
     /// What the secret is bound to.
@@ -66,6 +68,13 @@ impl Draft {
         }
         fill(connect, &mut spec)?;
         let text = file(&name, project(env)?, &spec);
+        let is_policy = |pair: &String| pair.starts_with("policy");
+        if let Some(login) = kind.login().filter(|_| is_login && !connect.set.iter().any(is_policy)) {
+            let more = (!login.allow.contains(&login.verify_action)).then_some(login.verify_action);
+            let allow: Vec<&str> = login.allow.iter().copied().chain(more).collect();
+            spec.put("policy.allow", allow.into());
+        }
+        let trial = file(&name, project(env)?, &spec);
         let provider = load(&name, &text, env)?;
         let is_own = provider.auth.as_ref().is_some_and(|auth| auth.secret.name == secret);
         if !is_own || provider.kind.name != kind.name {
@@ -75,7 +84,7 @@ impl Draft {
         let issuers = provider.auth.iter().flat_map(|auth| &auth.token_urls).map(TokenUrl::host);
         let hosts: Vec<String> = provider.hosts.iter().chain(issuers).map(ToString::to_string).collect();
         let hosts = BoundHosts::of_type(&hosts).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { name, secret, keys, text, provider, hosts })
+        Ok(Self { name, secret, keys, text, trial, provider, hosts })
     }
 }
 

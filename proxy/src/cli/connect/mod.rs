@@ -21,7 +21,7 @@ use control::cli::vault::{VaultArgs, block_on, home, project};
 use control::cli::{Env, Exit, Failure};
 use control::provider;
 use control::secret::{Secret, SecretName};
-use control::vault::local::Entry;
+use control::vault::local::{Entry, LocalVault};
 use control::vault::store::StoreError;
 use ipnet::IpNet;
 
@@ -82,6 +82,11 @@ pub struct Connect {
 }
 
 impl Connect {
+    /// Whether a browser is started, which shall inherit no limit of ours.
+    pub(crate) fn opens_browser(&self) -> bool {
+        self.login.opens_browser()
+    }
+
     /// Whether `--set` gives this field.
     fn sets(&self, path: &str) -> bool {
         self.set.iter().any(|pair| pair.split_once('=').is_some_and(|(own, _)| own == path))
@@ -104,13 +109,20 @@ impl Connect {
             }
             Ok(())
         })?;
+        // A login that cannot be kept would be lost; and a descriptor with the key is read out before a program is started.
+        let unlocked = match self.login.oauth {
+            true => Some(block_on(self.vault.unlock(env))?),
+            false => None,
+        };
         let mut values = self.sources.read_for(env, &draft.keys)?;
+        let mut who = None;
         if self.login.oauth {
             if let Some((key, _)) = values.iter().find(|(key, _)| login::KEYS.contains(&key.as_str())) {
                 return Err(usage(format!("key `{key}` is what the login gives")));
             }
             let given = login::run(env, &self, &draft, &values)?;
-            values.extend(given);
+            values.extend(given.values);
+            who = given.who;
         }
         let mut tried = None;
         if self.no_verify || draft.provider.verify.is_none() {
@@ -127,9 +139,12 @@ impl Connect {
             env.output.say(&went_well.told);
             tried = Some(went_well);
         }
-        self.keep(env, &draft, &file, values, tried.as_ref())?;
+        self.keep(env, &draft, &file, values, tried.as_ref(), unlocked)?;
         env.output.say(format!("secret/{} added, bound to {}", draft.secret, draft.hosts));
         env.output.say(format!("provider/{} added: {}", draft.name, file.display()));
+        if let Some(who) = who {
+            env.output.say(format!("logged in as {who}"));
+        }
         Ok(Exit::Ok)
     }
 
@@ -141,6 +156,7 @@ impl Connect {
         file: &Path,
         values: Vec<(String, Secret)>,
         tried: Option<&Tried>,
+        unlocked: Option<LocalVault>,
     ) -> Result<(), Failure> {
         let project = project(env)?;
         let entry = Entry {
@@ -152,7 +168,10 @@ impl Connect {
         };
         let staged = Staged::write(file, &draft.text)?;
         block_on(async {
-            let vault = self.vault.unlock(env).await?;
+            let vault = match unlocked {
+                Some(vault) => vault,
+                None => self.vault.unlock(env).await?,
+            };
             vault.add(project, vec![entry], vec![]).await?;
             let carried = match tried {
                 Some(tried) => tried.carry_renewed(env, draft, &vault).await,

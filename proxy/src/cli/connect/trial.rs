@@ -82,7 +82,7 @@ async fn tried(
     let vault = folder.path().join(VAULT);
     fill(env, draft, &vault, &key, values).await?;
     let file = folder.path().join("provider.yaml");
-    sidecar::put_private(&file, draft.text.as_bytes())?;
+    sidecar::put_private(&file, draft.trial.as_bytes())?;
     let pipe = pipe(&key)?;
     let flags = flags(env, &vault, &pipe, &file, resolve);
     let log = folder.path().join("proxy.log");

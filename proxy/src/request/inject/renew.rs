@@ -101,14 +101,29 @@ impl Renewing {
 
     async fn obtained(&self, entry: usize, since: Now, line: &mut Line) -> Result<Fresh<Credential>, Failed> {
         let exchange = self.served.injector.exchange(entry).ok_or_else(|| unavailable(no_exchange()))?;
-        let _alone = if exchange.renews() { Some(self.vault.renewing(&self.renewal).await) } else { None };
-        let shown =
-            self.vault.open_for_renewal(&self.renewal).await.map_err(|error| self.unopened(&error))?;
-        let Issued { token, life, renewed, beside, was_asked } = self.issued(exchange, &shown.opened).await?;
+        let unopened = |error| self.unopened(&error);
+        let _turn = match exchange.renews() {
+            true => Some(self.vault.renewing(&self.renewal).await.map_err(unopened)?),
+            false => None,
+        };
+        let mut shown = self.vault.open_for_renewal(&self.renewal).await.map_err(unopened)?;
+        let mut issued = self.issued(exchange, &shown.opened).await;
+        if exchange.renews() && matches!(&issued, Err(failed) if failed.because == Because::Refused) {
+            // Whoever takes no turns with us, on another machine, may have been first.
+            let again = self.vault.open_for_renewal(&self.renewal).await.map_err(unopened)?;
+            if again.opened.version != shown.opened.version {
+                shown = again;
+                issued = self.issued(exchange, &shown.opened).await;
+            }
+        }
+        let Issued { token, life, renewed, beside, was_asked, fault } = issued?;
         if !was_asked {
             line.asked_nobody();
         }
         self.keep(&shown, renewed).await?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
         let opened = shown.opened;
         // Of the version that is served: one that our own renewals made is no rotation, also not for what echoes of it did.
         let version = self.served.made_from.version.unwrap_or(opened.version);

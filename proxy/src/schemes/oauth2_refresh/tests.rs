@@ -210,3 +210,29 @@ fn every_endpoint_of_the_client_is_answered_with_the_dummy() {
     );
     assert_eq!(answer(r#"{"grant_type":"authorization_code","code":"x"}"#).unwrap_err().code, Code::Dw1002);
 }
+
+#[test]
+fn a_refresh_token_is_kept_though_the_rest_of_the_answer_will_not_do() {
+    let next = "\"refresh_token\":\"c4nary-the-next-one\"";
+    for rest in [
+        "\"token_type\":\"Bearer\"",
+        "\"token_type\":\"mac\",\"access_token\":\"c4nary-token\"",
+        "\"token_type\":1,\"access_token\":\"c4nary-token\"",
+        "\"token_type\":\"Bearer\",\"access_token\":\"c4nary-token\",\"expires_in\":\"soon\"",
+        "\"token_type\":\"Bearer\",\"access_token\":\"c4nary-token\",\"expires_in\":0",
+        "\"token_type\":\"Bearer\",\"access_token\":\"c4n\"",
+    ] {
+        let issued =
+            with_secret(&*vendor(), &Scripted::new(200, &format!("{{{next},{rest}}}")), "0").unwrap();
+        assert_eq!(issued.fault.unwrap().refusal.code, Code::Dw2010, "{rest}");
+        let kept: Vec<_> = issued.renewed.iter().map(|(key, value)| (&**key, value.expose())).collect();
+        assert_eq!(kept, [("refresh_token", &b"c4nary-the-next-one"[..])], "{rest}");
+        assert!(with_secret(&*vendor(), &Scripted::new(200, &format!("{{{rest}}}")), "0").is_err(), "{rest}");
+    }
+    // The type may be left out where the vendor has a protocol of its own, and there alone.
+    let answer = "{\"access_token\":\"c4nary-token\"}";
+    assert!(with_secret(&*vendor(), &Scripted::new(200, answer), "0").unwrap().fault.is_none());
+    let plain = build(&fields([("tokenUrl", text("https://login.test/oauth/token"))])).unwrap();
+    let values = [("refresh_token", "c4nary-refresh"), ("client_id", "c4nary-client")];
+    assert!(obtained(&*plain, &Scripted::new(200, answer), &values).is_err());
+}

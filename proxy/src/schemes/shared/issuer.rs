@@ -249,6 +249,8 @@ pub struct Issued {
     pub beside: Vec<(String, Secret)>,
     /// Whether an issuer was asked: a secret may hold a token that still lives.
     pub was_asked: bool,
+    /// Why the token is none: then what is renewed is kept, and nothing else is used.
+    pub fault: Option<Failed>,
 }
 
 /// Error codes of issuers that say something to a person (RFC 6749 section 5.2, RFC 7523, RFC 8628 section 3.5); others are not repeated.
@@ -277,27 +279,26 @@ impl Reply {
 
     /// An answer of RFC 6749, section 5.1.
     pub fn token(&self) -> Result<Issued, Failed> {
-        let mut object = self.object()?;
-        let is_bearer = object.text("token_type").is_some_and(|kind| {
-            // exposed: compared, it is no secret
-            kind.expose().eq_ignore_ascii_case(b"bearer")
-        });
-        if !is_bearer {
-            return Err(unfit("the token is of another type than Bearer"));
-        }
-        let token = object.take("access_token").ok_or_else(|| unfit("it has no access_token"))?;
-        let life =
-            object.seconds("expires_in").map_err(|_| unfit("its expires_in is no number of seconds"))?;
-        Issued::new(token, life)
+        token_of(&mut self.object()?, false)
     }
 
-    /// The same with another refresh token, if the issuer gave one; it is kept under this key.
-    pub fn refreshed(&self, key: &str) -> Result<Issued, Failed> {
-        let mut issued = self.token()?;
-        if let Some(token) = self.object()?.take("refresh_token") {
-            check(&token)?;
-            issued.renewed.push((key.to_owned(), token));
+    /// The same of a vendor with a protocol of its own, which may leave out the type.
+    pub fn vendor_token(&self) -> Result<Issued, Failed> {
+        token_of(&mut self.object()?, true)
+    }
+
+    /// The same with another refresh token, if the issuer gave one; it is kept under this key. It has taken the place of the
+    /// one that was shown, so it is kept also where the rest of the answer will not do.
+    pub fn refreshed(&self, key: &str, is_vendors: bool) -> Result<Issued, Failed> {
+        let mut object = self.object()?;
+        let next = object.take("refresh_token");
+        let issued = token_of(&mut object, is_vendors);
+        let Some(next) = next else { return issued };
+        if let Err(failed) = check(&next) {
+            return Err(issued.err().unwrap_or(failed));
         }
+        let mut issued = issued.unwrap_or_else(Issued::unfit);
+        issued.renewed.push((key.to_owned(), next));
         Ok(issued)
     }
 
@@ -332,6 +333,18 @@ impl Reply {
     }
 }
 
+fn token_of(object: &mut Object, may_lack_type: bool) -> Result<Issued, Failed> {
+    let kind = object.text("token_type");
+    // exposed: compared, it is no secret
+    let is_bearer = kind.map(|kind| kind.expose().eq_ignore_ascii_case(b"bearer"));
+    if !is_bearer.unwrap_or(may_lack_type && !object.has("token_type")) {
+        return Err(unfit("the token is of another type than Bearer"));
+    }
+    let token = object.take("access_token").ok_or_else(|| unfit("it has no access_token"))?;
+    let life = object.seconds("expires_in").map_err(|_| unfit("its expires_in is no number of seconds"))?;
+    Issued::new(token, life)
+}
+
 /// An issuer's error code, if it is one that we repeat.
 pub fn known_error(said: &Secret) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| said.matches(known.as_bytes()))
@@ -346,7 +359,20 @@ impl Issued {
             Some(seconds) => Duration::from_secs(seconds),
             None => UNSAID,
         };
-        Ok(Self { token, life, renewed: Vec::new(), beside: Vec::new(), was_asked: true })
+        Ok(Self { token, life, renewed: Vec::new(), beside: Vec::new(), was_asked: true, fault: None })
+    }
+
+    /// No token, but perhaps something to be kept.
+    fn unfit(fault: Failed) -> Self {
+        let token = Secret::new(Vec::new());
+        Self {
+            token,
+            life: UNSAID,
+            renewed: Vec::new(),
+            beside: Vec::new(),
+            was_asked: true,
+            fault: Some(fault),
+        }
     }
 }
 

@@ -61,6 +61,11 @@ impl Object {
         })
     }
 
+    /// Whether there is such a field, of whatever kind.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
     /// Takes the text of a field out.
     pub fn take(&mut self, name: &str) -> Option<Secret> {
         self.text(name)?;

@@ -86,6 +86,11 @@ impl<'a> Facts<'a> {
         self.spec.and_then(|spec| spec.account)
     }
 
+    /// Whether the vendor is one whose answers we know.
+    pub(super) fn is_vendors(&self) -> bool {
+        self.spec.is_some()
+    }
+
     /// The redirect address of a login without a listener.
     pub(super) fn shown_redirect(&self) -> String {
         if let Some(page) = self.spec.and_then(|spec| spec.page) {

@@ -14,12 +14,14 @@ mod tokens;
 mod way;
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use control::cli::vault::{ask_hidden, block_on};
 use control::cli::{Env, Exit, Failure};
+use control::refusal::Code;
 use control::secret::Secret;
 use control::types::{self, OAUTH};
 use zeroize::Zeroizing;
@@ -30,6 +32,7 @@ use self::pkce::Pkce;
 use self::way::Way;
 use super::draft::Draft;
 use super::{Connect, failed, usage};
+use crate::process;
 use crate::schemes::Failed;
 use crate::schemes::shared::issuer::Issuer;
 use crate::schemes::shared::token::Because;
@@ -60,6 +63,22 @@ pub(super) struct LoginArgs {
     pub(super) device_url: Option<String>,
 }
 
+impl LoginArgs {
+    /// Whether a browser is started, which shall inherit no limit of ours.
+    pub(super) fn opens_browser(&self) -> bool {
+        self.oauth && !self.no_browser && !self.device
+    }
+}
+
+/// What a login gave.
+#[derive(Debug)]
+pub(super) struct LoggedIn {
+    /// The values of the secret.
+    pub(super) values: Vec<(String, Secret)>,
+    /// Whose login it is, where the vendor says it.
+    pub(super) who: Option<String>,
+}
+
 /// The keys that a login fills.
 pub(super) const KEYS: [&str; 4] = [tokens::ACCESS, tokens::REFRESH, tokens::END, tokens::ACCOUNT];
 
@@ -83,13 +102,13 @@ pub(super) fn auth_type(connect: &Connect) -> Result<&'static str, Failure> {
     }
 }
 
-/// Logs in; the values of the secret. `given` is what the person gave beside.
+/// Logs in. `given` is what the person gave beside.
 pub(super) fn run(
     env: &Env,
     connect: &Connect,
     draft: &Draft,
     given: &[(String, Secret)],
-) -> Result<Vec<(String, Secret)>, Failure> {
+) -> Result<LoggedIn, Failure> {
     let facts = Facts::of(connect, draft, given)?;
     let way = Way::new(connect, draft, env)?;
     block_on(async {
@@ -99,7 +118,7 @@ pub(super) fn run(
             let pkce = Pkce::new().map_err(|error| failed(format!("no randomness: {error}")))?;
             let (redirect, code) = match connect.login.no_browser {
                 true => pasted(env, &facts, &pkce)?,
-                false => by_browser(env, &facts, &pkce).await?,
+                false => by_browser(env, connect, &facts, &pkce).await?,
             };
             let ask = facts.exchange(&code, &redirect, &pkce.verifier, Some(&pkce.state));
             way.ask(ask.map_err(|fault| failed(fault.to_string()))?).await.map_err(told)?
@@ -107,19 +126,34 @@ pub(super) fn run(
         if !reply.status.is_success() {
             return Err(told(reply.refused()));
         }
-        tokens::values(&reply, &facts, SystemTime::now()).map_err(refused)
+        let values = tokens::values(&reply, &facts, SystemTime::now()).map_err(refused)?;
+        Ok(LoggedIn { values, who: tokens::who(&reply) })
     })
 }
 
 /// A browser on this machine brings the code to a listener of ours.
-async fn by_browser(env: &Env, facts: &Facts<'_>, pkce: &Pkce) -> Result<(String, Secret), Failure> {
-    let callback = Callback::bind(&facts.redirect).await.map_err(|error| {
+async fn by_browser(
+    env: &Env,
+    connect: &Connect,
+    facts: &Facts<'_>,
+    pkce: &Pkce,
+) -> Result<(String, Secret), Failure> {
+    let mut callback = Callback::bind(&facts.redirect).await.map_err(|error| {
         failed(format!("cannot listen for the browser: {error}; --no-browser takes what it shows"))
     })?;
     let redirect = callback.uri();
     let url = facts.authorize_url(&redirect, pkce)?;
-    let opened = if open(env, &url) { "a browser opens; if none does, log in at" } else { "log in at" };
-    env.output.say(format!("{opened}:\n\n  {url}\n"));
+    let said = if connect.vault.master_key_fd.is_some() {
+        // No safe code can close a bare number for it.
+        "no browser is opened, it would inherit the descriptor of --master-key-fd; log in at"
+    } else if open(env, &callback.lead(&pkce.entry, &url)) {
+        "a browser opens; if none does, log in at"
+    } else {
+        "log in at"
+    };
+    // What it would have inherited follows when it runs.
+    process::harden();
+    env.output.say(format!("{said}:\n\n  {url}\n"));
     let code = callback.code(&pkce.state, PATIENCE).await.map_err(|error| refused(error.to_string()))?;
     Ok((redirect, code))
 }
@@ -145,15 +179,20 @@ fn read_pasted(env: &Env) -> Result<Secret, Failure> {
     Ok(Secret::new(std::mem::take(&mut *line)))
 }
 
-/// Starts the person's browser; whether there is one. The address holds no secret of ours: the code that it leads to is
-/// of use only with the verifier, which stays here.
-fn open(env: &Env, url: &str) -> bool {
+/// Starts the person's browser at a page of ours; whether there is one. It outlives us, and what ends us does not end it.
+fn open(env: &Env, page: &str) -> bool {
     let named = env.var("BROWSER").filter(|name| !name.is_empty());
     let browser = named.unwrap_or(if cfg!(target_os = "macos") { "open" } else { "xdg-open" });
     let vars = env.vars.iter().filter(|(name, _)| !name.to_string_lossy().starts_with("DOORWARD_"));
     let mut command = Command::new(browser);
-    command.arg(url).env_clear().envs(vars);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().is_ok()
+    command.arg(page).env_clear().envs(vars).process_group(0);
+    let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let Ok(mut child) = started else { return false };
+    let reaper = std::thread::Builder::new().name("doorward-browser".into());
+    if let Err(error) = reaper.spawn(move || child.wait().map(drop)) {
+        tracing::debug!(%error, "browser not waited for");
+    }
+    true
 }
 
 fn refused(why: impl std::fmt::Display) -> Failure {
@@ -166,10 +205,12 @@ fn told(error: Failed) -> Failure {
     match because {
         Because::Refused | Because::PartRefused | Because::Spent => refused(refusal.detail),
         Because::Unavailable(_) => {
-            let why = format!(
-                "the login failed: not reached: {}: {}; nothing was kept",
-                refusal.code, refusal.detail
-            );
+            // What was answered tells itself; all other codes are of the way there.
+            let why = match refusal.code {
+                Code::Dw1005 | Code::Dw2010 => refusal.detail.to_string(),
+                code => format!("not reached: {code}: {}", refusal.detail),
+            };
+            let why = format!("the login failed: {why}; nothing was kept");
             Failure::new(Exit::Unhealthy, why)
         }
     }

@@ -12,11 +12,13 @@ pub(super) struct Pkce {
     pub(super) verifier: Secret,
     /// Comes back with the code.
     pub(super) state: Secret,
+    /// The name of the page of ours from which the browser starts.
+    pub(super) entry: Secret,
 }
 
 impl Pkce {
     pub(super) fn new() -> Result<Self, getrandom::Error> {
-        Ok(Self { verifier: random()?, state: random()? })
+        Ok(Self { verifier: random()?, state: random()?, entry: random()? })
     }
 
     /// The verifier's SHA-256 (RFC 7636 section 4.2).
@@ -41,14 +43,14 @@ mod tests {
     #[test]
     fn the_challenge_is_that_of_rfc_7636_appendix_b() {
         let verifier = Secret::new(b"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".to_vec());
-        let pkce = Pkce { verifier, state: Secret::new(Vec::new()) };
+        let pkce = Pkce { verifier, state: Secret::new(Vec::new()), entry: Secret::new(Vec::new()) };
         assert_eq!(pkce.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     }
 
     #[test]
     fn no_two_logins_share_anything() {
         let (one, other) = (Pkce::new().unwrap(), Pkce::new().unwrap());
-        let values = [&one.verifier, &one.state, &other.verifier, &other.state];
+        let values = [&one.verifier, &one.state, &one.entry, &other.verifier, &other.state, &other.entry];
         for (index, value) in values.iter().enumerate() {
             assert_eq!(value.len(), 43);
             assert!(values.iter().skip(index + 1).all(|later| !later.matches(value.expose())));

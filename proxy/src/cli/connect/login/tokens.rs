@@ -24,7 +24,7 @@ pub(super) fn values(
     now: SystemTime,
 ) -> Result<Vec<(String, Secret)>, String> {
     let told = |failed: crate::schemes::Failed| failed.refusal.detail.to_string();
-    let issued = reply.token().map_err(told)?;
+    let issued = if facts.is_vendors() { reply.vendor_token() } else { reply.token() }.map_err(told)?;
     let mut object = reply.object().map_err(told)?;
     let refresh = object.take("refresh_token").ok_or(
         "the token endpoint gave no refresh token; does the issuer want a scope for it, as `offline_access`?",
@@ -60,4 +60,44 @@ fn named(token: &Secret, (object, key): (&str, &str)) -> Option<Secret> {
     let account = claims.get(object)?.get(key)?.as_str()?;
     let is_one = (8..=128).contains(&account.len()) && account.bytes().all(|b| b.is_ascii_graphic());
     is_one.then(|| Secret::new(account.as_bytes().to_vec()))
+}
+
+/// Whose login it is, as the vendor says it: an address that a terminal may show.
+pub(super) fn who(reply: &Reply) -> Option<String> {
+    let object = reply.object().ok()?;
+    let claimed = object.text("id_token").and_then(claims);
+    let claimed = claimed.and_then(|claims| Some(claims.get("email")?.as_str()?.to_owned()));
+    let beside = || serde_json::from_slice::<Beside>(&reply.body).ok()?.account?.email_address;
+    claimed.or_else(beside).filter(|text| is_address(text))
+}
+
+/// As Anthropic says it, beside the tokens.
+#[derive(serde::Deserialize)]
+struct Beside {
+    account: Option<Account>,
+}
+
+#[derive(serde::Deserialize)]
+struct Account {
+    email_address: Option<String>,
+}
+
+fn is_address(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"@.+-_".contains(&b);
+    (3..=254).contains(&text.len()) && text.bytes().all(fits) && text.matches('@').count() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_is_shown() {
+        for hostile in
+            ["", "@", "no address", "a@b@c", "a@b\u{1b}[2J", "a@b\n", "\u{202e}a@b", "a@b verified: yes"]
+        {
+            assert!(!is_address(hostile), "{hostile:?}");
+        }
+        assert!(!is_address(&format!("a@{}", "b".repeat(253))) && is_address("a.b+c_d-e@example.com"));
+    }
 }
