@@ -206,9 +206,11 @@ fn told(error: Failed) -> Failure {
         Because::Refused | Because::PartRefused | Because::Spent => refused(refusal.detail),
         Because::Unavailable(_) => {
             // What was answered tells itself; all other codes are of the way there.
-            let why = match refusal.code {
-                Code::Dw1005 | Code::Dw2010 => refusal.detail.to_string(),
-                code => format!("not reached: {code}: {}", refusal.detail),
+            let answered = matches!(refusal.code, Code::Dw1005 | Code::Dw2010);
+            let why = if answered {
+                refusal.detail.to_string()
+            } else {
+                format!("not reached: {}: {}", refusal.code, refusal.detail)
             };
             let why = format!("the login failed: {why}; nothing was kept");
             Failure::new(Exit::Unhealthy, why)
