@@ -81,6 +81,7 @@ pub(crate) static SPEC: SchemeSpec = SchemeSpec {
 };
 
 pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
+    let file = fields.text("subjectTokenFile").ok_or(BuildError::Missing("subjectTokenFile"))?.into();
     let sts = token_url(fields)?;
     let project = fields.text("project").map(str::to_owned);
     if project.as_ref().is_some_and(|project| project.contains(',')) {
@@ -93,7 +94,7 @@ pub(super) fn build(fields: &Fields) -> Result<Box<dyn Scheme>, BuildError> {
     Ok(Box::new(WorkloadIdentity {
         surface: bearer::surface(),
         scopes: fields.text("scopes").unwrap_or(EVERYTHING).to_owned(),
-        file: fields.text("subjectTokenFile").ok_or(BuildError::Missing("subjectTokenFile"))?.into(),
+        file,
         google: Google { endpoint: sts.clone(), project },
         sts,
         impersonation,

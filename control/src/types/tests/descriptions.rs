@@ -30,7 +30,11 @@ fn every_type_is_whole() {
         assert!(kind.hosts.is_empty() || BoundHosts::of_type(kind.hosts).is_ok(), "{}", kind.name);
         assert!(!kind.name.is_empty() && !kind.summary.is_empty());
         for own in kind.auth {
-            let provider = load(&format!(", type: {}", own.name));
+            let beside = match own.name {
+                "workload-identity" => "}, config: {subjectTokenFile: /run/tokens/one",
+                _ => "",
+            };
+            let provider = load(&format!(", type: {}{beside}", own.name));
             let auth = provider.auth.as_ref().unwrap();
             assert!(!auth.injections.is_empty(), "{}", kind.name);
             let bound = kind.bound_hosts();

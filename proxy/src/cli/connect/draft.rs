@@ -393,6 +393,7 @@ mod tests {
             for auth in kind.auth {
                 let beside: &[&str] = match auth.name {
                     "token-service" => &["--set", "config.tokenService=https://a.example.com/token"],
+                    "workload-identity" => &["--set", "config.subjectTokenFile=/run/tokens/one"],
                     _ => &[],
                 };
                 let named = drafted(&[&words[..], &["--auth", auth.name], beside].concat()).unwrap();
