@@ -46,6 +46,7 @@ async fn no_browser_inherits_the_descriptor_of_the_master_key() {
 #[tokio::test]
 async fn the_browser_inherits_no_limit_and_shows_nobody_the_login() {
     let world = World::of(&ANTHROPIC).await;
+    world.vendor.set(|state| state.lacks = Some("id_token"));
     world.browser(
         "grep NoNewPrivs /proc/self/status > privileges; ulimit -Hc > cores; echo \"$1\" > started\n\
          cut -d' ' -f5 /proc/$$/stat > group; echo $$ > process; exec $curl -L -o page \"$1\"",
