@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cargo-mutants over what keeps credentials in: `bash tests/mutants.sh [target|policy|guard|inject|scrub]…` (default: all of them).
+# cargo-mutants over what keeps credentials in: `bash tests/mutants.sh [target|policy|guard|shared|inject|scrub]…` (default: all of them).
 # Each of these is copied with its unit tests into a crate of its own, outside the repository, where one mutant takes seconds
 # instead of minutes. Needs cargo-mutants (`cargo install --locked cargo-mutants@27.1.0`). What it found: docs/mutants.md.
 # MUTANTS_DIR: where the crates are made (default: a directory in $TMPDIR); a run that was stopped goes on there. MUTANTS_ARGS: more arguments for cargo-mutants.
@@ -61,12 +61,37 @@ guard() {
     manifest guard bytes control hickory-resolver ipnet parking_lot strsim thiserror tokio tracing
 }
 
+# What schemes share, with the few types of `schemes` and `control` that it needs: a tenth of what `inject` compiles, and no tests but its own.
+shared() {
+    local from=$repository/proxy/src/schemes name
+    files shared control catalog.rs secret.rs
+    files shared proxy schemes/shared/{surface,template,encode,substitute,basic_auth,parameters,cookies,pathshape,pointer,names}.rs
+    {
+        printf 'use control::secret::Secret;\nuse control::vault::Opened;\nuse std::fmt;\nuse zeroize::Zeroizing;\n'
+        echo 'pub mod shared { pub mod surface; pub mod template; pub mod encode; pub mod substitute; pub mod basic_auth;'
+        echo 'pub mod parameters; pub mod cookies; pub mod pathshape; pub mod pointer; pub mod names; }'
+        grep '^pub.* const \(SHORTEST_VALUE\|CREDENTIAL\)' "$from/mod.rs"
+        sed -n '/^pub struct Echo/,/^}/p; /^impl fmt::Debug for Echo/,/^}/p; /^impl.* Values/,/^}/p
+            /^pub struct Values/i #[derive(Clone, Copy)]
+            /^pub struct Values/,/^}/p
+            /^pub enum \(BuildError\|ArmFault\)/i #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+            /^pub enum \(BuildError\|ArmFault\)/,/^}/p' "$from/mod.rs"
+        echo '#[cfg(test)] pub(crate) mod conformance { use super::*;'
+        echo 'pub(crate) fn opened(values: &[(&str, &str)]) -> Opened {'
+        echo 'Opened { values: values.iter().map(|(key, value)| ((*key).to_owned(), Secret::new(value.as_bytes().to_vec()))).collect() } } }'
+    } >"$out/shared/src/schemes/mod.rs"
+    printf 'extern crate self as control;\npub mod catalog; pub mod secret; pub mod schemes;\npub mod vault { pub struct Opened { pub values: Vec<(String, crate::secret::Secret)> } }\n' >"$out/shared/src/lib.rs"
+    manifest shared base64 bytes http memchr percent-encoding proptest region serde serde_json subtle thiserror zeroize
+}
+
 inject() {
-    files inject proxy request/inject schemes
+    files inject proxy request/inject schemes limits
     # The join with the journey needs the whole proxy; the tests of tests/it are its own.
-    rm "$out/inject/src/request/inject/credential.rs"
-    sed -i 's/^pub(crate) \(mod credential;\|use credential::.*\)$//' "$out/inject/src/request/inject/mod.rs"
-    echo 'pub mod schemes; pub mod request { pub mod inject; }' >"$out/inject/src/lib.rs"
+    for name in credential renew subject; do
+        rm "$out/inject/src/request/inject/$name.rs"
+        sed -i "s/^\(pub(crate) \)\?\(mod $name;\|use $name::.*\)\$//" "$out/inject/src/request/inject/mod.rs"
+    done
+    echo 'pub mod limits; pub mod schemes; pub mod request { pub mod inject; }' >"$out/inject/src/lib.rs"
     # Where the tests of the signer look for AWS' own.
     mkdir -p "$out/tests"
     cp -R "$repository/tests/fixtures" "$out/tests/"
@@ -76,7 +101,8 @@ inject() {
 
 scrub() {
     files scrub proxy request/scrub
-    echo 'pub mod request { pub mod scrub; }' >"$out/scrub/src/lib.rs"
+    files scrub control vault/version.rs
+    echo 'extern crate self as control; pub mod vault { mod version; pub use version::Version; } pub mod request { pub mod scrub; }' >"$out/scrub/src/lib.rs"
     manifest scrub base64 brotli brotli-decompressor bytes flate2 futures-util http http-body http-body-util memchr parking_lot \
         percent-encoding pin-project-lite proptest thiserror tokio zeroize zstd
 }
@@ -87,6 +113,7 @@ scope() {
         target) echo src/target.rs ;;
         policy) echo src/policy/{mod,judge,rules}.rs ;;
         guard) echo src/upstream/{address,guard}.rs ;;
+        shared) echo src/schemes/shared/*.rs ;;
         inject) echo src/request/inject/*.rs src/schemes/{placeholder,outgoing}.rs src/schemes/shared/*.rs ;;
         scrub) echo 'src/request/scrub/**/*.rs' ;;
     esac
@@ -102,7 +129,7 @@ slow() {
 # The root manifest with the scratch crates as its members.
 workspace() {
     local members=() name
-    for name in target policy guard inject scrub; do [ -e "$out/$name/Cargo.toml" ] && members+=("\"$name\""); done
+    for name in target policy guard shared inject scrub; do [ -e "$out/$name/Cargo.toml" ] && members+=("\"$name\""); done
     {
         sed -e "s|^members = .*|members = [$(IFS=,; echo "${members[*]}")]|" -e '/^default-members\|^exclude/d' \
             -e "s|path = \"\([a-z]*\)\"|path = \"$repository/\1\"|" "$repository/Cargo.toml"
@@ -125,7 +152,7 @@ mutate() {
 
 main() {
     local names=("$@") name skip
-    [ $# -gt 0 ] || names=(target policy guard inject scrub)
+    [ $# -gt 0 ] || names=(target policy guard shared inject scrub)
     for name in "${names[@]}"; do fresh "$name" && "$name"; done
     workspace
     for name in "${names[@]}"; do

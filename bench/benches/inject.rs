@@ -59,7 +59,7 @@ spec:
     let opened = Opened {
         version: 1.into(),
         values: vec![(key, Secret::new(b"c4nary-bench-value-0123456789abcdef".to_vec()))],
-        terms: Terms { secret, expires: None, hosts: None, stale_at: None },
+        terms: Terms { secret, expires: None, hosts: None, stale_at: None, lease: None },
     };
     let (armed, _) = injector.arm(&opened).expect("the value fits");
     let mut headers = HeaderMap::new();

@@ -16,6 +16,7 @@ pub mod compare;
 pub mod targets;
 pub mod report;
 pub mod micro;
+pub mod control;
 pub mod error;
 
 pub use error::BenchError;

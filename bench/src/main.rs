@@ -1,6 +1,7 @@
 //! `doorward-bench`: measures doorward beside its floor and its peers. `bench/README.md` says what and how.
 
 use bench::compare::{self, Outcome};
+use bench::control::{self, ControlArgs};
 use bench::floor::{self, FloorArgs};
 use bench::micro;
 use bench::origin::{self, OriginArgs};
@@ -33,6 +34,8 @@ enum Verb {
     Micro(Micro),
     /// Runs every scenario once, tiny, against the floor (and doorward, if given); judges nothing but success.
     Smoke(Common),
+    /// Measures a vault server that very many agents follow.
+    Control(ControlArgs),
     /// Lists the scenarios.
     Scenarios,
     /// Serves the test origin (started by the others).
@@ -144,6 +147,7 @@ async fn run(verb: Verb) -> Result<bool> {
         }
         Verb::Table(arguments) => run_table(arguments).await,
         Verb::Smoke(common) => run_smoke(common).await,
+        Verb::Control(arguments) => control::run(arguments).await,
         Verb::Scenarios => {
             for scenario in SCENARIOS {
                 println!("{:<14}{}", scenario.name, scenario.question);

@@ -93,6 +93,30 @@ fn commit() -> Option<String> {
     Some(if changed.is_empty() { hash } else { format!("{hash}-dirty") })
 }
 
+/// Appends numbers of a run without peers.
+pub fn append_numbers(
+    file: &Path,
+    run: &Run,
+    scenario: &str,
+    metrics: &BTreeMap<&'static str, f64>,
+) -> Result<()> {
+    let mut line = serde_json::to_value(run).map_err(|e| BenchError::Answer(e.to_string()))?;
+    if let Some(line) = line.as_object_mut() {
+        line.insert("scenario".to_owned(), scenario.into());
+        line.insert("metrics".to_owned(), serde_json::json!(metrics));
+    }
+    append_text(file, &format!("{line}\n"))
+}
+
+fn append_text(file: &Path, text: &str) -> Result<()> {
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(BenchError::io(format!("appending to {}", file.display())))
+}
+
 /// Appends what one scenario gave.
 pub fn append(file: &Path, run: &Run, scenario: &Scenario, outcomes: &[(Peer, Outcome)]) -> Result<()> {
     let mut text = String::new();
@@ -108,12 +132,7 @@ pub fn append(file: &Path, run: &Run, scenario: &Scenario, outcomes: &[(Peer, Ou
         text.push_str(&line);
         text.push('\n');
     }
-    fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(BenchError::io(format!("appending to {}", file.display())))
+    append_text(file, &text)
 }
 
 /// What is worth a column for a load.

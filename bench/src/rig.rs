@@ -20,6 +20,11 @@ pub const SECRET: &str = "bench-credential-0123456789abcdefghij";
 pub struct Process(Child);
 
 impl Process {
+    /// Of a child that was started.
+    pub fn new(child: Child) -> Self {
+        Self(child)
+    }
+
     /// Its id.
     pub fn id(&self) -> u32 {
         self.0.id()
@@ -57,6 +62,13 @@ impl Cores {
         let cores = Self { load, proxy, pinned: load != proxy, count: cores.len() };
         cores.pin(load)?;
         Ok(cores)
+    }
+
+    /// No core for anybody: all share all.
+    pub fn unpinned() -> Result<Self> {
+        let set = sched_getaffinity(None).map_err(|e| BenchError::io("reading the core mask")(e.into()))?;
+        let count = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).count();
+        Ok(Self { load: 0, proxy: 0, pinned: false, count })
     }
 
     /// Whether proxy and generator are apart.

@@ -8,6 +8,7 @@ mod authority;
 mod leaf;
 mod leaves;
 pub mod trust;
+pub mod svid;
 mod pem;
 mod error;
 

@@ -92,6 +92,13 @@ impl Roots {
         Self { certificates, store: Arc::new(store), source: Source::File(path.to_owned()) }
     }
 
+    /// The certificates of one PEM file and nothing else.
+    pub fn only(path: &Path) -> Result<Self, Error> {
+        let store = Arc::new(RootCertStore::empty());
+        let none = Self { certificates: Vec::new(), store, source: Source::File(path.to_owned()) };
+        none.with_extra(&[path])
+    }
+
     fn built_in() -> Self {
         let certificates = webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec();
         let mut store = RootCertStore::empty();

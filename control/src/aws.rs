@@ -5,6 +5,8 @@
 
 pub mod scope;
 pub mod role;
+pub mod sign;
+pub mod sts_answer;
 
 /// How long a region's or a service's name may be.
 const LONGEST_LABEL: usize = 40;

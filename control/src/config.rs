@@ -77,6 +77,26 @@ impl Home {
         self.data.join("vault.db")
     }
 
+    /// The server's database, where no other is named.
+    pub fn server_db(&self) -> PathBuf {
+        self.data.join("server.db")
+    }
+
+    /// The CA of a server that signs its own certificate.
+    pub fn server_ca_dir(&self) -> PathBuf {
+        self.data.join("server-ca")
+    }
+
+    /// The first token of a server, until somebody takes it away.
+    pub fn root_token(&self) -> PathBuf {
+        self.config.join("root.token")
+    }
+
+    /// The servers that this user has logged in to.
+    pub fn logins(&self) -> PathBuf {
+        self.config.join("logins.json")
+    }
+
     /// The master key, kept away from the data so that a copy of the data alone opens nothing.
     pub fn master_key(&self) -> PathBuf {
         self.config.join("master.key")
@@ -95,6 +115,11 @@ impl Home {
     /// The tokens that model providers used today; in a folder of its own.
     pub fn budgets_file(&self) -> PathBuf {
         self.state.join("budgets").join("tokens.json")
+    }
+
+    /// What proxies without a server ask people; in a folder of its own.
+    pub fn asks_db(&self) -> PathBuf {
+        self.state.join("asks").join("asks.db")
     }
 
     /// The user's own provider files.
@@ -209,12 +234,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::cli::{Globals, Output};
+    use crate::cli::{Globals, Output, no_browser, no_tls};
 
     fn env(home: Option<&str>, vars: &[(&str, &str)]) -> Env {
         let globals = Globals { home: home.map(PathBuf::from), ..Globals::default() };
         let vars: BTreeMap<_, _> = vars.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        Env { vars, globals, schemes: &[], output: Output }
+        Env { vars, globals, schemes: &[], output: Output, tls: no_tls, browse: no_browser }
     }
 
     #[test]

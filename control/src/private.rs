@@ -2,6 +2,9 @@
 //!
 //! Refuses what others can read or write, what belongs to somebody else, links where a secret should be, and anything
 //! that is not a plain file. Checks are made on the open descriptor, so that what was checked is what is read.
+//!
+//! One exception, for what Kubernetes mounts: on a file system that is mounted read-only here, a link within its folder is
+//! followed, and a file of root's may be readable by a group of ours. Nobody around us can swap it there.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -116,10 +119,13 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), PrivateError> {
         rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|e| PrivateError::io(path, e))?;
     let mut file = File::from(opened);
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| PrivateError::io(path, e))?;
-    if let Some(parent) = path.parent() {
-        File::open(parent).and_then(|folder| folder.sync_all()).map_err(|e| PrivateError::io(parent, e))?;
-    }
-    Ok(())
+    sync_folder(path)
+}
+
+/// Makes the entry of a path durable. A bare file name is one in the working folder.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), PrivateError> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| PrivateError::io(folder, e))
 }
 
 /// Opens a file that must be ours alone to lock it; makes it (mode 0600, empty) if it is not there.
@@ -145,7 +151,10 @@ fn open(path: &Path) -> Result<File, PrivateError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(opened) => opened,
-        Err(rustix::io::Errno::LOOP) => return Err(PrivateError::NotPlain(path.to_owned())),
+        Err(rustix::io::Errno::LOOP) => {
+            let file = linked(path)?;
+            rustix::fs::open(&file, flags, Mode::empty()).map_err(|e| PrivateError::io(path, e))?
+        }
         Err(error) => return Err(PrivateError::io(path, error)),
     };
     let file = File::from(opened);
@@ -153,8 +162,39 @@ fn open(path: &Path) -> Result<File, PrivateError> {
     if !meta.is_file() {
         return Err(PrivateError::NotPlain(path.to_owned()));
     }
+    let is_given = is_given_to(&our_groups(), meta.uid(), meta.gid(), meta.mode());
+    if is_given && rustix::fs::fstatvfs(&file).is_ok_and(|mount| is_read_only(&mount)) {
+        return Ok(file);
+    }
     owned_and_closed(path, meta.uid(), meta.mode(), "600")?;
     Ok(file)
+}
+
+/// What a link leads to, if it is one that Kubernetes made: within its folder, which is mounted read-only.
+fn linked(path: &Path) -> Result<PathBuf, PrivateError> {
+    let not_plain = || PrivateError::NotPlain(path.to_owned());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mount = rustix::fs::statvfs(folder).map_err(|e| PrivateError::io(folder, e))?;
+    if !is_read_only(&mount) {
+        return Err(not_plain());
+    }
+    let folder = folder.canonicalize().map_err(|e| PrivateError::io(folder, e))?;
+    let file = path.canonicalize().map_err(|e| PrivateError::io(path, e))?;
+    if file.starts_with(&folder) { Ok(file) } else { Err(not_plain()) }
+}
+
+fn is_read_only(mount: &rustix::fs::StatVfs) -> bool {
+    mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)
+}
+
+fn our_groups() -> Vec<u32> {
+    let more = rustix::process::getgroups().unwrap_or_default();
+    more.into_iter().chain([rustix::process::getegid()]).map(rustix::process::Gid::as_raw).collect()
+}
+
+/// Whether root lets only one of these groups read it.
+fn is_given_to(groups: &[u32], owner: u32, group: u32, mode: u32) -> bool {
+    owner == 0 && mode & OTHERS & !0o040 == 0 && groups.contains(&group)
 }
 
 fn owned_and_closed(path: &Path, owner: u32, mode: u32, wanted: &'static str) -> Result<(), PrivateError> {
@@ -206,6 +246,16 @@ mod tests {
     }
 
     #[test]
+    fn refuses_what_root_gives_to_more_than_a_group_of_ours() {
+        assert!(is_given_to(&[7, 65532], 0, 65532, 0o100_440));
+        for (owner, group, mode) in
+            [(0, 65532, 0o444), (0, 65532, 0o460), (0, 65532, 0o450), (0, 8, 0o440), (1, 65532, 0o440)]
+        {
+            assert!(!is_given_to(&[7, 65532], owner, group, mode), "{owner} {group} {mode:o}");
+        }
+    }
+
+    #[test]
     fn refuses_files_of_other_users() {
         assert!(matches!(
             owned_and_closed(Path::new("k"), rustix::process::geteuid().as_raw() + 1, 0o600, "600"),
@@ -224,6 +274,17 @@ mod tests {
         replace(&path, b"new").unwrap();
         assert_eq!(read(&path, 5).unwrap().as_slice(), b"new");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn makes_and_replaces_files_by_their_bare_name() {
+        // Whatever folder the tests run in: the name is our own, and goes again.
+        let path = PathBuf::from(format!("doorward-test-{}.token", std::process::id()));
+        let made = create(&path, b"one").and_then(|()| replace(&path, b"two"));
+        let found = read(&path, 8);
+        std::fs::remove_file(&path).unwrap();
+        made.unwrap();
+        assert_eq!(found.unwrap().as_slice(), b"two");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use crate::app::StartError;
+use crate::follow::Told;
 use crate::limits;
 use crate::listen::bind_std;
 use crate::process::{SelfCheck, State};
@@ -35,10 +36,17 @@ pub(crate) struct Health {
     /// Why the newest files are not in force.
     reload: Mutex<Vec<String>>,
     selfcheck: SelfCheck,
+    /// The control server, where one is followed.
+    control: Option<Told>,
 }
 
 impl Health {
-    pub(crate) fn new(shared: Arc<Shared>, degraded: Vec<String>, selfcheck: SelfCheck) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        degraded: Vec<String>,
+        selfcheck: SelfCheck,
+        control: Option<Told>,
+    ) -> Self {
         shared.metrics.measures(&selfcheck);
         let health = Self {
             shared,
@@ -46,6 +54,7 @@ impl Health {
             degraded: Mutex::default(),
             reload: Mutex::default(),
             selfcheck,
+            control,
         };
         health.reloaded(degraded);
         health
@@ -98,6 +107,10 @@ impl Health {
         line(!draining, format_args!("serving: {}", if draining { "draining" } else { "yes" }));
         line(audit.is_none(), format_args!("audit: {}", audit.as_deref().unwrap_or("ok")));
         line(true, format_args!("plan: revision {}", self.shared.plan.load().revision));
+        let is_fresh = self.control.as_ref().is_none_or(|control| !control.lease.is_over());
+        if let Some(control) = &self.control {
+            line(control.status.is_connected() && is_fresh, format_args!("{control}"));
+        }
         for provider in &*self.degraded.lock() {
             line(false, format_args!("degraded {provider}"));
         }
@@ -110,7 +123,7 @@ impl Health {
         for measure in self.selfcheck.measures() {
             line(measure.state == State::On, format_args!("process {}: {}", measure.name, measure.detail));
         }
-        (!draining && audit.is_none(), text)
+        (!draining && audit.is_none() && is_fresh, text)
     }
 }
 
@@ -174,6 +187,9 @@ fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>>
             text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
         }
         "/metrics" => {
+            if let Some(control) = &health.control {
+                health.shared.metrics.control(control);
+            }
             let mut answer = text(StatusCode::OK, health.shared.metrics.text());
             let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format));

@@ -14,30 +14,33 @@ use certs::Authority;
 use control::audit::{Destination, Durability, Options, Sink};
 use control::refusal::Code;
 use sd_notify::NotifyState;
-use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Health};
-use crate::conn::base_url;
+use crate::asker::Asker;
+use crate::follow::{self, ControlUrl, Following, Heard, NoSnapshot, Server};
 use crate::limits::{self, Limits};
+use crate::listen::certified::{Certificate, Certified, Unusable};
 use crate::listen::{Bound, Listen};
 use crate::loader::{Loader, Sources};
 use crate::plan::Plan;
 use crate::process::SelfCheck;
-use crate::publish::{self, Doorway, Own, Readers};
+use crate::published::Published;
 use crate::request::inject::subject::Private;
 use crate::request::model::budget::Budgets;
 use crate::upstream::Upstream;
 use crate::upstream::corporate::CorporateProxy;
-use crate::upstream::guard::Addresses;
-use crate::watch::Watcher;
+use crate::upstream::guard::{Addresses, Guard};
+use crate::watch::{Watched, Watcher};
 use crate::worker::{self, Shared, Worker};
 
 /// What a proxy is started with: the flags of `doorward proxy`, read and checked.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) listen: Vec<Listen>,
+    /// Of the `tls:` listeners among them.
+    pub(crate) certificate: Option<Certificate>,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) workers: usize,
     pub(crate) sources: Sources,
@@ -45,11 +48,15 @@ pub(crate) struct Settings {
     pub(crate) publish: Option<PathBuf>,
     pub(crate) corporate: Option<CorporateProxy>,
     pub(crate) addresses: Addresses,
-    /// Where the tokens of the day are kept.
-    pub(crate) budgets: PathBuf,
+    /// Where it is kept what people are asked, without a control server; `None`: nowhere.
+    pub(crate) asks: Option<PathBuf>,
+    /// Where the tokens of the day are kept; `None`: nowhere.
+    pub(crate) budgets: Option<PathBuf>,
     pub(crate) audit: Destination,
     pub(crate) durability: Durability,
     pub(crate) limits: Limits,
+    /// The control server, and how it is verified.
+    pub(crate) control: Option<(ControlUrl, Arc<rustls::ClientConfig>)>,
     /// What the process did to itself at start.
     pub(crate) selfcheck: SelfCheck,
     pub(crate) ready_file: Option<PathBuf>,
@@ -72,6 +79,9 @@ pub(crate) enum StartError {
     /// A listener could not be bound.
     #[error("cannot listen on {0}: {1}")]
     Bind(String, String),
+    /// The certificate of `tls:` listeners.
+    #[error("tls: {0}")]
+    Certificate(#[from] Unusable),
     /// A file could not be written.
     #[error("cannot write `{}`: {cause}", .path.display())]
     Write { path: PathBuf, cause: std::io::Error },
@@ -81,6 +91,9 @@ pub(crate) enum StartError {
     /// The system refused a thread, a runtime or a signal handler.
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
+    /// The control server gave nothing.
+    #[error("DW5002 the control server: {0}")]
+    Control(#[from] NoSnapshot),
     /// A worker ended by itself, which is a bug: the rest of it would serve ever fewer connections.
     #[error("a worker ended unexpectedly, the log says why; the proxy was shut down")]
     Worker,
@@ -100,7 +113,10 @@ pub(crate) fn run(settings: Settings) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let mut proxy = Proxy::start(settings).await?;
+        let mut proxy = tokio::select! {
+            proxy = Proxy::start(settings) => proxy?,
+            () = signals.ended() => return Ok(()),
+        };
         let ended = proxy.control(&mut signals).await;
         proxy.drain(&mut signals).await;
         ended
@@ -118,28 +134,46 @@ struct Proxy {
     /// Hears of a worker's end.
     ended: mpsc::Receiver<()>,
     bound: Bound,
+    certified: Option<Arc<Certified>>,
     published: Published,
+    following: Option<Following>,
+    /// Which secrets the agent itself is given, as the audit was told last.
+    exposed: Vec<String>,
 }
 
 impl Proxy {
     /// Reads, binds and opens everything, then starts; nothing is left running where something is wrong.
-    async fn start(settings: Settings) -> Result<Self, StartError> {
+    async fn start(mut settings: Settings) -> Result<Self, StartError> {
         let limits = Arc::new(settings.limits.clone());
         let authority = Arc::new(authority(settings.ca_dir.as_deref())?);
         // The watcher first: what changes while we load is seen afterwards.
-        let mut watcher = Watcher::new(settings.sources.watched())?;
-        let has_tokens = settings.sources.token_file.is_some();
+        let certificate = settings.certificate.iter().flat_map(Certificate::files);
+        let certificate = certificate.map(|file| Watched::File(file.clone()));
+        let mut watcher = Watcher::new(settings.sources.watched().into_iter().chain(certificate).collect())?;
+        let certified = settings.certificate.take().map(|own| Certified::new(own, &authority)).transpose()?;
+        let certified = certified.map(Arc::new);
+        let has_tokens = settings.sources.token_file.is_some() || settings.sources.control.is_some();
         let audit = open_audit(&settings, &limits)?;
+        let mut following = follow(&mut settings, &limits, &audit).await?;
         let mut loader = Loader::new(settings.sources, &limits);
+        if let Some(following) = &mut following {
+            following.begin();
+        }
         let loaded = loader.load(None).await.map_err(StartError::Files)?;
         watcher.follow(loader.named());
-        let bound = Bound::bind(&settings.listen, has_tokens)?;
+        let bound = Bound::bind(&settings.listen, has_tokens, certified.as_ref())?;
         let admin = settings.admin.map(admin::bind).transpose()?;
         let admin_address = admin.as_ref().map(|admin| admin.address);
-        let budgets = Budgets::new(Some(settings.budgets), SystemTime::now);
+        let budgets = Budgets::new(settings.budgets, SystemTime::now);
+        let asker = match &following {
+            Some(following) => Asker::Server(following.asker().map_err(NoSnapshot::from)?),
+            None => Asker::file(settings.asks),
+        };
         let shared =
-            Arc::new(Shared::new(loaded.plan, limits, audit, &authority, budgets, settings.private)?);
-        let health = Arc::new(Health::new(Arc::clone(&shared), loaded.degraded, settings.selfcheck));
+            Arc::new(Shared::new(loaded.plan, limits, audit, asker, &authority, budgets, settings.private)?);
+        let followed = following.as_ref().map(Following::told);
+        let health =
+            Arc::new(Health::new(Arc::clone(&shared), loaded.degraded, settings.selfcheck, followed));
         let own = bound.tcp_addresses().chain(admin_address).collect();
         let addresses = Arc::new(settings.addresses.with_own(own));
         let corporate = settings.corporate.map(Arc::new);
@@ -163,7 +197,26 @@ impl Proxy {
         tracing::info!(listeners = ?bound.names(), "serving");
         published.ready(&bound, admin_address)?;
         tell_systemd(NotifyState::Ready);
-        Ok(Self { shared, health, loader, watcher, orders, workers, ended, bound, published })
+        if let Some(following) = &following {
+            following.applied();
+        }
+        let exposed = Vec::new();
+        let mut own = Self {
+            shared,
+            health,
+            loader,
+            watcher,
+            orders,
+            workers,
+            ended,
+            bound,
+            certified,
+            published,
+            following,
+            exposed,
+        };
+        own.tell_exposed();
+        Ok(own)
     }
 
     /// Reloads as files change, until the process is told to end, or has to.
@@ -181,16 +234,61 @@ impl Proxy {
                     self.reload().await;
                 }
                 () = self.watcher.changed() => self.reload().await,
+                heard = follow::heard(&mut self.following) => self.heard(heard).await,
                 () = self.shared.budgets.due() => self.shared.budgets.write(),
                 () = sleep_until(expiry) => self.tell(),
             }
         }
     }
 
+    /// What the control server says, or says no more.
+    async fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Change => {
+                self.reload().await;
+                // Of variables that the agent is given the plan knows nothing.
+                self.write_env();
+                self.tell_exposed();
+            }
+            Heard::Silence => {
+                tracing::error!(code = %Code::Dw5002, "the control server has been silent for longer than is allowed");
+                self.shared.audit.lifecycle("control server silent", self.shared.plan.load().revision);
+                // What lives by what it gave ends, and values that it had the agent itself given are published no more.
+                self.tell();
+                self.write_env();
+            }
+        }
+    }
+
+    fn write_env(&self) {
+        if let Err(error) = self.published.write_env(&self.loader, &self.shared.plan.load()) {
+            tracing::error!(%error, "environment not published");
+        }
+    }
+
+    /// The audit says which secrets the agent itself is given, as that changes.
+    fn tell_exposed(&mut self) {
+        let exposed = self.loader.exposed();
+        let named = exposed.iter().filter_map(|one| Some((one.secret.as_ref()?, &one.variable)));
+        let told: Vec<String> = named
+            .map(|(secret, variable)| format!("secret {secret} exposed to the agent as {variable}"))
+            .collect();
+        if self.exposed != told {
+            let revision = self.shared.plan.load().revision;
+            told.iter().for_each(|reason| self.shared.audit.lifecycle(reason.clone(), revision));
+            self.exposed = told;
+        }
+    }
+
     /// A new plan, or the old one and a report of what is wrong.
     async fn reload(&mut self) {
+        self.renew();
         let current = self.shared.plan.load_full();
+        if let Some(following) = &mut self.following {
+            following.begin();
+        }
         let loaded = self.loader.load(Some(&current)).await;
+        let is_whole = loaded.is_ok();
         self.watcher.follow(self.loader.named());
         match loaded {
             Err(mistakes) => {
@@ -215,6 +313,24 @@ impl Proxy {
                     tracing::error!(%error, "environment not published");
                 }
                 tracing::info!(revision, "plan reloaded");
+            }
+        }
+        if let Some(following) = self.following.as_ref().filter(|_| is_whole) {
+            following.applied();
+        }
+    }
+
+    /// The certificate of `tls:` listeners, where its files have changed.
+    fn renew(&self) {
+        match self.certified.as_ref().map(|certified| certified.reread(SystemTime::now())) {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => {
+                tracing::info!("the certificate of tls: listeners was read again");
+                let revision = self.shared.plan.load().revision;
+                self.shared.audit.lifecycle("listener certificate renewed", revision);
+            }
+            Some(Err(error)) => {
+                tracing::error!(%error, "the new certificate of tls: listeners cannot be used; the one before goes on");
             }
         }
     }
@@ -256,6 +372,7 @@ impl Proxy {
                 _ = &mut joined => break,
                 () = signals.ended() => self.orders.send_modify(|order| order.drain = Some(Instant::now())),
                 () = self.watcher.changed() => self.reload().await,
+                heard = follow::heard(&mut self.following) => self.heard(heard).await,
                 () = self.shared.budgets.due() => self.shared.budgets.write(),
                 () = sleep_until(expiry) => self.tell(),
             }
@@ -276,128 +393,6 @@ async fn sleep_until(when: Option<SystemTime>) {
     }
 }
 
-/// What is written for agents and for whoever started us.
-#[derive(Debug)]
-struct Published {
-    /// The directory, and what agents are told in it.
-    doorway: Option<(PathBuf, Doorway)>,
-    /// Where agents send their token.
-    address: Option<SocketAddr>,
-    /// Where none is asked for, since the listener knows its peer.
-    knowing: Option<SocketAddr>,
-    ready_file: Option<PathBuf>,
-}
-
-/// The ready file (CLI.md).
-#[derive(Serialize)]
-struct Ready {
-    proxy: Option<String>,
-    listeners: Vec<String>,
-    admin: Option<String>,
-    ca: Option<PathBuf>,
-    ca_bundle: Option<PathBuf>,
-    pid: u32,
-}
-
-impl Published {
-    fn new(dir: Option<PathBuf>, ready_file: Option<PathBuf>, bound: &Bound) -> Self {
-        let address = bound.proxy_address();
-        let doorway = dir.map(|dir| {
-            let doorway = Doorway {
-                address: address.map(|address| address.to_string()),
-                ca: dir.join("ca.crt"),
-                bundle: dir.join("ca-bundle.crt"),
-                truststore: dir.join("truststore.p12"),
-            };
-            (dir, doorway)
-        });
-        Self { doorway, address, knowing: bound.knowing_address(), ready_file }
-    }
-
-    fn write(&self, authority: &Authority, loader: &Loader, plan: &Plan) -> Result<(), StartError> {
-        let Some((dir, doorway)) = &self.doorway else { return Ok(()) };
-        std::fs::create_dir_all(dir).map_err(|cause| StartError::Write { path: dir.clone(), cause })?;
-        let bundle = certs::trust::combined_bundle(authority, loader.system_roots());
-        put(&doorway.ca, authority.certificate_pem().as_bytes(), Readers::All)?;
-        put(&doorway.bundle, bundle.as_bytes(), Readers::All)?;
-        // Java can do nothing with it where it would have to send a token.
-        if plan.agents.is_none() || self.knowing.is_some() {
-            let store = certs::trust::java_truststore_of(&doorway.bundle, bundle.as_bytes())?;
-            put(&doorway.truststore, &store, Readers::All)?;
-        }
-        self.write_env(loader, plan)
-    }
-
-    /// One file for each agent, with its own token and the dummies of its providers.
-    fn write_env(&self, loader: &Loader, plan: &Plan) -> Result<(), StartError> {
-        let Some((dir, doorway)) = &self.doorway else { return Ok(()) };
-        let tokens = loader.tokens().map_err(StartError::Files)?;
-        let names = plan.agent_names();
-        for name in &names {
-            let asks_nothing = match &plan.agents {
-                None => self.address.or(self.knowing),
-                Some(agents) => self.knowing.filter(|_| agents.has_uid(name)),
-            };
-            let dummies =
-                plan.routes.providers_of(name).flat_map(|provider| provider.agent_env.iter().cloned());
-            let mut dummies: Vec<_> = dummies.collect();
-            for file in plan.routes.providers_of(name).filter_map(|provider| provider.agent_file()) {
-                let path = match &file.folder {
-                    None => dir.join(&file.name),
-                    Some(folder) => publish::folder(&dir.join(folder))
-                        .map_err(|cause| StartError::Write { path: dir.join(folder), cause })?,
-                };
-                let at = if file.folder.is_some() { path.join(&file.name) } else { path.clone() };
-                put(&at, file.text.as_bytes(), Readers::All)?;
-                dummies.push((file.variable.to_owned(), path.display().to_string()));
-            }
-            // Where a token is asked for, the vendor's own host is the way: no client sends both token and key.
-            if let Some(address) = asks_nothing {
-                let own = plan.routes.providers_of(name);
-                dummies.extend(base_url::variables(own, &dummies, &address.to_string()));
-            }
-            let own = Own {
-                token: tokens.iter().find(|(agent, _)| agent == name).map(|(_, token)| token),
-                asks_nothing,
-                dummies,
-            };
-            let env = zeroize::Zeroizing::new(publish::dotenv(&publish::agent_env(doorway, &own)));
-            put(&publish::env_file(dir, name, names.len() == 1), env.as_bytes(), Readers::Owner)?;
-        }
-        publish::remove_stale(dir, doorway, &names)
-            .map_err(|cause| StartError::Write { path: dir.clone(), cause })
-    }
-
-    /// Says that everything serves, last of all.
-    fn ready(&self, bound: &Bound, admin: Option<SocketAddr>) -> Result<(), StartError> {
-        let Some(path) = &self.ready_file else { return Ok(()) };
-        let doorway = self.doorway.as_ref().map(|(_, doorway)| doorway);
-        let ready = Ready {
-            proxy: bound.proxy_address().map(|address| format!("http://{address}")),
-            listeners: bound.names(),
-            admin: admin.map(|address| format!("http://{address}")),
-            ca: doorway.map(|doorway| doorway.ca.clone()),
-            ca_bundle: doorway.map(|doorway| doorway.bundle.clone()),
-            pid: std::process::id(),
-        };
-        let text = serde_json::to_vec(&ready).map_err(std::io::Error::other)?;
-        put(path, &text, Readers::All)
-    }
-
-    /// Nobody should find a proxy that is gone.
-    fn remove(&self) {
-        if let Some(path) = &self.ready_file
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            tracing::debug!(%error, "ready file not removed");
-        }
-    }
-}
-
-fn put(path: &std::path::Path, bytes: &[u8], readers: Readers) -> Result<(), StartError> {
-    publish::write(path, bytes, readers).map_err(|cause| StartError::Write { path: path.to_owned(), cause })
-}
-
 /// Tells whoever supervises us, if anybody asked for it (`NOTIFY_SOCKET`, sd_notify(3)).
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
@@ -411,6 +406,22 @@ fn authority(dir: Option<&std::path::Path>) -> Result<Authority, StartError> {
         Some(dir) => Authority::load_or_create(dir, SystemTime::now())
             .map_err(|cause| StartError::Authority { dir: dir.to_owned(), cause }),
     }
+}
+
+/// Starts to follow the control server, where there is one, and waits for what it says first.
+async fn follow(
+    settings: &mut Settings,
+    limits: &Arc<Limits>,
+    audit: &Sink,
+) -> Result<Option<Following>, StartError> {
+    let (Some((url, tls)), Some(control)) = (settings.control.take(), &settings.sources.control) else {
+        return Ok(None);
+    };
+    let addresses = Addresses { overrides: settings.addresses.overrides.clone(), ..Addresses::default() };
+    let guard = Guard::new(Arc::new(addresses), Arc::clone(limits));
+    let what = (Arc::clone(&control.followed), Arc::clone(&control.shown));
+    let audit = (audit, limits.audit_spool);
+    Ok(Some(Following::start(Server { url, tls, guard }, what, audit).await?))
 }
 
 fn open_audit(settings: &Settings, limits: &Limits) -> Result<Sink, StartError> {

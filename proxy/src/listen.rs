@@ -1,21 +1,25 @@
 //! Listeners: bound once, all of them or none, then shared by the workers.
 //!
-//! Off loopback a token file is required. A `uid:` listener asks for no token and is on loopback only: the kernel says whose
-//! process connects. No `SO_REUSEPORT`: with it any process of the same user could bind the port
+//! Off loopback and behind TLS (`tls:`, [`certified`]) a token file is required. A `uid:` listener asks for no token and is on
+//! loopback only: the kernel says whose process connects. No `SO_REUSEPORT`: with it any process of the same user could bind the port
 //! too and take agents' connections.
+
+pub(crate) mod certified;
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls_pki_types::ServerName;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
@@ -23,6 +27,7 @@ use crate::app::StartError;
 use crate::conn::identify::Peer;
 use crate::conn::wire::Stream;
 use crate::peer;
+use certified::Certified;
 
 /// Connections that the kernel holds until a worker accepts them.
 const BACKLOG: i32 = 1024;
@@ -36,6 +41,8 @@ pub(crate) enum Listen {
     Tcp(SocketAddr),
     /// `uid:127.0.0.1:3128`: on loopback, where the peer's uid decides and no token is asked for.
     Uid(SocketAddr),
+    /// `tls:0.0.0.0:3128`: for agents on other hosts.
+    Tls(SocketAddr),
     /// `unix:PATH`.
     Unix(PathBuf),
 }
@@ -43,7 +50,7 @@ pub(crate) enum Listen {
 /// Why a `--listen` was not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a listener is an address with its port (127.0.0.1:3128, [::1]:0), uid: and such an address on loopback, or unix:PATH"
+    "a listener is an address with its port (127.0.0.1:3128, [::1]:0), tls: and such an address, uid: and one on loopback, or unix:PATH"
 )]
 pub(crate) struct ListenError;
 
@@ -55,6 +62,9 @@ impl FromStr for Listen {
             return if path.is_empty() { Err(ListenError) } else { Ok(Self::Unix(path.into())) };
         }
         let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| ListenError);
+        if let Some(text) = text.strip_prefix("tls:") {
+            return address(text).map(Self::Tls);
+        }
         match text.strip_prefix("uid:").map(address) {
             Some(Ok(address)) if address.ip().is_loopback() => Ok(Self::Uid(address)),
             Some(_) => Err(ListenError),
@@ -75,7 +85,25 @@ pub(crate) enum Proof {
 #[derive(Debug)]
 enum Socketed {
     Tcp(StdTcpListener, SocketAddr, Proof),
+    Tls(StdTcpListener, SocketAddr, Arc<Certified>),
     Unix(StdUnixListener, PathBuf),
+}
+
+/// How agents with a token reach the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entrance {
+    /// It speaks TLS.
+    pub(crate) is_tls: bool,
+    /// Host and port.
+    pub(crate) authority: String,
+}
+
+impl Entrance {
+    /// The URL, with these credentials and their `@`.
+    pub(crate) fn url(&self, credentials: &str) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{credentials}{}", self.authority)
+    }
 }
 
 /// All listeners, bound.
@@ -84,21 +112,39 @@ pub(crate) struct Bound(Vec<Socketed>);
 
 impl Bound {
     /// Binds all, or says which could not be bound.
-    pub(crate) fn bind(listen: &[Listen], has_tokens: bool) -> Result<Self, StartError> {
-        let bound: Result<Vec<_>, _> = listen.iter().map(|one| bind_one(one, has_tokens)).collect();
+    pub(crate) fn bind(
+        listen: &[Listen],
+        has_tokens: bool,
+        certified: Option<&Arc<Certified>>,
+    ) -> Result<Self, StartError> {
+        let bound: Result<Vec<_>, _> =
+            listen.iter().map(|one| bind_one(one, has_tokens, certified)).collect();
         bound.map(Self)
     }
 
     /// The TCP addresses, with the ports that the kernel chose.
     pub(crate) fn tcp_addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().filter_map(|socket| match socket {
-            Socketed::Tcp(_, address, _) => Some(*address),
+            Socketed::Tcp(_, address, _) | Socketed::Tls(_, address, _) => Some(*address),
             Socketed::Unix(..) => None,
         })
     }
 
-    /// What agents with a token are told: the first address that takes one.
-    pub(crate) fn proxy_address(&self) -> Option<SocketAddr> {
+    /// What agents with a token are told: the first that takes one.
+    pub(crate) fn entrance(&self) -> Option<Entrance> {
+        self.0.iter().find_map(|socket| match socket {
+            Socketed::Tcp(_, address, Proof::Token) => {
+                Some(Entrance { is_tls: false, authority: address.to_string() })
+            }
+            Socketed::Tls(_, address, certified) => {
+                Some(Entrance { is_tls: true, authority: called(*address, certified) })
+            }
+            Socketed::Tcp(_, _, Proof::Uid) | Socketed::Unix(..) => None,
+        })
+    }
+
+    /// The first address that takes a token in clear, which is on loopback unless the agents have tokens.
+    pub(crate) fn plain_address(&self) -> Option<SocketAddr> {
         self.first(Proof::Token)
     }
 
@@ -110,7 +156,7 @@ impl Bound {
     fn first(&self, wanted: Proof) -> Option<SocketAddr> {
         self.0.iter().find_map(|socket| match socket {
             Socketed::Tcp(_, address, proof) => (*proof == wanted).then_some(*address),
-            Socketed::Unix(..) => None,
+            Socketed::Tls(..) | Socketed::Unix(..) => None,
         })
     }
 
@@ -119,6 +165,7 @@ impl Bound {
         let name = |socket: &Socketed| match socket {
             Socketed::Tcp(_, address, Proof::Token) => address.to_string(),
             Socketed::Tcp(_, address, Proof::Uid) => format!("uid:{address}"),
+            Socketed::Tls(_, address, _) => format!("tls:{address}"),
             Socketed::Unix(_, path) => format!("unix:{}", path.display()),
         };
         self.0.iter().map(name).collect()
@@ -184,6 +231,9 @@ impl Socketed {
     fn again(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(socket, address, proof) => Self::Tcp(socket.try_clone()?, *address, *proof),
+            Self::Tls(socket, address, certified) => {
+                Self::Tls(socket.try_clone()?, *address, Arc::clone(certified))
+            }
             Self::Unix(socket, path) => Self::Unix(socket.try_clone()?, path.clone()),
         })
     }
@@ -191,6 +241,7 @@ impl Socketed {
     fn listener(self) -> io::Result<Listener> {
         Ok(match self {
             Self::Tcp(socket, _, proof) => Listener::Tcp(TcpListener::from_std(socket)?, proof),
+            Self::Tls(socket, _, certified) => Listener::Tls(TcpListener::from_std(socket)?, certified),
             Self::Unix(socket, _) => Listener::Unix(UnixListener::from_std(socket)?),
         })
     }
@@ -200,18 +251,29 @@ impl Socketed {
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener, Proof),
+    Tls(TcpListener, Arc<Certified>),
     Unix(UnixListener),
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    /// It begins with its first head.
+    Open(Stream, Peer),
+    /// It begins with TLS.
+    Secured(TcpStream, Arc<Certified>),
 }
 
 impl Listener {
     /// The next connection. Failures of single connections are passed over; running out of descriptors rests.
-    pub(crate) async fn accept(&self) -> (Stream, Peer) {
+    pub(crate) async fn accept(&self) -> Arrived {
         loop {
             let accepted = match self {
                 Self::Tcp(socket, proof) => accept_tcp(socket, *proof).await,
+                Self::Tls(socket, certified) => accept_tls(socket, certified).await,
                 Self::Unix(socket) => socket.accept().await.and_then(|(stream, _)| {
                     let uid = stream.peer_cred()?.uid();
-                    Ok((Stream::Unix(stream), Peer::Unix(uid)))
+                    Ok(Arrived::Open(Stream::Unix(stream), Peer::Unix(uid)))
                 }),
             };
             match accepted {
@@ -225,26 +287,56 @@ impl Listener {
     }
 }
 
-async fn accept_tcp(socket: &TcpListener, proof: Proof) -> io::Result<(Stream, Peer)> {
+async fn accept_tls(socket: &TcpListener, certified: &Arc<Certified>) -> io::Result<Arrived> {
+    let (stream, _) = socket.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok(Arrived::Secured(stream, Arc::clone(certified)))
+}
+
+async fn accept_tcp(socket: &TcpListener, proof: Proof) -> io::Result<Arrived> {
     let (stream, _) = socket.accept().await?;
     stream.set_nodelay(true)?;
     let peer = match proof {
         Proof::Token => Peer::Tcp,
         Proof::Uid => Peer::Loopback(peer::uid(&stream).await),
     };
-    Ok((Stream::Tcp(stream), peer))
+    Ok(Arrived::Open(Stream::Tcp(stream), peer))
 }
 
-fn bind_one(listen: &Listen, has_tokens: bool) -> Result<Socketed, StartError> {
+/// What agents call a `tls:` listener by: its certificate has to say it.
+fn called(address: SocketAddr, certified: &Certified) -> String {
+    match certified.name() {
+        Some(ServerName::IpAddress(ip)) => SocketAddr::new(IpAddr::from(*ip), address.port()).to_string(),
+        Some(name) => format!("{}:{}", name.to_str(), address.port()),
+        None => address.to_string(),
+    }
+}
+
+fn bind_one(
+    listen: &Listen,
+    has_tokens: bool,
+    certified: Option<&Arc<Certified>>,
+) -> Result<Socketed, StartError> {
+    let refused = |place: String, why: &str| Err(StartError::Bind(place, why.to_owned()));
     match listen {
-        Listen::Tcp(address) if !address.ip().is_loopback() && !has_tokens => Err(StartError::Bind(
-            address.to_string(),
-            "off loopback every agent needs a token; give --agent-token-file".to_owned(),
-        )),
-        Listen::Tcp(address) => bind_tcp(*address, Proof::Token)
+        Listen::Tcp(address) if !address.ip().is_loopback() && !has_tokens => {
+            refused(address.to_string(), "off loopback every agent needs a token; give --agent-token-file")
+        }
+        Listen::Tls(address) if !has_tokens => {
+            refused(format!("tls:{address}"), "behind TLS every agent needs a token; give --agent-token-file")
+        }
+        Listen::Tcp(address) => bind_tcp(*address)
+            .map(|(socket, address)| Socketed::Tcp(socket, address, Proof::Token))
             .map_err(|error| StartError::Bind(address.to_string(), error.to_string())),
-        Listen::Uid(address) => bind_tcp(*address, Proof::Uid)
+        Listen::Uid(address) => bind_tcp(*address)
+            .map(|(socket, address)| Socketed::Tcp(socket, address, Proof::Uid))
             .map_err(|error| StartError::Bind(format!("uid:{address}"), error.to_string())),
+        Listen::Tls(address) => match certified {
+            None => refused(format!("tls:{address}"), "there is no certificate for it"),
+            Some(certified) => bind_tcp(*address)
+                .map(|(socket, address)| Socketed::Tls(socket, address, Arc::clone(certified)))
+                .map_err(|error| StartError::Bind(format!("tls:{address}"), error.to_string())),
+        },
         Listen::Unix(path) => bind_unix(path, has_tokens)
             .map_err(|error| StartError::Bind(format!("unix:{}", path.display()), error.to_string())),
     }
@@ -259,10 +351,10 @@ pub(crate) fn bind_std(address: SocketAddr) -> io::Result<StdTcpListener> {
     Ok(socket.into())
 }
 
-fn bind_tcp(address: SocketAddr, proof: Proof) -> io::Result<Socketed> {
+fn bind_tcp(address: SocketAddr) -> io::Result<(StdTcpListener, SocketAddr)> {
     let socket = bind_std(address)?;
     let address = socket.local_addr()?;
-    Ok(Socketed::Tcp(socket, address, proof))
+    Ok((socket, address))
 }
 
 /// The peer's uid decides who may use it, so with a token file (which may name uids) the file is open to all.
@@ -286,8 +378,30 @@ mod tests {
     #[test]
     fn refuses_listeners_off_loopback_without_tokens() {
         let any: Listen = "0.0.0.0:0".parse().unwrap();
-        assert!(matches!(Bound::bind(std::slice::from_ref(&any), false), Err(StartError::Bind(..))));
-        assert!(Bound::bind(&[any], true).is_ok());
+        assert!(matches!(Bound::bind(std::slice::from_ref(&any), false, None), Err(StartError::Bind(..))));
+        assert!(Bound::bind(&[any], true, None).is_ok());
+    }
+
+    fn certified(name: &'static str) -> Arc<Certified> {
+        let authority = Arc::new(certs::Authority::generate(std::time::SystemTime::now()).unwrap());
+        let names = vec![ServerName::try_from(name).unwrap()];
+        Arc::new(Certified::new(certified::Certificate { names, files: None }, &authority).unwrap())
+    }
+
+    #[test]
+    fn refuses_tls_without_tokens_even_on_loopback() {
+        let own = certified("proxy.example");
+        let listen: [Listen; 1] = ["tls:127.0.0.1:0".parse().unwrap()];
+        assert!(matches!(Bound::bind(&listen, false, Some(&own)), Err(StartError::Bind(..))));
+        assert!(matches!(Bound::bind(&listen, true, None), Err(StartError::Bind(..))));
+        let bound = Bound::bind(&listen, true, Some(&own)).unwrap();
+        let port = bound.tcp_addresses().next().unwrap().port();
+        assert_eq!(bound.names(), [format!("tls:127.0.0.1:{port}")]);
+        let url = bound.entrance().unwrap().url("a:b@");
+        assert_eq!(url, format!("https://a:b@proxy.example:{port}"));
+        assert_eq!(bound.plain_address(), None);
+        let six = Bound::bind(&listen, true, Some(&certified("::1"))).unwrap();
+        assert!(six.entrance().unwrap().authority.starts_with("[::1]:"));
     }
 
     #[test]
@@ -305,6 +419,11 @@ mod tests {
             "uid:[::]:0",
             "uid:192.168.0.1:3128",
             "uid:unix:/s",
+            "tls:",
+            "tls:3128",
+            "tls:proxy.example:3128",
+            "tls:uid:127.0.0.1:0",
+            "uid:tls:127.0.0.1:0",
         ] {
             assert_eq!(text.parse::<Listen>(), Err(ListenError), "{text}");
         }
@@ -313,10 +432,10 @@ mod tests {
     #[test]
     fn a_listener_that_knows_uids_is_not_what_agents_with_tokens_are_told() {
         let listen = ["uid:127.0.0.1:0", "127.0.0.1:0"].map(|text| text.parse().unwrap());
-        let bound = Bound::bind(&listen, false).unwrap();
+        let bound = Bound::bind(&listen, false, None).unwrap();
         let names = bound.names();
         assert!(names[0].starts_with("uid:127.0.0.1:"), "{names:?}");
-        assert_eq!(bound.proxy_address().unwrap().to_string(), names[1]);
+        assert_eq!(bound.entrance().unwrap().url(""), format!("http://{}", names[1]));
         assert_eq!(bound.tcp_addresses().count(), 2);
     }
 
@@ -332,7 +451,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_worker_is_heard_of_also_by_a_panic() {
-        let bound = Bound::bind(&["127.0.0.1:0".parse().unwrap()], false).unwrap();
+        let bound = Bound::bind(&["127.0.0.1:0".parse().unwrap()], false, None).unwrap();
         let (ended, mut ends) = tokio::sync::mpsc::channel(1);
         let thread = bound.start_worker(|_| async { panic!("as a bug would") }, ended).await.unwrap();
         assert_eq!(ends.recv().await, Some(()));
@@ -344,8 +463,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let listen = Listen::Unix(dir.path().join("s"));
         let first = StdUnixListener::bind(dir.path().join("s")).unwrap();
-        assert!(Bound::bind(std::slice::from_ref(&listen), false).is_err());
+        assert!(Bound::bind(std::slice::from_ref(&listen), false, None).is_err());
         drop(first);
-        assert_eq!(Bound::bind(&[listen], false).unwrap().names().len(), 1);
+        assert_eq!(Bound::bind(&[listen], false, None).unwrap().names().len(), 1);
     }
 }

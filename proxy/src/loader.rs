@@ -4,6 +4,8 @@
 //! ([`Loader::refresh`]). What did not change is taken over from the plan before, with its open secrets
 //! and upstream connections.
 
+mod given;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,18 +14,22 @@ use certs::trust::Roots;
 use control::agent::{AgentName, Agents, read_token_file};
 use control::policy::load_check;
 use control::project::ProjectFolders;
-use control::provider::{self, Mode, Provider};
+use control::provider::{Mode, Provider};
 use control::rule::HostPattern;
 use control::secret::{Secret, SecretRef};
+use control::sync::lease::Lease;
+use control::sync::source::Exposed;
 use control::vault::{OpenError, Vault, Version, certificate};
 use sha2::{Digest, Sha256};
+
+pub(crate) use given::Control;
 
 use crate::limits::{self, Limits};
 use crate::plan::{MadeFrom, Plan, Served, chain};
 use crate::request::inject::Injector;
 use crate::request::inject::dummies::Dummies;
 use crate::request::local::Locals;
-use crate::schemes::{self, Bounds};
+use crate::schemes::Bounds;
 use crate::sought::Tokens;
 use crate::upstream::tls::UpstreamTls;
 use crate::watch::Watched;
@@ -39,6 +45,8 @@ pub(crate) struct Sources {
     pub(crate) vault: Arc<Vault>,
     /// The files behind the vault, to be watched.
     pub(crate) vault_paths: Vec<Watched>,
+    /// What a control server gives.
+    pub(crate) control: Option<Control>,
 }
 
 impl Sources {
@@ -67,6 +75,8 @@ pub(crate) struct Loader {
     tokens: HashMap<SecretRef, Arc<Tokens>>,
     /// The files that provider files named when they were last read.
     named: Vec<PathBuf>,
+    /// The server's documents that the plan was made from.
+    given: given::Texts,
 }
 
 /// A plan, and what is not as it should be without being wrong.
@@ -93,6 +103,7 @@ impl Loader {
             next_id: 1,
             tokens: HashMap::new(),
             named: Vec::new(),
+            given: given::Texts::default(),
         }
     }
 
@@ -109,9 +120,10 @@ impl Loader {
     pub(crate) async fn load(&mut self, previous: Option<&Plan>) -> Result<Loaded, Vec<String>> {
         let mut mistakes = Vec::new();
         let agents = take(self.agents(), &mut mistakes).flatten();
-        let files =
-            provider::load_allowed(&self.sources.providers, schemes::specs(), &self.sources.projects.gate());
-        let files = take(files.map_err(|all| all.iter().map(ToString::to_string).collect()), &mut mistakes);
+        let mut degraded = Vec::new();
+        let held = self.sources.control.as_ref().and_then(|control| control.followed.held());
+        let gate = self.sources.projects.gate();
+        let files = take(given::load(&self.sources, held.as_deref(), &gate, &mut degraded), &mut mistakes);
         if let Some(files) = &files {
             let providers = files.providers.iter();
             self.named = providers.filter_map(|provider| provider.upstream.extra_roots.clone()).collect();
@@ -130,20 +142,19 @@ impl Loader {
         // In the routes' own order, by which a request finds what serves it.
         let routed = files.routes.providers();
         let mut served = Vec::with_capacity(routed.len());
-        let mut degraded = Vec::new();
         for provider in routed {
-            let mut told = (&mut degraded, &mut mistakes);
-            let version = match &provider.auth {
-                Some(auth) => self.facts(provider, &auth.secret, Keys::Any(&auth.keys), &mut told).await,
-                None => None,
-            };
-            let client_cert = match &provider.upstream.client_cert {
-                Some(secret) => self.facts(provider, secret, Keys::All(&certificate::KEYS), &mut told).await,
-                None => None,
-            };
-            match self.serve(provider, (version, client_cert), &roots, &dummies, previous) {
+            let is_given = held.as_ref().is_some_and(|held| given::gave(held, provider));
+            // A provider of a file lives by a secret of the server's no longer than the server's own do.
+            let lease = self.sources.control.as_ref().and_then(|control| control.lease(provider, is_given));
+            let ground = (&roots, &dummies, lease);
+            match self.one(provider, ground, previous, &mut degraded).await {
                 Ok(one) => served.push(Some(one)),
-                Err(mistake) => mistakes.push(format!("{}: {mistake}", provider.source)),
+                // Alone: the server's other documents count, and so does what it took back.
+                Err(mut wrong) if is_given => {
+                    degraded.append(&mut wrong);
+                    served.push(None);
+                }
+                Err(mut wrong) => mistakes.append(&mut wrong),
             }
         }
         if !mistakes.is_empty() {
@@ -153,20 +164,54 @@ impl Loader {
         let revision = previous.map_or(1, |plan| plan.revision + 1);
         let vault = Arc::clone(&self.sources.vault);
         let locals = Locals::of(&served);
-        let plan =
-            Plan { revision, agents, routes: files.routes, grants: files.agents, served, locals, vault };
+        let server = self.sources.control.as_ref().and_then(|control| control.server.clone());
+        let (routes, grants) = (files.routes, files.agents);
+        self.given = held.as_deref().map(given::Texts::of).unwrap_or_default();
+        let plan = Plan { revision, agents, routes, grants, served, locals, vault, server };
         Ok(Loaded { plan, degraded })
+    }
+
+    /// One provider, ready to serve, or what is wrong with it.
+    async fn one(
+        &mut self,
+        provider: &Arc<Provider>,
+        (roots, dummies, lease): (&Roots, &Arc<Dummies>, Option<Lease>),
+        previous: Option<&Plan>,
+        degraded: &mut Vec<String>,
+    ) -> Result<Arc<Served>, Vec<String>> {
+        let mut mistakes = Vec::new();
+        let mut told = (degraded, &mut mistakes);
+        let version = match &provider.auth {
+            Some(auth) => self.facts(provider, &auth.secret, Keys::Any(&auth.keys), &mut told).await,
+            None => None,
+        };
+        let client_cert = match &provider.upstream.client_cert {
+            Some(secret) => self.facts(provider, secret, Keys::All(&certificate::KEYS), &mut told).await,
+            None => None,
+        };
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let served = self.serve(provider, (version, client_cert), (roots, dummies, lease), previous);
+        served.map_err(|mistake| vec![format!("{}: {mistake}", provider.source)])
     }
 
     /// The old plan with what must not wait until somebody has mended the files: who may call, and which version of each
     /// secret there is. `None` if that is as it was.
     pub(crate) async fn refresh(&mut self, previous: &Plan) -> Option<Plan> {
         let agents = self.agents().unwrap_or_else(|_| previous.agents.clone());
+        let held = self.sources.control.as_ref().and_then(|control| control.followed.held());
         let providers = previous.served.iter().flatten().map(|served| &*served.provider);
         let dummies = Arc::new(Dummies::of(providers));
         let mut served = Vec::with_capacity(previous.served.len());
         for old in &previous.served {
-            let Some(old) = old else {
+            let is_left = |old: &&Arc<Served>| {
+                !self.given.names(&old.provider)
+                    || held.as_ref().is_some_and(|held| self.given.has(held, &old.provider))
+            };
+            // What the server detached or changed goes, whatever the files say: the values are of now, and must not go where
+            // an earlier document sent them.
+            let Some(old) = old.as_ref().filter(is_left) else {
                 served.push(None);
                 continue;
             };
@@ -183,8 +228,8 @@ impl Loader {
         let (revision, routes, grants) =
             (previous.revision + 1, previous.routes.clone(), previous.grants.clone());
         let locals = Locals::of(&served);
-        let plan =
-            Plan { revision, agents, routes, grants, served, locals, vault: Arc::clone(&previous.vault) };
+        let (vault, server) = (Arc::clone(&previous.vault), previous.server.clone());
+        let plan = Plan { revision, agents, routes, grants, served, locals, vault, server };
         (!plan.is_same(previous)).then_some(plan)
     }
 
@@ -219,7 +264,7 @@ impl Loader {
         let made_from = MadeFrom { version, client_cert, ..old.made_from.clone() };
         let served =
             Served::new(self.next_id, made_from, Arc::clone(&old.provider), injector, old.tls.anew());
-        Some(served.after(old))
+        Some(served.leased(old.lease.clone()).after(old))
     }
 
     /// The tokens of the provider's secret, which it may have together with others.
@@ -231,6 +276,9 @@ impl Loader {
     }
 
     fn agents(&self) -> Result<Option<Agents>, Vec<String>> {
+        if let Some(control) = &self.sources.control {
+            return control.agents(&self.sources).map(Some);
+        }
         let Some(path) = &self.sources.token_file else { return Ok(None) };
         let label = path.display().to_string();
         let text = read_token_file(path).map_err(|error| vec![format!("{label}: {error}")])?;
@@ -240,13 +288,25 @@ impl Loader {
 
     /// The agents' own tokens, for `--publish`.
     pub(crate) fn tokens(&self) -> Result<Vec<(AgentName, Secret)>, Vec<String>> {
-        let Some(path) = &self.sources.token_file else { return Ok(Vec::new()) };
+        let Some(path) = &self.sources.token_file else {
+            return Ok(self.sources.control.as_ref().map(Control::token).unwrap_or_default());
+        };
         let label = path.display().to_string();
         let text = read_token_file(path).map_err(|error| vec![format!("{label}: {error}")])?;
         let parsed = Agents::parse_to_publish(&label, &text);
-        parsed
+        let mut tokens = parsed
             .map(|(_, tokens)| tokens)
-            .map_err(|mistakes| mistakes.0.iter().map(ToString::to_string).collect())
+            .map_err(|mistakes| mistakes.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        if let Some(held) = self.sources.control.as_ref().and_then(|control| control.followed.held()) {
+            let local = tokens.iter_mut().filter(|(name, _)| *name == AgentName::local());
+            local.for_each(|(name, _)| *name = held.snapshot().agent_name());
+        }
+        Ok(tokens)
+    }
+
+    /// What the control server has the agent itself given.
+    pub(crate) fn exposed(&self) -> Vec<Exposed> {
+        self.sources.control.as_ref().map(|control| control.followed.environment()).unwrap_or_default()
     }
 
     fn roots(&self) -> Result<Roots, Vec<String>> {
@@ -290,8 +350,7 @@ impl Loader {
         &mut self,
         provider: &Arc<Provider>,
         (version, client_cert): Pair,
-        roots: &Roots,
-        dummies: &Arc<Dummies>,
+        (roots, dummies, lease): (&Roots, &Arc<Dummies>, Option<Lease>),
         previous: Option<&Plan>,
     ) -> Result<Arc<Served>, String> {
         let roots = match &provider.upstream.extra_roots {
@@ -310,7 +369,7 @@ impl Loader {
             if self.is_version_of(before, made_from.version) {
                 made_from.version = before.made_from.version;
             }
-            if before.made_from == made_from {
+            if before.made_from == made_from && before.lease.is_some() == lease.is_some() {
                 return Ok(Arc::clone(before));
             }
         }
@@ -323,6 +382,7 @@ impl Loader {
         };
         let tokens = before.filter(holds);
         let served = Served::new(self.next_id, made_from, Arc::clone(provider), injector, tls);
+        let served = served.leased(lease);
         let served = served.sharing(self.tokens_of(provider), before.map(|before| &**before));
         let served = served.map_err(|error| error.to_string())?;
         Ok(Arc::new(match tokens {

@@ -38,7 +38,11 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    if !matches!(&line.command, Command::Proxy(command) if command.is_launcher()) {
+    let starts_others = match &line.command {
+        Command::Proxy(command) => command.is_launcher(),
+        Command::Control(command) => command.opens_browser(),
+    };
+    if !starts_others {
         proxy::process::harden();
     }
     let env = Env {
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
         globals: line.globals,
         schemes: proxy::schemes::specs(),
         output,
+        tls: proxy::cli::trusting,
+        browse: proxy::cli::browse,
     };
     let outcome = match line.command {
         Command::Proxy(command) => command.run(&env, Line::command()),

@@ -3,7 +3,7 @@
 //! The request path only adds to counters that were made at start; nothing there looks a label up.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use control::audit::ModelUse;
 use control::refusal::Code;
@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::follow::Told;
 use crate::process::{SelfCheck, State};
 use crate::request::record::Verdict;
 
@@ -64,6 +65,38 @@ pub(crate) struct Metrics {
     pub(crate) degraded: Gauge<i64, AtomicI64>,
     pub(crate) reload_failed: Gauge<i64, AtomicI64>,
     measures: Family<MeasureLabel, Gauge>,
+    control: Control,
+}
+
+/// How the control server is followed; all zero where none is.
+#[derive(Debug, Default)]
+struct Control {
+    connected: Gauge,
+    connections: Gauge,
+    silent: Gauge,
+    stale: Gauge,
+    revision: Gauge,
+    applied: Gauge,
+    unshipped: Gauge,
+}
+
+impl Control {
+    fn register(&self, registry: &mut Registry) {
+        let connected = "1 while the stream of the control server stands";
+        registry.register("control_connected", connected, self.connected.clone());
+        let connections = "Streams of the control server so far";
+        registry.register("control_connections", connections, self.connections.clone());
+        let silent = "How long the control server has been silent";
+        registry.register_with_unit("control_silent", silent, Unit::Seconds, self.silent.clone());
+        let stale = "1 while the control server has been silent for longer than is allowed";
+        registry.register("control_stale", stale, self.stale.clone());
+        let revision = "The revision of the last snapshot";
+        registry.register("control_revision", revision, self.revision.clone());
+        let applied = "The revision of the snapshot that is in force";
+        registry.register("control_applied_revision", applied, self.applied.clone());
+        let unshipped = "Audit lines that the control server has not taken";
+        registry.register_with_unit("control_unshipped", unshipped, Unit::Bytes, self.unshipped.clone());
+    }
 }
 
 /// What models were given, generated and cost.
@@ -113,6 +146,7 @@ impl Default for Metrics {
             degraded: Gauge::default(),
             reload_failed: Gauge::default(),
             measures: Family::default(),
+            control: Control::default(),
             registry: Registry::default(),
         };
         registry.register(
@@ -135,6 +169,7 @@ impl Default for Metrics {
             metrics.masked.clone(),
         );
         metrics.models.register(&mut registry);
+        metrics.control.register(&mut registry);
         let duration = metrics.duration.clone();
         registry.register_with_unit(
             "request_duration",
@@ -182,6 +217,20 @@ impl Metrics {
         self.models.tokens_in.inc_by(used.tokens_in);
         self.models.tokens_out.inc_by(used.tokens_out);
         self.models.cost_micros.inc_by(used.cost_micros.unwrap_or_default());
+    }
+
+    /// How the control server is followed, as of now.
+    pub(crate) fn control(&self, told: &Told) {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let of = |value: &AtomicU64| number(value.load(Ordering::Relaxed));
+        let (own, status) = (&self.control, &told.status);
+        own.connected.set(i64::from(status.is_connected()));
+        own.connections.set(of(&status.connections));
+        own.silent.set(number(told.lease.silent().map_or(0, |time| time.as_secs())));
+        own.stale.set(i64::from(told.lease.is_over()));
+        own.revision.set(of(&status.revision));
+        own.applied.set(of(&status.applied));
+        own.unshipped.set(of(&status.unshipped));
     }
 
     /// What the process did to itself at start.

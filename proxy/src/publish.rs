@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use control::agent::AgentName;
 use control::secret::Secret;
+use control::sync::source::Exposed;
 
 use crate::java;
+use crate::listen::Entrance;
 
 /// Who may read a published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +59,8 @@ pub(crate) fn folder(path: &Path) -> io::Result<PathBuf> {
 /// Where the agent finds the proxy and its certificates.
 #[derive(Clone, Debug)]
 pub(crate) struct Doorway {
-    /// `127.0.0.1:3128`, or `None` with only unix listeners.
-    pub(crate) address: Option<String>,
+    /// `None`: only by listeners that need none of this.
+    pub(crate) entrance: Option<Entrance>,
     /// Our CA alone.
     pub(crate) ca: PathBuf,
     /// System roots and our CA.
@@ -76,17 +78,22 @@ pub(crate) struct Own<'a> {
     pub(crate) asks_nothing: Option<SocketAddr>,
     /// The dummies of its providers, by variable.
     pub(crate) dummies: Vec<(String, String)>,
+    /// What a control server has it given.
+    pub(crate) exposed: Vec<Exposed>,
 }
 
 /// Every variable of an agent (CLI.md, "What `run` and `agent.env` set"), in order.
 pub(crate) fn agent_env(doorway: &Doorway, own: &Own<'_>) -> Vec<(String, String)> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
-    if let Some(address) = &doorway.address {
+    if let Some(entrance) = &doorway.entrance {
         let token = own.token.map(|token| {
             // exposed: the agent's own token, into the agent's own environment
             String::from_utf8_lossy(token.expose()).into_owned()
         });
-        let url = format!("http://agent:{}@{address}", token.as_deref().unwrap_or("none"));
+        let url = entrance.url(&format!("agent:{}@", token.as_deref().unwrap_or("none")));
+        if entrance.is_tls {
+            env.insert("GIT_PROXY_SSL_CAINFO".to_owned(), doorway.bundle.display().to_string());
+        }
         for name in PROXY {
             env.insert((*name).to_owned(), url.clone());
         }
@@ -108,6 +115,21 @@ pub(crate) fn agent_env(doorway: &Doorway, own: &Own<'_>) -> Vec<(String, String
         env.insert(java::VARIABLE.to_owned(), java::options(&address.to_string(), &doorway.truststore));
     }
     env.extend(own.dummies.iter().cloned());
+    for Exposed { variable, value, secret } in &own.exposed {
+        // exposed: the server was told, by somebody who manages secrets, to give this value to the agent itself
+        let text = str::from_utf8(value.expose()).ok().filter(|text| !text.contains(['\n', '\r', '\0']));
+        match text {
+            // What leads the agent here is not to be replaced.
+            _ if env.contains_key(variable) => tracing::warn!(%variable, "set by doorward, so not exposed"),
+            None => tracing::warn!(%variable, "its value does not fit into a variable, so it is not exposed"),
+            Some(text) => {
+                if let Some(secret) = secret {
+                    tracing::warn!(%variable, %secret, "the agent itself is given the value of this secret");
+                }
+                env.insert(variable.clone(), text.to_owned());
+            }
+        }
+    }
     env.into_iter().collect()
 }
 
@@ -207,20 +229,26 @@ mod tests {
     #[test]
     fn the_environment_carries_the_proxy_in_the_one_form_that_every_client_authenticates_with() {
         let doorway = Doorway {
-            address: Some("127.0.0.1:3128".into()),
+            entrance: Some(Entrance { is_tls: false, authority: "127.0.0.1:3128".into() }),
             ca: "/p/ca.crt".into(),
             bundle: "/p/b.crt".into(),
             truststore: "/p/t.p12".into(),
         };
         let token = Secret::new(b"0123456789abcdef".to_vec());
         let dummies = vec![("GITHUB_TOKEN".into(), "ghp_x".into())];
-        let own = Own { token: Some(&token), dummies, asks_nothing: None };
+        let own = Own { token: Some(&token), dummies, asks_nothing: None, exposed: Vec::new() };
         let env: BTreeMap<_, _> = agent_env(&doorway, &own).into_iter().collect();
         assert_eq!(env["https_proxy"], "http://agent:0123456789abcdef@127.0.0.1:3128");
         assert_eq!(env["NODE_EXTRA_CA_CERTS"], "/p/ca.crt");
         assert_eq!(env["SSL_CERT_FILE"], "/p/b.crt");
         assert_eq!(env["GITHUB_TOKEN"], "ghp_x");
         assert_eq!(env["GIT_CONFIG_VALUE_0"], "basic");
+        let far = Entrance { is_tls: true, authority: "proxy.example:3128".into() };
+        let far: BTreeMap<_, _> =
+            agent_env(&Doorway { entrance: Some(far), ..doorway.clone() }, &own).into_iter().collect();
+        assert_eq!(far["HTTPS_PROXY"], "https://agent:0123456789abcdef@proxy.example:3128");
+        assert_eq!(far["GIT_PROXY_SSL_CAINFO"], "/p/b.crt");
+        assert!(!env.contains_key("GIT_PROXY_SSL_CAINFO"));
         // A JVM cannot answer the 407 of a listener that asks for a token.
         assert!(!env.contains_key("JAVA_TOOL_OPTIONS"));
         let own = Own { asks_nothing: Some(([127, 0, 0, 1], 4).into()), ..own };
@@ -233,7 +261,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let doorway = Doorway {
-            address: None,
+            entrance: None,
             ca: at("ca.crt"),
             bundle: at("ca-bundle.crt"),
             truststore: at("ca.p12"),

@@ -2,6 +2,10 @@
 //!
 //! A connection lives on one worker and wakes no other; limits that hold across workers are atomics.
 
+mod mints;
+mod serving;
+mod trusts;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,27 +20,29 @@ use control::target::Target;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls_pki_types::ServerName;
-use tokio::sync::watch;
 
-use crate::app::Order;
+use crate::asker::Asker;
+use crate::conn::SlotKey;
 use crate::conn::connect::Verdict;
 use crate::conn::identify::Caller;
 use crate::conn::lane::Lanes;
 use crate::conn::lead::Leads;
-use crate::conn::life::{Closing, Registry, SWEEP, Ticks};
-use crate::conn::{self, SlotKey};
+use crate::conn::life::{Closing, Registry, Ticks};
 use crate::limits::held::{Holding, Room};
 use crate::limits::rate::{Bucket, Rates};
 use crate::limits::{self, Limits};
-use crate::listen::Listener;
 use crate::metrics::{Metrics, Raised};
-use crate::plan::Plan;
+use crate::plan::{Plan, Served};
 use crate::request::inject::subject::Private;
 use crate::request::model::budget::Budgets;
 use crate::request::scrub::Incidents;
 use crate::request::scrub::coded::Windows;
 use crate::upstream::Upstream;
 use crate::upstream::pool::Slot;
+
+pub(crate) use self::mints::Mints;
+pub(crate) use self::serving::serve;
+pub(crate) use self::trusts::Trusts;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub(crate) struct Shared {
     /// What no subject token is read from.
     pub(crate) private: Private,
     pub(crate) audit: Sink,
+    /// Who is asked about requests.
+    pub(crate) asker: Asker,
     pub(crate) metrics: Metrics,
     pub(crate) incidents: Incidents,
     pub(crate) rates: Rates,
@@ -72,6 +80,8 @@ pub(crate) struct Counts {
     exchanges: AtomicUsize,
     /// New tokens for parts of what secrets open.
     parts: Mutex<Option<Bucket>>,
+    /// Requests that a person is asked about.
+    asks: Mutex<Option<Bucket>>,
     held: Arc<Room>,
 }
 
@@ -151,10 +161,11 @@ impl Worker {
         let plan = self.shared.plan.load();
         let now = SystemTime::now();
         self.registry.close_if(Closing::Now, |owner| {
-            let lost = owner
-                .target
-                .as_ref()
-                .is_some_and(|target| owner.routed && plan.route(target, &owner.caller.name).is_none());
+            // Or the control server that gave it has been silent for too long.
+            let serves = |served: &Arc<Served>| served.current().is_ok();
+            let lost = owner.target.as_ref().is_some_and(|target| {
+                owner.routed && !plan.route(target, &owner.caller.name).is_some_and(serves)
+            });
             let led = owner.leads.as_ref().is_some_and(|leads| leads.are_lost(&plan, &owner.caller.name));
             lost || led || !owner.caller.is_current(&plan, now)
         });
@@ -214,6 +225,7 @@ impl Shared {
         plan: Plan,
         limits: Arc<Limits>,
         audit: Sink,
+        asker: Asker,
         authority: &Arc<Authority>,
         budgets: Arc<Budgets>,
         private: Private,
@@ -224,6 +236,7 @@ impl Shared {
             denied_leaves: Leaves::new(Arc::clone(authority), limits::count(limits.denied_leaf_cache))?,
             mints: Mints::new(&limits),
             audit,
+            asker,
             metrics: Metrics::default(),
             incidents: Incidents::default(),
             rates: Rates::default(),
@@ -266,6 +279,25 @@ impl Shared {
         entry.agent = caller.map(|caller| caller.name.shared());
         entry.target = target.cloned();
         entry.method = Some(http::Method::CONNECT);
+        self.record_refusal(entry, refusal)
+    }
+
+    /// Records a request of which no more is known than whose it is and where it would have gone.
+    pub(crate) fn record_unparsed(
+        &self,
+        id: RequestId,
+        caller: &Caller,
+        target: Option<&Target>,
+        refusal: Refusal,
+    ) -> Refusal {
+        let mut entry = Entry::new(Kind::Request, SystemTime::now());
+        entry.id = Some(id);
+        entry.agent = Some(caller.name.shared());
+        entry.target = target.cloned();
+        self.record_refusal(entry, refusal)
+    }
+
+    fn record_refusal(&self, mut entry: Entry, refusal: Refusal) -> Refusal {
         entry.verdict = Some(audit::Verdict::Deny);
         entry.code = Some(refusal.code);
         entry.status = refusal.status;
@@ -273,7 +305,7 @@ impl Shared {
         entry.rule.clone_from(&refusal.rule);
         self.metrics.count(audit::Verdict::Deny, Some(refusal.code));
         tracing::warn!(
-            agent = entry.agent.as_deref(), host = target.map(|target| tracing::field::display(&target.host)),
+            agent = entry.agent.as_deref(), host = entry.target.as_ref().map(|target| tracing::field::display(&target.host)),
             code = %refusal.code, reason = %refusal.detail, "connection refused"
         );
         match self.audit.record(&entry) {
@@ -313,6 +345,19 @@ impl Shared {
         bucket.take(limits::count32(self.limits.agent_token_parts), minute, now).map_err(|wait| {
             let detail =
                 "the agent asks for too many repositories or sessions in a minute (`agent-token-parts`)";
+            Refusal::new(Code::Dw1009, detail).retry_after(wait + Duration::from_millis(999))
+        })
+    }
+
+    /// Takes one question from the agent's minute.
+    pub(crate) fn may_ask(&self, agent: &AgentName) -> Result<(), Refusal> {
+        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let counts = self.counts(agent);
+        let mut asks = counts.asks.lock();
+        let bucket = asks.get_or_insert_with(|| Bucket::new(now));
+        bucket.take(limits::count32(self.limits.agent_asks), minute, now).map_err(|wait| {
+            let detail =
+                "the agent sends too many requests in a minute that a person is asked about (`agent-asks`)";
             Refusal::new(Code::Dw1009, detail).retry_after(wait + Duration::from_millis(999))
         })
     }
@@ -361,138 +406,4 @@ impl Shared {
 fn first_conn() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id()) >> 16
-}
-
-/// How many leaves are minted in a second.
-#[derive(Debug)]
-pub(crate) struct Mints {
-    denied: Mutex<Bucket>,
-    agents: Mutex<HashMap<AgentName, Bucket>>,
-    /// Hosts that were minted lately: another tunnel to one of them costs nothing.
-    known: quick_cache::sync::Cache<Target, ()>,
-    /// Denied ones, as many as the denied cache holds: they push no allowed host out.
-    known_denied: quick_cache::sync::Cache<Target, ()>,
-}
-
-impl Mints {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self {
-            denied: Mutex::new(Bucket::new(Instant::now())),
-            agents: Mutex::default(),
-            known: quick_cache::sync::Cache::new(limits::count(limits.leaf_cache)),
-            known_denied: quick_cache::sync::Cache::new(limits::count(limits.denied_leaf_cache)),
-        }
-    }
-
-    fn take(
-        &self,
-        target: &Target,
-        agent: &AgentName,
-        is_denied: bool,
-        limits: &Limits,
-    ) -> Result<(), Refusal> {
-        let known = if is_denied { &self.known_denied } else { &self.known };
-        if known.get(target).is_some() {
-            return Ok(());
-        }
-        let (now, second) = (Instant::now(), Duration::from_secs(1));
-        let taken = if is_denied {
-            self.denied.lock().take(limits::count32(limits.denied_mints), second, now)
-        } else {
-            let mut agents = self.agents.lock();
-            let bucket = agents.entry(agent.clone()).or_insert_with(|| Bucket::new(now));
-            bucket.take(limits::count32(limits.agent_mints), second, now)
-        };
-        taken
-            .map_err(|wait| Refusal::new(Code::Dw1009, "too many new hosts in a second").retry_after(wait))?;
-        known.insert(target.clone(), ());
-        Ok(())
-    }
-}
-
-/// Which agents completed a handshake with us, and for which hosts: tells pinning (DW2002) from a missing CA (DW2001).
-#[derive(Debug, Default)]
-pub(crate) struct Trusts(Mutex<HashMap<AgentName, Vec<Target>>>);
-
-/// Two are enough to know of another one than the host at hand.
-const TRUSTED_HOSTS: usize = 2;
-
-impl Trusts {
-    pub(crate) fn note_success(&self, agent: &AgentName, target: &Target) {
-        let mut agents = self.0.lock();
-        let hosts = agents.entry(agent.clone()).or_default();
-        if hosts.len() < TRUSTED_HOSTS && !hosts.contains(target) {
-            hosts.push(target.clone());
-        }
-    }
-
-    /// Whether the agent trusts our CA for some other host.
-    pub(crate) fn elsewhere(&self, agent: &AgentName, target: &Target) -> bool {
-        self.0.lock().get(agent).is_some_and(|hosts| hosts.iter().any(|host| host != target))
-    }
-}
-
-/// Serves on a worker's thread until drained.
-pub(crate) async fn serve(worker: Arc<Worker>, listeners: Vec<Listener>, mut orders: watch::Receiver<Order>) {
-    let accepting: Vec<_> =
-        listeners.into_iter().map(|listener| tokio::spawn(accept(Arc::clone(&worker), listener))).collect();
-    let mut sweeps = tokio::time::interval(SWEEP);
-    sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let deadline = loop {
-        tokio::select! {
-            _ = sweeps.tick() => worker.sweep(),
-            told = orders.changed() => match told.map(|()| *orders.borrow_and_update()) {
-                Ok(Order { drain: Some(deadline), .. }) => break deadline,
-                Ok(Order { drain: None, .. }) => worker.recheck(),
-                Err(_) => break Instant::now(),
-            },
-        }
-    };
-    for task in accepting {
-        task.abort();
-    }
-    drain(&worker, orders, deadline).await;
-    worker.registry.close_if(Closing::Now, |_| true);
-    // What is cut writes down what it carried, which takes no longer than its turn on this thread.
-    let end = Instant::now() + CUT;
-    while worker.registry.len() > 0 && Instant::now() < end {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// How often a draining worker looks whether all is done.
-const DRAIN_LOOK: Duration = Duration::from_millis(10);
-/// How long the connections that are cut at the end may take to be gone.
-const CUT: Duration = Duration::from_millis(500);
-
-/// Lets what is in flight finish. Idle limits, revocation and expiry go on meanwhile.
-async fn drain(worker: &Worker, mut orders: watch::Receiver<Order>, mut deadline: Instant) {
-    let mut swept = Instant::now();
-    worker.recheck();
-    while worker.is_busy() && Instant::now() < deadline {
-        // A connection may begin its last exchange between two looks: it is told again.
-        worker.registry.close_if(Closing::WhenIdle, |_| true);
-        tokio::select! {
-            () = tokio::time::sleep(DRAIN_LOOK) => {}
-            told = orders.changed() => match told.map(|()| *orders.borrow_and_update()) {
-                // A second signal brings the end forward.
-                Ok(order) => {
-                    deadline = order.drain.unwrap_or(deadline);
-                    worker.recheck();
-                }
-                Err(_) => return,
-            },
-        }
-        if swept.elapsed() >= SWEEP {
-            swept = Instant::now();
-            worker.sweep();
-        }
-    }
-}
-
-async fn accept(worker: Arc<Worker>, listener: Listener) {
-    loop {
-        let (stream, peer) = listener.accept().await;
-        tokio::spawn(conn::serve(Arc::clone(&worker), stream, peer));
-    }
 }

@@ -58,6 +58,46 @@ impl TestCa {
     }
 }
 
+/// A workload's certificate (X.509-SVID) and its key, both PEM.
+pub struct Svid {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl TestCa {
+    /// Another authority of that name.
+    pub fn named(name: &str) -> Self {
+        Self::new(name)
+    }
+
+    /// A certificate with these URIs, good for so long.
+    pub fn svid(&self, uris: &[&str], life: Duration) -> Svid {
+        self.svid_with(uris, life, |_| {})
+    }
+
+    /// The same with something odd about it.
+    pub fn svid_with(
+        &self,
+        uris: &[&str],
+        life: Duration,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Svid {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        let uri = |uri: &&str| rcgen::SanType::URI((*uri).try_into().unwrap());
+        params.subject_alt_names = uris.iter().map(uri).collect();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let now = OffsetDateTime::now_utc();
+        (params.not_before, params.not_after) = (now - Duration::hours(1), now + life);
+        params.use_authority_key_identifier_extension = true;
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Svid { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
 /// Whom an origin lets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clients {

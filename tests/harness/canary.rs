@@ -12,27 +12,51 @@ pub fn fresh() -> String {
 
 /// The form in which `secret` occurs in `haystack`, if it does.
 pub fn search(haystack: &[u8], secret: &str) -> Option<&'static str> {
-    let secret = secret.as_bytes();
-    if contains(haystack, secret) {
-        return Some("raw");
-    }
-    let readable = unescape(haystack);
-    // Twice, since a JSON log line may quote a percent-encoded query.
-    let reread = unescape(&readable);
-    if contains(&readable, secret) || contains(&reread, secret) {
-        return Some("escaped (percent, JSON or HTML)");
-    }
-    for text in [haystack, &readable] {
-        if runs(text, is_hex)
-            .any(|run| (0..2).any(|skip| contains(&from_hex(&run[skip.min(run.len())..]), secret)))
-        {
-            return Some("hex");
+    Reading::of(haystack).holds(secret)
+}
+
+/// Bytes in every way that they can be read, decoded once for all secrets that are looked for.
+pub struct Reading<'a> {
+    raw: &'a [u8],
+    unescaped: [Vec<u8>; 2],
+    hex: Vec<Vec<u8>>,
+    base64: Vec<Vec<u8>>,
+}
+
+impl<'a> Reading<'a> {
+    pub fn of(raw: &'a [u8]) -> Self {
+        let readable = unescape(raw);
+        // Twice, since a JSON log line may quote a percent-encoded query.
+        let reread = unescape(&readable);
+        let (mut hex, mut base64) = (Vec::new(), Vec::new());
+        for text in [raw, &readable] {
+            for run in runs(text, is_hex) {
+                hex.extend((0..2).map(|skip| from_hex(&run[skip.min(run.len())..])));
+            }
+            for run in runs(text, is_base64) {
+                base64.extend((0..4.min(run.len())).map(|skip| from_base64(&run[skip..])));
+            }
         }
-        if runs(text, is_base64).any(|run| in_base64(run, secret)) {
-            return Some("base64");
+        Self { raw, unescaped: [readable, reread], hex, base64 }
+    }
+
+    /// The form in which the secret is there.
+    pub fn holds(&self, secret: &str) -> Option<&'static str> {
+        let secret = secret.as_bytes();
+        // The two characters at each edge are mixed with their neighbours by an encoder.
+        let inner = &secret[2..secret.len() - 2];
+        if contains(self.raw, secret) {
+            Some("raw")
+        } else if self.unescaped.iter().any(|text| contains(text, secret)) {
+            Some("escaped (percent, JSON or HTML)")
+        } else if self.hex.iter().any(|text| contains(text, secret)) {
+            Some("hex")
+        } else if self.base64.iter().any(|text| contains(text, inner)) {
+            Some("base64")
+        } else {
+            None
         }
     }
-    None
 }
 
 /// The length of the longest head of `secret` that occurs plainly in `haystack`.
@@ -127,13 +151,6 @@ fn runs(bytes: &[u8], class: fn(u8) -> bool) -> impl Iterator<Item = &[u8]> {
 
 fn from_hex(run: &[u8]) -> Vec<u8> {
     hex::decode(&run[..run.len() & !1]).unwrap_or_default()
-}
-
-/// Whether the run, read at any of its four alignments, holds the secret but for the two characters at each edge that an encoder
-/// mixes with their neighbours.
-fn in_base64(run: &[u8], secret: &[u8]) -> bool {
-    let inner = &secret[2..secret.len() - 2];
-    (0..4.min(run.len())).any(|skip| contains(&from_base64(&run[skip..]), inner))
 }
 
 fn from_base64(run: &[u8]) -> Vec<u8> {

@@ -5,12 +5,18 @@
 
 pub mod agent;
 pub mod audit;
+pub mod balancer;
 pub mod binary;
 pub mod ca;
 pub mod canary;
+pub mod cluster;
 pub mod home;
+pub mod idp;
 pub mod origin;
+pub mod postgres;
 pub mod proxy;
+pub mod server;
+pub mod relay;
 pub mod sweep;
 pub mod within;
 
@@ -18,4 +24,5 @@ pub use agent::{Agent, reply::Reply, tunnel::Tls};
 pub use home::Home;
 pub use origin::{Origin, Seen, answer};
 pub use proxy::{Proxy, build::ProxyBuilder};
+pub use server::{Server, TlsStream};
 pub use within::within;

@@ -37,8 +37,9 @@ impl Sweep {
         let heaps = self.0.lock().unwrap();
         let mut leaks = Vec::new();
         for (label, bytes) in heaps.iter() {
+            let reading = canary::Reading::of(bytes);
             for (n, secret) in secrets.iter().enumerate() {
-                if let Some(form) = canary::search(bytes, secret) {
+                if let Some(form) = reading.holds(secret) {
                     leaks.push(format!("secret {n} is in {label}, {form}"));
                 }
             }

@@ -27,6 +27,11 @@ fn the_page_of_limits_is_what_the_binary_prints() {
     compare("limits.md", &limits(&String::from_utf8(output.stdout).expect("text")));
 }
 
+#[test]
+fn the_description_of_the_api_is_what_the_server_says() {
+    compare("openapi.json", &control::api::openapi().expect("it serialises"));
+}
+
 fn limits(printed: &str) -> String {
     let mut page = String::from(
         "# Limits\n\nGenerated from `doorward proxy --print-limits`; each is set by `--limit NAME=VALUE`. Counts without a unit are bytes or pieces, as the \

@@ -2,18 +2,21 @@
 //!
 //! `refusals` come first; most of their bytes are written by hand. Each test's name is the sentence that it proves.
 
+mod approvals;
 mod codes_named;
 mod connect;
 mod deploy;
 mod demo;
 mod doctor;
 mod exposed;
+mod follow;
 mod generated;
 mod harness_itself;
 mod home;
 mod issuer;
 mod login;
 mod run;
+mod server;
 mod world;
 
 mod clients;
@@ -62,6 +65,7 @@ mod journeys {
     mod registry;
     mod cloud;
     mod mtls;
+    mod github_server;
     mod hmac;
     mod digest;
     mod limits;
@@ -77,6 +81,7 @@ mod journeys {
     mod scrub_partial;
     mod streams;
     mod tokens;
+    mod tokens_crowd;
     mod tokens_refresh;
     mod upstream_proxy;
     mod vault;

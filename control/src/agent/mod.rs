@@ -144,6 +144,31 @@ impl Agents {
         file::parse(label, text, file::Tokens::HandOut)
     }
 
+    /// One agent with one token.
+    pub fn one(name: AgentName, token: &Secret, expires: Option<SystemTime>) -> Self {
+        // exposed: only its digest is kept
+        let proof = Proof::Token(digest(token.expose()));
+        Self::new(vec![Identity { name, proof, expires }])
+    }
+
+    /// The same with another name for whoever has a line without one.
+    #[must_use]
+    pub fn with_local_as(mut self, name: &AgentName) -> Self {
+        for entry in self.entries.iter_mut().filter(|entry| entry.name == AgentName::local()) {
+            entry.name = name.clone();
+        }
+        self
+    }
+
+    /// The same, none of them for longer than until then.
+    #[must_use]
+    pub fn until(mut self, end: Option<SystemTime>) -> Self {
+        for entry in &mut self.entries {
+            entry.expires = entry.expires.into_iter().chain(end).min();
+        }
+        self
+    }
+
     fn new(mut entries: Vec<Identity>) -> Self {
         entries.sort_by_key(|entry| entry.proof);
         Self { entries }
@@ -239,6 +264,25 @@ mod tests {
         ci:0123456789abcdef0 expires=2030-01-01T00:00:00Z\n\
         \n  coder:fedcba98765432100   # the one on the laptop\n\
         coder:uid=1000\nothers:uid=1001 expires=2001-01-01T00:00:00+01:00\n";
+
+    #[test]
+    fn nobody_of_a_file_lives_longer_than_the_agent_that_it_is_for() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let ends = |agents: &Agents| {
+            let mut ends: Vec<_> = agents.entries.iter().map(Identity::expires).collect();
+            ends.sort();
+            ends
+        };
+        let of_file = [None, None, Some(at(978_303_600)), Some(at(1_893_456_000))];
+        assert_eq!(ends(&agents().until(None)), of_file);
+        let sooner = [
+            Some(at(978_303_600)),
+            Some(at(1_000_000_000)),
+            Some(at(1_000_000_000)),
+            Some(at(1_000_000_000)),
+        ];
+        assert_eq!(ends(&agents().until(Some(at(1_000_000_000)))), sooner);
+    }
 
     fn agents() -> Agents {
         Agents::parse("tokens", FILE).unwrap()

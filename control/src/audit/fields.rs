@@ -48,6 +48,9 @@ pub const MODEL_FIELDS: [&str; 4] = ["model", "tokens_in", "tokens_out", "cost_m
 /// tools that they call.
 pub const MCP_FIELDS: [&str; 2] = ["mcp_method", "mcp_tool"];
 
+/// The key that a line has beside, after `agent`, for calls of the control API: the id of the API token.
+pub const TOKEN_FIELD: &str = "token";
+
 /// What the messages of a request asked of an MCP server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct McpUse {
@@ -90,6 +93,13 @@ fn joined<'a>(names: impl Iterator<Item = &'a str>) -> Box<str> {
 /// The key that a line has beside, after `secret`, where a client certificate stood beside another scheme.
 pub const CERTIFICATE_FIELD: &str = "client_cert";
 
+/// The key that a line has beside, before `revision`, where a person's approval let the request out: its id.
+pub const APPROVAL_FIELD: &str = "approval";
+
+/// The key that a line of an exchange has beside, after `secret`, where the token opens a part of what the secret does: a
+/// repository with what may be done to it, or a session's name.
+pub const PART_FIELD: &str = "part";
+
 /// What a request to a model used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelUse {
@@ -115,6 +125,8 @@ pub enum Kind {
     Connect,
     /// A stored secret that was exchanged for a token, for whichever requests wait for it.
     Exchange,
+    /// A call of the control API that changed something, or was refused.
+    Control,
     /// Start, stop, reload.
     Lifecycle,
     /// Closes a torn line.
@@ -129,6 +141,7 @@ impl Kind {
             Self::Open => "open",
             Self::Connect => "connect",
             Self::Exchange => "exchange",
+            Self::Control => "control",
             Self::Lifecycle => "lifecycle",
             Self::Recovered => "recovered",
         }
@@ -186,6 +199,8 @@ pub struct Entry {
     pub id: Option<RequestId>,
     /// Who asked.
     pub agent: Option<Arc<str>>,
+    /// The id of the API token that called, which is no secret.
+    pub token: Option<Arc<str>>,
     /// The provider that covers the target.
     pub provider: Option<Arc<str>>,
     /// The rule that settled it, with its place.
@@ -196,6 +211,8 @@ pub struct Entry {
     pub secret: Option<SecretName>,
     /// The secret of the client certificate that the upstream was shown, where it is not `secret` itself.
     pub client_cert: Option<SecretName>,
+    /// The part of what the secret opens that a token was asked for.
+    pub part: Option<Arc<str>>,
     /// The method.
     pub method: Option<http::Method>,
     /// Where it went (`host`, `port`).
@@ -220,6 +237,8 @@ pub struct Entry {
     pub model: Option<Box<ModelUse>>,
     /// What was asked of an MCP server.
     pub mcp: Option<Box<McpUse>>,
+    /// The approval that let it out, where a rule asks for one.
+    pub approval: Option<Arc<str>>,
     /// The version of the secret that was used; in lifecycle lines, the plan's.
     pub revision: Option<u64>,
 }
@@ -232,11 +251,13 @@ impl Entry {
             kind,
             id: None,
             agent: None,
+            token: None,
             provider: None,
             rule: None,
             scheme: None,
             secret: None,
             client_cert: None,
+            part: None,
             method: None,
             target: None,
             path: None,
@@ -249,6 +270,7 @@ impl Entry {
             elapsed: Duration::ZERO,
             model: None,
             mcp: None,
+            approval: None,
             revision: None,
         }
     }

@@ -40,6 +40,9 @@ pub enum StartError {
     /// Reopened while lines wait, the path names a file that is not empty.
     #[error("`{}` already holds lines, and others still wait for the old file; rotate to a path that is free", .0.display())]
     NotFresh(PathBuf),
+    /// Reopened while the lines of as many files as are kept wait for the control server.
+    #[error("too many rotated files wait for the control server; lines go on to the old file")]
+    Waiting,
     /// Standard output cannot be used.
     #[error("standard output cannot be used for the audit")]
     Stdout(#[source] io::Error),

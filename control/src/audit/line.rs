@@ -19,7 +19,7 @@ const MAX_PATH: usize = 2048;
 /// The most bytes of any other text.
 const MAX_TEXT: usize = 512;
 /// The longest line: every text at its limit, each byte as `\u00XX`, and the fixed parts.
-pub(super) const MAX_LINE: usize = 6 * (MAX_PATH + 10 * MAX_TEXT) + 2048;
+pub(crate) const MAX_LINE: usize = 6 * (MAX_PATH + 12 * MAX_TEXT) + 2048;
 /// Before a line's hash; what comes after has a fixed length.
 pub(super) const HASH_KEY: &str = ",\"hash\":\"";
 /// `,"hash":"`, 64 hex digits, `"}`.
@@ -97,6 +97,18 @@ impl Links {
     }
 }
 
+/// The entry's line with its links behind a chain, without newline, and where the chain then stands.
+pub(crate) fn linked_line(entry: &Entry, after: Chain) -> (String, Chain) {
+    let mut bare = Vec::new();
+    Lines::default().append(entry, &mut bare);
+    bare.pop();
+    let (mut links, mut line) = (Links::new(after), Vec::new());
+    links.append(&bare, &mut line);
+    line.pop();
+    // Lines are made of texts and ASCII.
+    (String::from_utf8(line).unwrap_or_default(), links.chain)
+}
+
 /// Writes lines that lack only their links (`seq`, `prev`, `hash`), which the writer's thread knows; keeps the text of the
 /// current second.
 #[derive(Debug, Default)]
@@ -163,12 +175,18 @@ fn fields(entry: &Entry, out: &mut Vec<u8>) {
         }
     }
     text(out, key!("agent"), entry.agent.as_deref(), MAX_TEXT);
+    if let Some(id) = &entry.token {
+        text(out, key!("token"), Some(id), MAX_TEXT);
+    }
     text(out, key!("provider"), entry.provider.as_deref(), MAX_TEXT);
     text(out, key!("rule"), entry.rule.as_deref(), MAX_TEXT);
     text(out, key!("scheme"), entry.scheme, MAX_TEXT);
     text(out, key!("secret"), entry.secret.as_ref().map(|name| name.as_str()), MAX_TEXT);
     if let Some(name) = &entry.client_cert {
         text(out, key!("client_cert"), Some(name.as_str()), MAX_TEXT);
+    }
+    if let Some(part) = &entry.part {
+        text(out, key!("part"), Some(part), MAX_TEXT);
     }
     text(out, key!("method"), entry.method.as_ref().map(http::Method::as_str), MAX_TEXT);
     match &entry.target {
@@ -208,6 +226,9 @@ fn fields(entry: &Entry, out: &mut Vec<u8>) {
     if let Some(asked) = &entry.mcp {
         text(out, key!("mcp_method"), Some(&*asked.methods), MAX_TEXT);
         text(out, key!("mcp_tool"), asked.tools.as_deref(), MAX_TEXT);
+    }
+    if let Some(id) = &entry.approval {
+        text(out, key!("approval"), Some(&**id), MAX_TEXT);
     }
     match entry.revision {
         Some(revision) => number(out, key!("revision"), revision),
@@ -307,7 +328,7 @@ fn print(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::fields::{CERTIFICATE_FIELD, Kind};
+    use crate::audit::fields::{CERTIFICATE_FIELD, Kind, PART_FIELD};
 
     #[test]
     fn a_client_certificate_beside_another_scheme_is_named_too() {
@@ -322,5 +343,18 @@ mod tests {
         assert!(shown(Some("corp")).contains("\"secret\":\"token\",\"client_cert\":\"corp\",\"method\":"));
         assert!(shown(None).contains("\"secret\":\"token\",\"method\":"));
         assert_eq!(CERTIFICATE_FIELD, "client_cert");
+    }
+
+    #[test]
+    fn the_part_that_a_token_is_for_is_named_and_none_where_there_is_none() {
+        let shown = |part: Option<&str>| {
+            let entry =
+                Entry { part: part.map(Into::into), ..Entry::new(Kind::Exchange, SystemTime::UNIX_EPOCH) };
+            let mut out = Vec::new();
+            Lines::default().append(&entry, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert!(!shown(None).contains(PART_FIELD));
+        assert!(shown(Some("repository:a/b:pull")).contains("\"part\":\"repository:a/b:pull\",\"method\":"));
     }
 }

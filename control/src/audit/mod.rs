@@ -6,15 +6,23 @@
 pub mod fields;
 mod line;
 mod file;
+mod kept;
 mod sink;
 mod writer;
 pub mod verify;
+pub mod checkpoint;
+pub mod search;
+pub mod ocsf;
+pub mod upkeep;
 
+pub use checkpoint::{Checkpoint, CheckpointError, PublicKey, Signer};
 pub use fields::{Entry, Kind, McpUse, ModelUse, RequestId, Verdict};
 pub use file::{Destination, StartError};
-pub(crate) use line::is_format;
+pub use kept::Kept;
 pub use line::{Chain, Hash};
+pub(crate) use line::{MAX_LINE, is_format, linked_line};
 pub use sink::{Durability, Failed, Health, Options, Place, Sink, Unavailable};
+pub use verify::read_links;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::fields::{Entry, Kind};
 use super::file::{Destination, StartError};
+use super::kept::Kept;
 use super::line::Lines;
 use super::writer;
 use crate::refusal::{Code, Refusal};
@@ -55,6 +57,9 @@ pub enum Unavailable {
     /// The last write failed, or the audit was closed.
     #[error("the audit file cannot be written")]
     Failed,
+    /// Too much of it waits for whoever takes it further.
+    #[error("too many audit lines wait for the control server")]
+    Held,
 }
 
 impl Unavailable {
@@ -65,6 +70,7 @@ impl Unavailable {
             match self {
                 Self::Full => "the audit's queue is full, so the request cannot be recorded",
                 Self::Failed => "the audit file cannot be written, so the request cannot be recorded",
+                Self::Held => "too many audit lines wait for the control server, so no more are begun",
             },
         )
     }
@@ -111,6 +117,8 @@ impl Sink {
         let shared = &self.shared;
         let unavailable = if shared.failed.load(Ordering::Acquire) {
             Unavailable::Failed
+        } else if shared.held.load(Ordering::Acquire) {
+            Unavailable::Held
         } else if shared.taken.fetch_add(1, Ordering::AcqRel) >= shared.capacity {
             shared.taken.fetch_sub(1, Ordering::AcqRel);
             Unavailable::Full
@@ -119,6 +127,20 @@ impl Sink {
         };
         shared.refused.fetch_add(1, Ordering::Relaxed);
         Err(unavailable)
+    }
+
+    /// Whether no place is given out, since too much waits for whoever takes the lines further.
+    pub fn hold(&self, held: bool) {
+        if self.shared.held.swap(held, Ordering::AcqRel) != held {
+            let failure = held.then(|| Arc::from(Unavailable::Held.to_string()));
+            tracing::warn!(held, "audit lines wait for the control server");
+            *self.shared.waiting.lock() = failure;
+        }
+    }
+
+    /// The file that is written; `None`: standard output.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.shared.path.get().cloned().flatten()
     }
 
     /// Records something that never had a place: a refusal before a secret came into question.
@@ -143,6 +165,13 @@ impl Sink {
         answer.await.unwrap_or(Ok(()))
     }
 
+    /// The file that is written, and those that will be, for whoever reads them; `None`: it is no file.
+    pub async fn kept(&self) -> Option<Kept> {
+        let (done, answer) = oneshot::channel();
+        self.shared.command(Command::Keep(done));
+        answer.await.ok().flatten()
+    }
+
     /// Waits until everything closed so far is written.
     pub async fn flush(&self) -> Result<(), Failed> {
         let (done, answer) = oneshot::channel();
@@ -161,7 +190,7 @@ impl Sink {
     pub fn health(&self) -> Health {
         let shared = &self.shared;
         Health {
-            failure: shared.failure.lock().clone(),
+            failure: shared.failure.lock().clone().or_else(|| shared.waiting.lock().clone()),
             running: self.writer.is_running(),
             taken: shared.taken.load(Ordering::Relaxed),
             written: shared.written.load(Ordering::Relaxed),
@@ -258,6 +287,7 @@ pub(super) type Waiting = oneshot::Sender<Result<(), Failed>>;
 pub(super) enum Command {
     Flush(Waiting),
     Reopen(oneshot::Sender<Result<(), StartError>>),
+    Keep(oneshot::Sender<Option<Kept>>),
     Stop(Option<Waiting>),
 }
 
@@ -307,6 +337,10 @@ pub(super) struct Shared {
     pub(super) taken: AtomicUsize,
     pub(super) failed: AtomicBool,
     pub(super) failure: Mutex<Option<Arc<str>>>,
+    /// See [`Sink::hold`].
+    held: AtomicBool,
+    waiting: Mutex<Option<Arc<str>>>,
+    pub(super) path: OnceLock<Option<PathBuf>>,
     pub(super) written: AtomicU64,
     refused: AtomicU64,
     pub(super) thread: OnceLock<Thread>,
@@ -322,6 +356,9 @@ impl Shared {
             taken: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
+            held: AtomicBool::new(false),
+            waiting: Mutex::new(None),
+            path: OnceLock::new(),
             written: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             thread: OnceLock::new(),

@@ -73,6 +73,15 @@ pub enum Fault {
 
 /// Verifies one file; `after` is the end of the file before it in a rotation.
 pub fn verify(file: impl BufRead, after: Option<Chain>) -> Result<Verified, Broken> {
+    verify_each(file, after, |_, _| {})
+}
+
+/// The same, and shows each line that verified and where the chain stands behind it.
+pub fn verify_each(
+    file: impl BufRead,
+    after: Option<Chain>,
+    mut each: impl FnMut(&[u8], Chain),
+) -> Result<Verified, Broken> {
     let mut check = Check { chain: after, ..Check::default() };
     let mut reader = file;
     let mut line = Vec::new();
@@ -84,7 +93,9 @@ pub fn verify(file: impl BufRead, after: Option<Chain>) -> Result<Verified, Brok
         if read.map_err(|error| check.broken(Fault::Io(error)))? == 0 {
             return check.end();
         }
-        check.line(&line)?;
+        if let Some(chain) = check.line(&line)? {
+            each(&line, chain);
+        }
     }
 }
 
@@ -106,12 +117,12 @@ struct Gap {
 }
 
 impl Check {
-    fn line(&mut self, line: &[u8]) -> Result<(), Broken> {
+    fn line(&mut self, line: &[u8]) -> Result<Option<Chain>, Broken> {
         let parsed = match parse(line) {
             Ok(parsed) => parsed,
             Err(fault) => {
                 self.tear(line, fault);
-                return Ok(());
+                return Ok(None);
             }
         };
         if let Some(gap) = self.gap.take() {
@@ -122,10 +133,10 @@ impl Check {
         } else if parsed.recovered.is_some() {
             return Err(self.broken(Fault::Recovered));
         }
-        self.follow(parsed)
+        self.follow(parsed).map(Some)
     }
 
-    fn follow(&mut self, parsed: Parsed) -> Result<(), Broken> {
+    fn follow(&mut self, parsed: Parsed) -> Result<Chain, Broken> {
         // The first line of a file may continue another one; the first of a chain has nothing before it.
         let before = match self.chain {
             Some(chain) => chain,
@@ -142,8 +153,9 @@ impl Check {
             self.verified.first_seq = parsed.seq;
         }
         self.verified.lines += 1;
-        self.chain = Some(Chain { seq: parsed.seq, hash: parsed.hash });
-        Ok(())
+        let chain = Chain { seq: parsed.seq, hash: parsed.hash };
+        self.chain = Some(chain);
+        Ok(chain)
     }
 
     fn tear(&mut self, line: &[u8], fault: Fault) {
@@ -204,6 +216,32 @@ pub(super) fn parse(line: &[u8]) -> Result<Parsed, Fault> {
         _ => None,
     };
     Ok(Parsed { seq: keys.seq, prev, hash, recovered })
+}
+
+/// Checks one line (without newline) where the lines are kept apart from the bytes that `recovered` lines close; `before` is
+/// where the chain stands, if the line is not the first of what is kept.
+pub fn follows(line: &[u8], before: Option<Chain>) -> Result<Chain, Fault> {
+    let parsed = parse(&[line, b"\n"].concat())?;
+    Check { chain: before, ..Check::default() }.follow(parsed).map_err(|broken| broken.fault)
+}
+
+/// Whether a chain whose first line is in the middle of a file's was begun there: then it is called after that line. Any other
+/// has lost its beginning.
+pub fn is_begun_at(source: &str, first: Chain) -> bool {
+    let named = source.rsplit('/').next().unwrap_or_default();
+    named.len() == SOURCE_ID && first.hash.to_string().starts_with(named)
+}
+
+/// How many digits of its first line's hash a sidecar's chain is called by.
+pub const SOURCE_ID: usize = 16;
+
+/// What a line (without newline) says came before it, and where the chain stands behind it, if it matches its own hash.
+pub fn read_links(line: &[u8]) -> Option<(Hash, Chain)> {
+    if line.len() >= MAX_LINE || line.contains(&b'\n') {
+        return None;
+    }
+    let parsed = parse(&[line, b"\n"].concat()).ok()?;
+    Some((parsed.prev, Chain { seq: parsed.seq, hash: parsed.hash }))
 }
 
 /// The reason of a `recovered` line: which bytes it closes.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::fields::{Entry, Kind};
 use super::file::{self, Opened, StartError};
+use super::kept::Kept;
 use super::line;
 use super::sink::{Command, Durability, Failed, Options, Shared, Waiting};
 use super::verify::gap_text;
@@ -28,6 +29,7 @@ pub(super) const BATCH: usize = 256 * 1024;
 
 pub(super) fn start(options: &Options, shared: &Arc<Shared>) -> Result<JoinHandle<()>, StartError> {
     let opened = options.destination.open()?;
+    shared.path.get_or_init(|| opened.path.clone());
     let mut writer = Writer::new(opened, Arc::clone(shared));
     let thread = thread::Builder::new()
         .name("audit".to_owned())
@@ -42,6 +44,8 @@ struct Writer {
     file: File,
     path: Option<PathBuf>,
     regular: bool,
+    /// For whoever reads what is written.
+    kept: Option<Kept>,
     links: line::Links,
     /// The room of the last lines taken, for the next.
     room: Vec<u8>,
@@ -71,6 +75,7 @@ impl Writer {
             file: opened.file,
             path: opened.path,
             regular: opened.regular,
+            kept: None,
             pending: Vec::new(),
             written: 0,
             unsynced: false,
@@ -137,6 +142,11 @@ impl Writer {
                 Command::Reopen(done) => {
                     self.flush();
                     if done.send(self.reopen()).is_err() {
+                        // Nobody waits for the answer.
+                    }
+                }
+                Command::Keep(done) => {
+                    if done.send(self.keep()).is_err() {
                         // Nobody waits for the answer.
                     }
                 }
@@ -231,15 +241,33 @@ impl Writer {
         }
     }
 
+    /// From here on every file that is written is kept until it was read.
+    fn keep(&mut self) -> Option<Kept> {
+        if self.kept.is_none() && self.regular {
+            let kept = Kept::default();
+            match kept.push(&self.file) {
+                Ok(()) => self.kept = Some(kept),
+                Err(error) => tracing::error!(%error, "the audit file cannot be kept for reading"),
+            }
+        }
+        self.kept.clone()
+    }
+
     fn reopen(&mut self) -> Result<(), StartError> {
         let Some(path) = self.path.clone().filter(|path| !file::is_same(&self.file, path)) else {
             return Ok(());
         };
+        if self.kept.as_ref().is_some_and(Kept::is_full) {
+            return Err(StartError::Waiting);
+        }
         let opened = file::open(&path)?;
         let fresh = opened.continuation == file::FRESH;
         if !fresh && !self.pending.is_empty() {
             // What waits is chained behind the old file's end and cannot stand behind another.
             return Err(StartError::NotFresh(path));
+        }
+        if let Some(kept) = &self.kept {
+            kept.push(&opened.file).map_err(|error| StartError::Open(path, error))?;
         }
         // A line of which the old file has only a part goes to the new file whole.
         let done = self.pending.get(..self.written).unwrap_or_default();
@@ -289,6 +317,57 @@ mod tests {
     use super::super::file::Destination;
     use super::super::verify::verify;
     use super::*;
+
+    fn lines_of(file: &File) -> Vec<u64> {
+        use std::os::unix::fs::FileExt as _;
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(super::super::read_links);
+        lines.map(|(_, chain)| chain.seq).collect()
+    }
+
+    #[test]
+    fn files_that_were_rotated_wait_in_order_until_they_were_read_and_no_more_than_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let options = Options {
+            destination: Destination::File(path.clone()),
+            durability: Durability::Batch,
+            capacity: 1,
+            clock: || UNIX_EPOCH,
+        };
+        let mut writer = Writer::new(options.destination.open().unwrap(), Arc::new(Shared::new(&options)));
+        let line = |writer: &mut Writer| {
+            writer.append(&Entry::new(Kind::Lifecycle, UNIX_EPOCH));
+            writer.flush();
+        };
+        let kept = writer.keep().unwrap();
+        line(&mut writer);
+        let mut rotations = 0;
+        loop {
+            // Whether the name goes to the next file, or to none: the writer knows what it wrote.
+            std::fs::rename(&path, folder.path().join("old")).unwrap();
+            if let Err(refused) = writer.reopen() {
+                assert!(matches!(refused, StartError::Waiting), "{refused}");
+                break;
+            }
+            rotations += 1;
+            assert!(rotations < 100, "no bound");
+            line(&mut writer);
+        }
+        assert_eq!(rotations, 15);
+        line(&mut writer);
+        for seq in 1..=15 {
+            assert!(kept.is_over());
+            assert_eq!(lines_of(&kept.first().unwrap()), [seq]);
+            kept.advance();
+        }
+        assert_eq!(lines_of(&kept.first().unwrap()), [16, 17]);
+        assert!(!kept.is_over());
+        kept.advance();
+        assert!(kept.first().is_some(), "the one that is written stays");
+        writer.reopen().unwrap();
+    }
 
     #[test]
     fn a_line_that_the_old_file_has_in_part_goes_to_the_new_file_whole() {

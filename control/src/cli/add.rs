@@ -1,11 +1,14 @@
 //! `doorward add secret|variable`: stores something new. A name that is taken is a conflict.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use time::OffsetDateTime;
 
+use super::remote::{Body, segment, server};
 use super::values::ValueArgs;
 use super::vault::{VaultArgs, block_on, not_found, project};
 use super::{Env, Exit, Failure, when};
+use super::{members, objects};
 use crate::secret::SecretName;
 use crate::types;
 use crate::vault::BoundHosts;
@@ -22,6 +25,15 @@ pub enum Add {
     /// A variable: plain, readable configuration.
     #[command(visible_alias = "variables")]
     Variable(AddVariable),
+    /// A project of a server.
+    #[command(visible_alias = "projects")]
+    Project(objects::AddProject),
+    /// An agent of a server; its token is shown once.
+    #[command(visible_alias = "agents")]
+    Agent(objects::AddAgent),
+    /// A member of a server: somebody who may log in with the issuer.
+    #[command(visible_alias = "members")]
+    Member(members::AddMember),
 }
 
 impl Add {
@@ -30,6 +42,9 @@ impl Add {
         match self {
             Self::Secret(secret) => secret.run(env),
             Self::Variable(variable) => variable.run(env),
+            Self::Project(project) => project.run(env),
+            Self::Agent(agent) => agent.run(env),
+            Self::Member(member) => member.run(env),
         }
     }
 }
@@ -59,7 +74,8 @@ pub struct TermArgs {
     /// The only hosts that it may be sent to: `api.example.com`, `*.example.com`, `host:port`. Changing them needs the value again.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     hosts: Vec<String>,
-    /// Bind it to the hosts of this built-in provider type.
+    /// Bind it to the hosts of this built-in provider type, at its vendor's public place; those of another cloud or of a server of
+    /// your own are given by --hosts (`doorward connect` knows them).
     #[arg(long = "for", value_name = "TYPE")]
     for_type: Option<String>,
 }
@@ -68,6 +84,16 @@ impl TermArgs {
     /// The end, in unix seconds.
     pub(crate) fn end(&self) -> Result<Option<i64>, Failure> {
         end(self.expires.as_deref())
+    }
+
+    /// The hosts given, without those of the type; `None` if there are none.
+    pub(crate) fn given_hosts(&self) -> Option<&[String]> {
+        Some(self.hosts.as_slice()).filter(|hosts| !hosts.is_empty())
+    }
+
+    /// The type to whose hosts it is bound.
+    pub(crate) fn for_type(&self) -> Option<&str> {
+        self.for_type.as_deref()
     }
 
     /// The hosts given, with those of the type.
@@ -116,27 +142,48 @@ impl AddSecret {
     fn run(self, env: &Env) -> Result<Exit, Failure> {
         let project = project(env)?;
         let (expires, hosts) = (self.terms.end()?, self.terms.bound_hosts()?);
+        let server = server(env)?;
         block_on(async {
+            if let Some(client) = &server {
+                let facts = json!({
+                    "name": self.name.as_str(),
+                    "description": self.description,
+                    "expires": expires.map(when::show),
+                    "hosts": self.terms.given_hosts(),
+                    "for": self.terms.for_type(),
+                });
+                let all = format!("/v1/projects/{}/secrets", segment(project));
+                if client.find(&format!("{all}/{}", segment(self.name.as_str()))).await?.is_some() {
+                    return Err(crate::vault::store::StoreError::SecretExists(self.name).into());
+                }
+                let values = self.values.read(env)?;
+                client.post(&all, Body::with_values(&facts, &values)?).await?;
+                say_added(env, project, &self.name, hosts.as_ref());
+                return Ok(Exit::Ok);
+            }
             // Before the value is asked for: nobody should type a secret for nothing.
             let store = self.vault.store(env).await?;
             if store.secret(project, &self.name).await?.is_some() {
                 return Err(crate::vault::store::StoreError::SecretExists(self.name).into());
             }
             let values = self.values.read(env)?;
-            let bound = hosts.as_ref().map(ToString::to_string);
+            let bound = hosts.clone();
             let entry =
                 Entry { name: self.name.clone(), description: self.description, expires, hosts, values };
             self.vault.unlock(env).await?.add(project, vec![entry], vec![]).await?;
-            env.output.say(match bound {
-                Some(hosts) => format!("secret/{} added, bound to {hosts}", self.name),
-                None => format!(
-                    "secret/{} added; any provider of project `{project}` may use it (--hosts or --for would bind it)",
-                    self.name
-                ),
-            });
+            say_added(env, project, &self.name, bound.as_ref());
             Ok(Exit::Ok)
         })
     }
+}
+
+fn say_added(env: &Env, project: &str, name: &SecretName, hosts: Option<&BoundHosts>) {
+    env.output.say(match hosts {
+        Some(hosts) => format!("secret/{name} added, bound to {hosts}"),
+        None => format!(
+            "secret/{name} added; any provider of project `{project}` may use it (--hosts or --for would bind it)"
+        ),
+    });
 }
 
 /// Store a new variable.
@@ -161,7 +208,17 @@ impl AddVariable {
             })?;
             variables.push(Variable { name: name.to_owned(), value: value.to_owned(), created });
         }
+        let server = server(env)?;
         block_on(async {
+            if let Some(client) = &server {
+                let all = format!("/v1/projects/{}/variables", segment(project));
+                for variable in variables {
+                    let body = Body::of(&json!({"name": variable.name, "value": variable.value}));
+                    client.post(&all, body).await?;
+                    env.output.say(format!("variable/{} added", variable.name));
+                }
+                return Ok(Exit::Ok);
+            }
             let names: Vec<_> =
                 variables.iter().map(|variable| format!("variable/{} added", variable.name)).collect();
             self.vault.store(env).await?.insert(project, vec![], variables).await?;

@@ -1,5 +1,5 @@
 //! `doorward check request|provider`: what would happen to a request, and whether provider files are right, without a
-//! network, a vault or a running proxy. Exit 3 where policy says deny.
+//! network, a vault or a running proxy, or by what a server has for an agent. Exit 3 where policy says deny.
 
 use std::path::PathBuf;
 
@@ -8,12 +8,15 @@ use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 
 use super::check_body::{judged_model, read_body};
+use super::remote::server;
+use super::served;
+use super::users::ProviderArgs;
 use super::{Env, Exit, Failure, Format};
 use crate::agent::AgentName;
 use crate::audit::McpUse;
 use crate::config::Home;
 use crate::mcp::Calls;
-use crate::policy::{Facts, Outcome, Step, decide, explain};
+use crate::policy::{Facts, Outcome, Step, Verdict, decide, explain};
 use crate::provider::{Loaded, Mode, Provider, load};
 use crate::refusal::{Code, Refusal};
 use crate::rule;
@@ -44,15 +47,15 @@ pub struct CheckRequest {
     pub method: String,
     /// The absolute URL.
     pub url: String,
-    /// The agent that would ask.
-    #[arg(long, default_value = "agent", value_name = "NAME")]
-    pub agent: String,
+    /// The agent that would ask; with a server, what is attached to it decides, and without it all that the project has.
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
     /// A file with the request's body, `-` for stdin: the messages for an MCP server, or the JSON that asks a model.
     #[arg(long, value_name = "FILE")]
     pub body: Option<PathBuf>,
-    /// Provider files or folders (repeatable); default: the home's own.
-    #[arg(long, env = "DOORWARD_PROVIDERS", value_name = "PATH", value_delimiter = ',')]
-    pub providers: Vec<PathBuf>,
+    /// Provider files or folders, in the place of the home's own and of a server's documents.
+    #[command(flatten)]
+    pub files: ProviderArgs,
 }
 
 /// The files to check.
@@ -121,6 +124,8 @@ struct Answer<'a> {
     asks: Option<McpUse>,
     steps: Vec<Step>,
     injected: Option<&'static str>,
+    /// A person is asked.
+    is_asked: bool,
     would_deny: bool,
     verdict: Result<(), Refusal>,
 }
@@ -132,7 +137,11 @@ impl CheckRequest {
         if !matches!(format, Format::Table | Format::Wide | Format::Json | Format::Jsonl) {
             return Err(Failure::new(Exit::Usage, "check prints table or json"));
         }
-        let loaded = load_files(&self.providers, env)?;
+        let server = server(env)?.filter(|_| self.files.providers.is_empty());
+        let loaded = match &server {
+            Some(client) => served::load(env, Some(client), &self.files, self.agent.as_deref())?,
+            None => load_files(&self.files.providers, env)?,
+        };
         let body = self.body.as_deref().map(read_body).transpose()?;
         let answer = self.answer(&loaded, body.as_deref())?;
         if matches!(format, Format::Json | Format::Jsonl) {
@@ -155,17 +164,7 @@ impl CheckRequest {
         let authority = uri.authority().ok_or_else(|| usage("the URL has no host"))?;
         let target = Target::parse_host(authority.as_str(), if plain { 80 } else { 443 })
             .map_err(|error| usage(&format!("the URL's host is refused (DW2008): {error}")))?;
-        let refused = |refusal| {
-            Ok(Answer {
-                provider: None,
-                model: None,
-                asks: None,
-                steps: Vec::new(),
-                injected: None,
-                would_deny: false,
-                verdict: Err(refusal),
-            })
-        };
+        let refused = |refusal| Ok(Answer::refused(refusal));
         let path = match rule::Path::of_uri(&uri) {
             Ok(path) => path,
             Err(error) => return refused(Refusal::new(Code::Dw2008, error.to_string())),
@@ -173,7 +172,7 @@ impl CheckRequest {
         if matches!(method.as_str(), "TRACE" | "TRACK" | "CONNECT") {
             return refused(Refusal::new(Code::Dw2011, "this method is refused on every host"));
         }
-        let agent = AgentName::new(&self.agent);
+        let agent = AgentName::new(self.agent.as_deref().unwrap_or("agent"));
         let Some(provider) = loaded.routes.route(&target, &agent) else {
             let code = if plain { Code::Dw1010 } else { Code::Dw1001 };
             return refused(Refusal::new(code, "no provider of this agent covers the host and port"));
@@ -206,7 +205,11 @@ impl CheckRequest {
             body: calls.as_ref().map(Told::Calls),
             headers: &headers,
         };
-        let verdict = decide(&facts);
+        let (asks, verdict) = match decide(&facts) {
+            Ok(Verdict::Allow(permit)) => (false, Ok(permit)),
+            Ok(Verdict::Ask(question)) => (true, Err(question.refusal())),
+            Err(refusal) => (false, Err(refusal)),
+        };
         let (model, verdict) = match (&provider.model, verdict) {
             (Some(rules), Ok(permit)) => judged_model(rules, &facts, body, permit),
             (_, verdict) => (None, verdict),
@@ -218,6 +221,7 @@ impl CheckRequest {
             asks: calls.as_ref().map(McpUse::of),
             steps: explain(&facts),
             injected: injection.filter(|_| verdict.is_ok()).map(|injection| injection.scheme),
+            is_asked: asks,
             would_deny: verdict.as_ref().is_ok_and(|permit| permit.trace().would_deny.is_some()),
             verdict: verdict.map(drop),
         })
@@ -225,10 +229,25 @@ impl CheckRequest {
 }
 
 impl Answer<'_> {
+    /// What no provider was found for, or looked at.
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            provider: None,
+            model: None,
+            asks: None,
+            steps: Vec::new(),
+            injected: None,
+            is_asked: false,
+            would_deny: false,
+            verdict: Err(refusal),
+        }
+    }
+
     fn word(&self) -> &'static str {
         match (&self.verdict, self.would_deny) {
             (Ok(()), false) => "allow",
             (Ok(()), true) => "would-deny",
+            (Err(_), _) if self.is_asked => "ask",
             (Err(_), _) => "deny",
         }
     }
@@ -258,7 +277,7 @@ impl Answer<'_> {
         }
         lines.push(match &self.verdict {
             Ok(()) => format!("verdict      {}", self.word()),
-            Err(refusal) => format!("verdict      deny, {refusal}"),
+            Err(refusal) => format!("verdict      {}, {refusal}", self.word()),
         });
         lines
     }
@@ -337,9 +356,9 @@ spec: {type: mcp, mcp: {url: \"https://m.example.com/mcp\"}, policy: {mcp: {allo
         let request = CheckRequest {
             method: method.into(),
             url: url.into(),
-            agent: "agent".into(),
+            agent: None,
             body: None,
-            providers: Vec::new(),
+            files: ProviderArgs::default(),
         };
         let answer = request.answer(&loaded, body).unwrap();
         let code = answer.verdict.as_ref().err().map_or(String::new(), |refusal| refusal.code.to_string());

@@ -22,8 +22,12 @@ pub(crate) struct Line {
     pub(crate) value: Secret,
 }
 
-/// Reads a file; all its mistakes at once.
-pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Failure> {
+/// The whole text of a file.
+pub(crate) fn text(path: &Path) -> Result<Secret, Failure> {
+    Ok(Secret::new(std::mem::take(&mut *bytes(path)?)))
+}
+
+fn bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let shown = path.display();
     let failed = |error: std::io::Error| Failure::new(Exit::Error, format!("{shown}: {error}"));
     let file = std::fs::File::open(path).map_err(failed)?;
@@ -33,6 +37,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Failure> {
     if bytes.len() > FILE_MAX {
         return Err(Failure::new(Exit::Error, format!("{shown} is larger than {FILE_MAX} bytes")));
     }
+    Ok(bytes)
+}
+
+/// Reads a file; all its mistakes at once.
+pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Failure> {
+    let shown = path.display();
+    let bytes = bytes(path)?;
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| Failure::new(Exit::Error, format!("{shown} is not UTF-8 text")))?;
     parse(text).map_err(|mistakes| {
@@ -42,7 +53,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Line>, Failure> {
     })
 }
 
-fn parse(text: &str) -> Result<Vec<Line>, Vec<(usize, &'static str)>> {
+/// Reads a text; all its mistakes, with their lines, and none with its text.
+pub(crate) fn parse(text: &str) -> Result<Vec<Line>, Vec<(usize, &'static str)>> {
     let mut lines: Vec<Line> = Vec::new();
     let mut mistakes = Vec::new();
     for (index, text) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {

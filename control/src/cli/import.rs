@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
+use super::remote::{Body, Client, segment, server};
 use super::vault::{VaultArgs, block_on, project};
 use super::{Env, Exit, Failure, dotenv};
+use crate::api::{ImportLine, Imported};
 use crate::secret::SecretName;
 use crate::types::{self, TypeSpec};
+use crate::vault::bound::BoundError;
 use crate::vault::local::Entry;
-use crate::vault::store::Store;
 use crate::vault::value;
 use crate::vault::{BoundHosts, Values};
 
@@ -34,6 +37,9 @@ pub struct Import {
     #[command(flatten)]
     vault: VaultArgs,
 }
+
+/// Names and their readable values.
+type Variables = Vec<(String, String)>;
 
 /// Vendors whose credentials are several settings: the secret and key that each becomes. All other known names are those
 /// that the provider types list.
@@ -79,13 +85,64 @@ struct Found {
     values: Values,
 }
 
+/// What people decided otherwise than the names and shapes say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choices {
+    /// Lines that become secrets.
+    pub(crate) secret: Vec<String>,
+    /// Lines that become variables.
+    pub(crate) variable: Vec<String>,
+}
+
+/// What becomes of one line, as it is told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) number: usize,
+    /// The name in the line.
+    pub(crate) line: String,
+    /// The secret or variable that it becomes.
+    pub(crate) name: String,
+    /// The key of the secret; `None`: a variable.
+    pub(crate) key: Option<String>,
+    /// The provider type that knows the name.
+    pub(crate) kind: Option<String>,
+    /// Whether something of that name exists.
+    pub(crate) is_clash: bool,
+    /// Why it cannot be taken.
+    pub(crate) mistake: Option<String>,
+}
+
+impl Told {
+    /// `secret GITHUB_TOKEN, key token (provider type github, bound to its hosts)`.
+    fn what(&self) -> String {
+        let by = self.kind.as_ref().map(|kind| format!(" (provider type {kind}, bound to its hosts)"));
+        match &self.key {
+            Some(key) => format!("secret {}, key {key}{}", self.name, by.unwrap_or_default()),
+            None => format!("variable {}", self.name),
+        }
+    }
+}
+
+impl From<ImportLine> for Told {
+    fn from(line: ImportLine) -> Self {
+        Self {
+            number: line.line,
+            line: line.from,
+            name: line.name,
+            key: line.key,
+            kind: line.known_provider,
+            is_clash: line.clash,
+            mistake: line.mistake,
+        }
+    }
+}
+
 /// The plan for a file.
 #[derive(Default)]
-struct Plan {
-    report: Vec<String>,
-    mistakes: Vec<String>,
+pub(crate) struct Plan {
+    pub(crate) told: Vec<Told>,
     secrets: BTreeMap<SecretName, Found>,
-    variables: Vec<(String, String)>,
+    pub(crate) variables: Variables,
 }
 
 impl Import {
@@ -93,23 +150,35 @@ impl Import {
     pub fn run(self, env: &Env) -> Result<Exit, Failure> {
         let project = project(env)?;
         let lines = dotenv::read(&self.file)?;
-        self.check_overrides(&lines)?;
+        let choices = Choices { secret: self.secret.clone(), variable: self.variable.clone() };
+        if let Some(name) = choices.unknown(&lines) {
+            return Err(super::vault::not_found("line", name, lines.iter().map(|line| line.name.as_str())));
+        }
+        if let Some(name) = choices.doubled() {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("`{name}` is given to --secret and to --variable"),
+            ));
+        }
+        if let Some(client) = server(env)? {
+            // Read above, so that mistakes are told with their file.
+            let names = lines.into_iter().map(|line| (line.number, line.name)).collect();
+            return block_on(self.on_server(env, &client, project, names));
+        }
         block_on(async {
             let store = self.vault.store(env).await?;
-            let (plan, clashes) = self.plan(lines, store.as_ref(), project).await?;
-            plan.report.iter().for_each(|line| env.output.data(line));
-            plan.mistakes.iter().for_each(|line| env.output.say(line));
-            if !plan.mistakes.is_empty() {
-                let exit = if clashes == plan.mistakes.len() { Exit::Conflict } else { Exit::Error };
-                return Err(Failure::new(exit, "nothing was imported"));
-            }
-            let (secrets, variables) = (plan.secrets.len(), plan.variables.len());
+            let taken: Vec<_> =
+                store.secrets(project).await?.into_iter().map(|row| row.name.to_string()).collect();
+            let variables: Vec<_> = store.variables(project).await?.into_iter().map(|row| row.name).collect();
+            let plan = Plan::new(lines, &choices, &taken, &variables);
+            self.report(env, &plan.told)?;
+            let (secrets, variables) = plan.counts();
             if self.dry_run {
                 env.output.say(format!("would import {secrets} secrets and {variables} variables"));
                 return Ok(Exit::Ok);
             }
-            let entries = entries(plan.secrets)?;
-            self.vault.unlock(env).await?.add(project, entries, plan.variables).await?;
+            let (entries, variables_found) = plan.entries()?;
+            self.vault.unlock(env).await?.add(project, entries, variables_found).await?;
             env.output.say(format!(
                 "imported {secrets} secrets and {variables} variables; remove the values from {}",
                 self.file.display()
@@ -118,53 +187,81 @@ impl Import {
         })
     }
 
-    fn check_overrides(&self, lines: &[dotenv::Line]) -> Result<(), Failure> {
-        let unknown = |name: &&String| !lines.iter().any(|line| line.name == **name);
-        if let Some(name) = self.secret.iter().chain(&self.variable).find(unknown) {
-            return Err(super::vault::not_found("line", name, lines.iter().map(|line| line.name.as_str())));
-        }
-        match self.secret.iter().find(|name| self.variable.contains(name)) {
-            Some(name) => {
-                Err(Failure::new(Exit::Usage, format!("`{name}` is given to --secret and to --variable")))
+    async fn on_server(
+        &self,
+        env: &Env,
+        client: &Client,
+        project: &str,
+        mut names: BTreeMap<usize, String>,
+    ) -> Result<Exit, Failure> {
+        let path = format!("/v1/projects/{}/import", segment(project));
+        let text = dotenv::text(&self.file)?;
+        let facts = |dry: bool| json!({"secrets": self.secret, "variables": self.variable, "dryRun": dry});
+        let body = Body::with_texts(&facts(true), &[("text", &text)])?;
+        let planned: Imported = client.post(&path, body).await?.read()?;
+        let mut told: Vec<Told> = planned.lines.into_iter().map(Told::from).collect();
+        for one in &mut told {
+            // A server names no line with a mistake; here it may be.
+            one.line = names.remove(&one.number).unwrap_or_default();
+            if one.name.is_empty() {
+                one.name.clone_from(&one.line);
             }
-            None => Ok(()),
         }
+        self.report(env, &told)?;
+        let count = |is_secret: bool| {
+            let of_kind = told.iter().filter(|told| told.key.is_some() == is_secret);
+            of_kind.map(|told| &told.name).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        let (secrets, variables) = (count(true), count(false));
+        if self.dry_run {
+            env.output.say(format!("would import {secrets} secrets and {variables} variables"));
+            return Ok(Exit::Ok);
+        }
+        client.post(&path, Body::with_texts(&facts(false), &[("text", &text)])?).await?;
+        env.output.say(format!(
+            "imported {secrets} secrets and {variables} variables; remove the values from {}",
+            self.file.display()
+        ));
+        Ok(Exit::Ok)
     }
 
-    async fn plan(
-        &self,
-        lines: Vec<dotenv::Line>,
-        store: &dyn Store,
-        project: &str,
-    ) -> Result<(Plan, usize), Failure> {
-        let taken: Vec<_> =
-            store.secrets(project).await?.into_iter().map(|row| row.name.to_string()).collect();
-        let variables: Vec<_> = store.variables(project).await?.into_iter().map(|row| row.name).collect();
-        let mut plan = Plan::default();
+    /// Prints what becomes of each line, and fails where one cannot be taken.
+    pub(super) fn report(&self, env: &Env, told: &[Told]) -> Result<(), Failure> {
+        let at = |told: &Told| format!("{}:{}: {}", self.file.display(), told.number, told.line);
+        for one in told {
+            let clash = if one.is_clash { "clash: " } else { "" };
+            let exists = if one.is_clash { " exists already" } else { "" };
+            env.output.data(format!("{}: {clash}{}{exists}", at(one), one.what()));
+        }
+        let mut mistakes = 0;
         let mut clashes = 0;
-        for line in lines {
-            let at = format!("{}:{}: {}", self.file.display(), line.number, line.name);
-            let fate = self.fate(&line);
-            let (known, name, what) = match &fate {
-                Fate::Secret { name, key, kind } => {
-                    let by = kind.map(|kind| format!(" (provider type {}, bound to its hosts)", kind.name));
-                    let by = by.unwrap_or_default();
-                    (&taken, name.clone(), format!("secret {name}, key {key}{by}"))
-                }
-                Fate::Variable => (&variables, line.name.clone(), format!("variable {}", line.name)),
-            };
-            if known.contains(&name) {
+        for one in told {
+            if one.is_clash {
                 clashes += 1;
-                plan.report.push(format!("{at}: clash: {what} exists already"));
-                plan.mistakes.push(format!("{at}: {what} exists already"));
-                continue;
-            }
-            plan.report.push(format!("{at}: {what}"));
-            if let Err(mistake) = plan.take(fate, line) {
-                plan.mistakes.push(format!("{at}: {mistake}"));
+                env.output.say(format!("{}: {} exists already", at(one), one.what()));
+            } else if let Some(mistake) = &one.mistake {
+                mistakes += 1;
+                env.output.say(format!("{}: {mistake}", at(one)));
             }
         }
-        Ok((plan, clashes))
+        match (mistakes, clashes) {
+            (0, 0) => Ok(()),
+            (0, _) => Err(Failure::new(Exit::Conflict, "nothing was imported")),
+            (_, _) => Err(Failure::new(Exit::Error, "nothing was imported")),
+        }
+    }
+}
+
+impl Choices {
+    /// A name that no line has.
+    pub(crate) fn unknown(&self, lines: &[dotenv::Line]) -> Option<&str> {
+        let unknown = |name: &&String| !lines.iter().any(|line| line.name == **name);
+        self.secret.iter().chain(&self.variable).find(unknown).map(String::as_str)
+    }
+
+    /// A name that is in both lists.
+    pub(crate) fn doubled(&self) -> Option<&str> {
+        self.secret.iter().find(|name| self.variable.contains(name)).map(String::as_str)
     }
 
     fn fate(&self, line: &dotenv::Line) -> Fate {
@@ -189,11 +286,55 @@ impl Import {
 }
 
 impl Plan {
+    /// Decides what each line becomes; `secrets` and `variables` are the names that are taken.
+    pub(crate) fn new(
+        lines: Vec<dotenv::Line>,
+        choices: &Choices,
+        secrets: &[String],
+        variables: &[String],
+    ) -> Self {
+        let mut plan = Self::default();
+        for line in lines {
+            let fate = choices.fate(&line);
+            let (taken, name, key, kind) = match &fate {
+                Fate::Secret { name, key, kind } => {
+                    (secrets, name.clone(), Some((*key).to_owned()), kind.map(|kind| kind.name.to_owned()))
+                }
+                Fate::Variable => (variables, line.name.clone(), None, None),
+            };
+            let is_clash = taken.contains(&name);
+            let (number, in_line) = (line.number, line.name.clone());
+            let mistake = if is_clash { None } else { plan.take(fate, line).err() };
+            plan.told.push(Told { number, line: in_line, name, key, kind, is_clash, mistake });
+        }
+        plan
+    }
+
+    /// How many secrets and variables it makes.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.secrets.len(), self.variables.len())
+    }
+
+    /// The secrets that no type binds to hosts.
+    pub(crate) fn unbound(&self) -> impl Iterator<Item = &SecretName> {
+        self.secrets.iter().filter(|(_, found)| found.kind.is_none()).map(|(name, _)| name)
+    }
+
+    /// What is stored.
+    pub(crate) fn entries(self) -> Result<(Vec<Entry>, Variables), BoundError> {
+        let entry = |(name, found): (SecretName, Found)| {
+            let hosts = found.kind.map(|kind| BoundHosts::of_type(&kind.bound_hosts())).transpose()?;
+            Ok(Entry { name, description: None, expires: None, hosts, values: found.values })
+        };
+        let entries: Result<Vec<_>, BoundError> = self.secrets.into_iter().map(entry).collect();
+        Ok((entries?, self.variables))
+    }
+
     fn take(&mut self, fate: Fate, line: dotenv::Line) -> Result<(), String> {
         match fate {
             Fate::Secret { name, key, kind } => {
                 let hint =
-                    |error: value::ValueError| format!("{error}; --variable {} keeps it as it is", line.name);
+                    |error: value::ValueError| format!("{error}; --variable with its name keeps it as it is");
                 value::check(key, &line.value).map_err(hint)?;
                 let name: SecretName =
                     name.parse().map_err(|error: crate::secret::NameError| error.to_string())?;
@@ -205,6 +346,9 @@ impl Plan {
                 line.name.parse::<SecretName>().map_err(|error| error.to_string())?;
                 // exposed: the line is plain configuration, which is what a variable holds
                 let text = std::str::from_utf8(line.value.expose()).map_err(|error| error.to_string())?;
+                if text.contains('\0') {
+                    return Err("the value holds a NUL".to_owned());
+                }
                 self.variables.push((line.name, text.to_owned()));
             }
         }
@@ -212,13 +356,10 @@ impl Plan {
     }
 }
 
-fn entries(secrets: BTreeMap<SecretName, Found>) -> Result<Vec<Entry>, Failure> {
-    let entry = |(name, found): (SecretName, Found)| {
-        let hosts = found.kind.map(|kind| BoundHosts::of_type(&kind.bound_hosts())).transpose();
-        let hosts = hosts.map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
-        Ok(Entry { name, description: None, expires: None, hosts, values: found.values })
-    };
-    secrets.into_iter().map(entry).collect()
+impl From<BoundError> for Failure {
+    fn from(error: BoundError) -> Self {
+        Self::new(Exit::Error, error.to_string())
+    }
 }
 
 /// The first built-in type with hosts of its own whose libraries look for a credential under this name, and its key.

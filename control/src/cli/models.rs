@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::listing::{Item, Listing, describe};
+use super::remote::server;
+use super::served;
 use super::users::ProviderArgs;
 use super::vault::{home, not_found};
 use super::{Env, Exit, Failure};
@@ -94,7 +96,7 @@ impl ModelProvider {
 type Model = (Arc<Provider>, Arc<ModelRules>);
 
 fn models(files: &ProviderArgs, env: &Env) -> Result<Vec<Model>, Failure> {
-    let providers = files.load(env)?.providers.into_iter();
+    let providers = served::load(env, server(env)?.as_ref(), files, None)?.providers.into_iter();
     let model = |provider: Arc<Provider>| {
         let rules = Arc::clone(provider.model.as_ref()?);
         Some((provider, rules))

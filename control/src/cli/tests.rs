@@ -57,7 +57,14 @@ impl Machine {
         let line = [&["doorward", "--home", &home, "--no-input"][..], words].concat();
         let line =
             Line::try_parse_from(line).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
-        let env = Env { vars: BTreeMap::new(), globals: line.globals, schemes: SCHEMES, output: Output };
+        let env = Env {
+            vars: BTreeMap::new(),
+            globals: line.globals,
+            schemes: SCHEMES,
+            output: Output,
+            tls: no_tls,
+            browse: no_browser,
+        };
         line.command.run(&env)
     }
 
@@ -73,7 +80,7 @@ impl Machine {
     fn rows(&self) -> Vec<crate::vault::store::SecretRow> {
         let db = self.dir.path().join("home/data/vault.db");
         vault::block_on(async {
-            let store = crate::vault::sqlite::SqliteStore::open(&db, false).await?;
+            let store = crate::database::Database::sqlite(&db, false).await?;
             Ok(crate::vault::store::Store::secrets(&store, "default").await?)
         })
         .unwrap()
@@ -280,5 +287,51 @@ fn the_catalogue_needs_no_vault() {
         machine.run(&["describe", "type", "github", "-o", format]);
     }
     machine.run(&["get", "type", "github", "http-token"]);
-    assert!(!std::path::Path::new(&machine.path("home")).exists());
+    assert!(!Path::new(&machine.path("home")).exists());
+}
+
+#[test]
+fn a_backup_made_before_the_keys_were_rotated_comes_back_with_the_earlier_key() {
+    let machine = Machine::new();
+    let value = machine.write("value", "canary-value-of-one\n");
+    machine.run(&["add", "secret", "one", "--from-file", &format!("token={value}")]);
+    let path = |name: &str| machine.dir.path().join(name).display().to_string();
+    let (backup, locked) = (path("team.backup"), path("locked.backup"));
+    machine.run(&["backup", &backup]);
+    assert_eq!(machine.refused(&["backup", &backup]).0, Exit::Error, "it is never overwritten");
+    let passphrase = machine.write("passphrase", "correct horse battery\n");
+    std::fs::set_permissions(&passphrase, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    machine.run(&["backup", &locked, "--backup-passphrase-file", &passphrase]);
+    let before = machine.rows();
+    machine.run(&["key", "rotate"]);
+    machine.run(&["-n", "default", "key", "rotate", "--project-key"]);
+    assert_ne!(machine.rows()[0].keys, before[0].keys, "fingerprints are the new key's");
+    machine.run(&["rotate", "secret", "one", "--from-file", &format!("token={value}"), "--grace", "1h"]);
+    assert_eq!(
+        machine.refused(&["rotate", "secret", "one", "--from-file", &value, "--grace", "soon"]).0,
+        Exit::Usage
+    );
+    machine.run(&["clone", "secret", "one", "--to", "other"]);
+    assert_eq!(machine.refused(&["clone", "secret", "one", "--to", "other"]).0, Exit::Conflict);
+    assert_eq!(machine.refused(&["clone", "secret", "none", "--to", "other"]).0, Exit::NotFound);
+    assert_eq!(machine.refused(&["clone", "secret", "one", "--to", "Other"]).0, Exit::Usage);
+
+    let restored = path("restored.db");
+    let current = machine.refused(&["restore", &backup, "--vault", &restored]);
+    assert!(current.1.contains("another master key"), "{}", current.1);
+    let earlier = path("home/config/master.key.earlier.1");
+    let from = ["--master-key-file", &earlier];
+    machine.run(&[&["restore", &backup, "--vault", &restored][..], &from].concat());
+    assert_eq!(
+        machine.refused(&[&["restore", &backup, "--vault", &restored][..], &from].concat()).0,
+        Exit::Conflict
+    );
+    let by_passphrase = path("by-passphrase.db");
+    let words = ["restore", &locked, "--vault", &by_passphrase, "--backup-passphrase-file", &passphrase];
+    machine.run(&[&words[..], &from].concat());
+    let server = format!("sqlite:{}", path("server.db"));
+    machine.run(
+        &[&["restore", &locked, "--backup-passphrase-file", &passphrase, "--database", &server][..], &from]
+            .concat(),
+    );
 }

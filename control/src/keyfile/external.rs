@@ -65,6 +65,7 @@ struct File<'a> {
     client_id: Option<IgnoredAny>,
     client_secret: Option<IgnoredAny>,
     workforce_pool_user_project: Option<IgnoredAny>,
+    quota_project_id: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +106,8 @@ impl ExternalAccount {
             ("client_id", file.client_id.is_some()),
             ("client_secret", file.client_secret.is_some()),
             ("workforce_pool_user_project", file.workforce_pool_user_project.is_some()),
+            // Another project would be charged than the file says: the agent names it in `x-goog-user-project`.
+            ("quota_project_id", file.quota_project_id.is_some()),
         ];
         if let Some((field, _)) = changing.into_iter().find(|(_, given)| *given) {
             return Err(KeyFileFault::Unserved(field));
@@ -349,6 +352,7 @@ pub(crate) mod tests {
             ("client_id", "c4nary"),
             ("client_secret", "c4nary"),
             ("workforce_pool_user_project", "c4nary"),
+            ("quota_project_id", "c4nary"),
             ("universe_domain", "c4nary.example"),
         ] {
             let told = fault(|file| file[field] = value.into());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::{ActionGlob, Effect, Facts, Policy, Scope, Trace};
+use super::{ActionGlob, Effect, Facts, HttpRule, Policy, Scope, Trace};
 use crate::refusal::{Code, Refusal};
 use crate::types::{Ask, Clarity, Resolved, Resource, Told, UNKNOWN};
 
@@ -34,6 +34,8 @@ pub enum Outcome {
     Allowed,
     /// It denies, and that settles it.
     Denied,
+    /// It allows only what a person has approved.
+    Asked,
 }
 
 /// One step with its outcome, for people.
@@ -69,6 +71,7 @@ impl fmt::Display for Outcome {
             Self::Passed => "-",
             Self::Allowed => "allow",
             Self::Denied => "deny",
+            Self::Asked => "ask",
         })
     }
 }
@@ -78,13 +81,21 @@ pub(super) type Note<'n> = dyn FnMut(Stage, Outcome, fmt::Arguments<'_>) + 'n;
 
 type Verdict = Result<(), Refusal>;
 
-pub(super) fn judge(facts: &Facts<'_>, trace: &mut Trace, note: &mut Note<'_>) -> Verdict {
+/// Lets through or refuses; gives the rule that lets it through only with a person's approval. Everything that comes after
+/// the rules holds for such a request, too.
+pub(super) fn judge<'f>(
+    facts: &Facts<'f>,
+    trace: &mut Trace,
+    note: &mut Note<'_>,
+) -> Result<Option<&'f HttpRule>, Refusal> {
     let policy = &facts.provider.policy;
-    let settled = http_rules(facts, trace, note)?;
+    let rule = http_rules(facts, trace, note)?;
+    let settled = rule.is_some();
     if !settled || policy.scope.is_some() {
         resolved(facts, settled, trace, note)?;
     }
-    mcp(facts, settled, trace, note)
+    mcp(facts, settled, trace, note)?;
+    Ok(rule.filter(|rule| rule.effect == Effect::Ask))
 }
 
 fn resolved(facts: &Facts<'_>, settled: bool, trace: &mut Trace, note: &mut Note<'_>) -> Verdict {
@@ -161,17 +172,26 @@ fn other_forms(facts: &Facts<'_>) -> Vec<String> {
     facts.path.wide_forms().iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect()
 }
 
-/// Whether a rule settled it: then actions are skipped.
-fn http_rules(facts: &Facts<'_>, trace: &mut Trace, note: &mut Note<'_>) -> Result<bool, Refusal> {
+/// The rule that settled it, if one did: then actions are skipped.
+fn http_rules<'f>(
+    facts: &Facts<'f>,
+    trace: &mut Trace,
+    note: &mut Note<'_>,
+) -> Result<Option<&'f HttpRule>, Refusal> {
     let rules = &facts.provider.policy.rules;
     let Some(rule) = rules.iter().find(|rule| rule.matches(facts.method, facts.path)) else {
         note(Stage::HttpRules, Outcome::Passed, format_args!("{} rules, none matches", rules.len()));
-        return Ok(false);
+        return Ok(None);
     };
     trace.rule = Some(rule.label.clone());
-    if rule.effect == Effect::Allow {
-        note(Stage::HttpRules, Outcome::Allowed, format_args!("rule {}", rule.label));
-        return Ok(true);
+    let outcome = match rule.effect {
+        Effect::Allow => Some(Outcome::Allowed),
+        Effect::Ask => Some(Outcome::Asked),
+        Effect::Deny => None,
+    };
+    if let Some(outcome) = outcome {
+        note(Stage::HttpRules, outcome, format_args!("rule {}", rule.label));
+        return Ok(Some(rule));
     }
     note(Stage::HttpRules, Outcome::Denied, format_args!("rule {}", rule.label));
     let detail = match &rule.reason {

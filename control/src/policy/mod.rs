@@ -13,8 +13,25 @@
 //! let permit = control::policy::Permit::default();
 //! ```
 //!
+//! Where a rule asks for a person's approval, the permit waits inside a [`Question`], which gives it out only together with a
+//! [`crate::approval::Grant`] for exactly the request that it was bound to.
+//!
+//! ```compile_fail,E0616
+//! fn take(question: control::policy::Question) -> control::policy::Permit {
+//!     question.waiting
+//! }
+//! ```
+//!
+//! ```compile_fail,E0616
+//! fn take(bound: control::policy::Bound) -> control::policy::Permit {
+//!     bound.waiting
+//! }
+//! ```
+//!
 //! The order is: httpRules, action, deny, allow, default, scope, an MCP server's endpoint and tools. Limits are counted by the caller, who holds the counters.
 
+mod ask;
+mod delivery;
 mod judge;
 #[cfg(test)]
 mod tests;
@@ -33,6 +50,8 @@ use crate::target::Target;
 use crate::token_url::TokenUrl;
 use crate::types::{Ask, Told};
 
+pub use ask::{Bound, Outgoing, Question};
+pub use delivery::{Delivery, deliver};
 pub use judge::{Outcome, Stage, Step};
 pub use rules::Policy;
 pub(crate) use rules::{ActionGlob, Case, Effect, HttpRule, Scope};
@@ -80,6 +99,8 @@ pub struct Trace {
     pub resource: Option<Box<str>>,
     /// With `enforcement: audit`: what would have been refused.
     pub would_deny: Option<Refusal>,
+    /// The approval that a person gave it, where a rule asks for one.
+    pub approval: Option<Arc<str>>,
 }
 
 impl Permit {
@@ -160,29 +181,73 @@ pub fn load_check() -> LoadCheck {
     LoadCheck(())
 }
 
-/// Decides one request. Limits are still to be counted; with `enforcement: audit` a violation is in the permit's trace.
+/// What policy says of a request that it does not refuse.
+#[derive(Debug)]
+#[must_use = "a request that needs approval is not let through"]
+pub enum Verdict {
+    /// It is let through.
+    Allow(Permit),
+    /// It is let through only together with a person's approval of exactly this request. Boxed, as few requests are.
+    Ask(Box<Question>),
+}
+
+impl Verdict {
+    /// The permit of a request that needs no approval.
+    pub fn permit(self) -> Option<Permit> {
+        match self {
+            Self::Allow(permit) => Some(permit),
+            Self::Ask(_) => None,
+        }
+    }
+}
+
+/// Decides one request. Limits are still to be counted; with `enforcement: audit` a violation is in the permit's trace, and
+/// so is that a person would have been asked.
 ///
 /// # Errors
 /// DW1002 with the rule, action or scope that denies and its place in the file.
-pub fn decide(facts: &Facts<'_>) -> Result<Permit, Refusal> {
+pub fn decide(facts: &Facts<'_>) -> Result<Verdict, Refusal> {
     let mut trace = Trace::default();
-    if let Err(refusal) = judge::judge(facts, &mut trace, &mut |_, _, _| {}) {
-        match facts.provider.enforcement {
-            Enforcement::Enforce => return Err(refusal),
-            Enforcement::Audit => trace.would_deny = Some(refusal),
+    let mut asks = None;
+    match (judge::judge(facts, &mut trace, &mut |_, _, _| {}), facts.provider.enforcement) {
+        (Ok(rule), Enforcement::Enforce) => asks = rule,
+        (Ok(rule), Enforcement::Audit) => {
+            trace.would_deny = rule.map(|rule| ask::asked(facts.provider, rule))
         }
+        (Err(refusal), Enforcement::Enforce) => return Err(refusal),
+        (Err(refusal), Enforcement::Audit) => trace.would_deny = Some(refusal),
     }
-    Ok(Permit {
+    let permit = Permit {
         agent: facts.agent.clone(),
         target: facts.target.clone(),
         provider: Arc::clone(facts.provider),
         trace,
+    };
+    Ok(match asks {
+        None => Verdict::Allow(permit),
+        Some(rule) => Verdict::Ask(Box::new(Question::new(permit, rule, facts))),
     })
+}
+
+/// What the type's resolver makes of the request line, for a person who is asked.
+fn action(facts: &Facts<'_>) -> Option<Cow<'static, str>> {
+    let resolved = (facts.provider.kind.resolve)(&judge::ask(facts, facts.path.as_str()));
+    Some(resolved.action).filter(|action| *action != crate::types::UNKNOWN)
 }
 
 /// Whether an httpRule refuses the request, whatever its body says: nothing of the body need be read for that.
 pub fn rules_refuse(facts: &Facts<'_>) -> bool {
     facts.provider.enforcement == Enforcement::Enforce && judge::rules_deny(facts)
+}
+
+/// The id of the httpRule that lets a request through, if the first that matches does: for who has just written it.
+pub(crate) fn rule_that_allows(
+    provider: &Provider,
+    method: &Method,
+    path: &crate::rule::Path,
+) -> Option<Arc<str>> {
+    let rule = provider.policy.rules.iter().find(|rule| rule.matches(method, path));
+    rule.filter(|rule| rule.effect == Effect::Allow).map(|rule| Arc::clone(&rule.id))
 }
 
 /// What the type's resolver may look at.
@@ -196,7 +261,7 @@ pub fn explain(facts: &Facts<'_>) -> Vec<Step> {
     let verdict = judge::judge(facts, &mut Trace::default(), &mut |stage, outcome, detail| {
         steps.push(Step { stage, outcome, detail: detail.to_string() });
     });
-    if verdict.is_err() && facts.provider.enforcement == Enforcement::Audit {
+    if !matches!(verdict, Ok(None)) && facts.provider.enforcement == Enforcement::Audit {
         steps.push(Step {
             stage: Stage::Enforcement,
             outcome: Outcome::Allowed,

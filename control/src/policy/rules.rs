@@ -1,6 +1,7 @@
 //! A provider's policy as run: compiled rules with their places, ready to be shown in a refusal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -27,6 +28,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether a rule of it asks people.
+    pub(crate) fn asks(&self) -> bool {
+        self.rules.iter().any(|rule| rule.effect == Effect::Ask)
+    }
+
     /// Which tools of an MCP server may be called and seen, where the file says so.
     pub fn tools(&self) -> Option<&Tools> {
         self.tools.as_ref()
@@ -39,6 +45,8 @@ pub(crate) enum Effect {
     #[default]
     Deny,
     Allow,
+    /// Only together with a person's approval.
+    Ask,
 }
 
 /// One entry of `httpRules`.
@@ -54,20 +62,24 @@ pub(crate) struct HttpRule {
     pub(crate) paths: Vec<Glob>,
     pub(crate) effect: Effect,
     pub(crate) reason: Option<Box<str>>,
+    /// Where it asks: how long a request waits for the answer.
+    pub(crate) hold: Option<Duration>,
+    /// Where it asks: whether who may approve sees the beginning of the body.
+    pub(crate) preview: bool,
 }
 
 impl HttpRule {
-    /// Deny reads widely, allow narrowly.
+    /// Deny reads widely, allow narrowly. Ask reads as widely as deny: what slips past it could meet an allow behind it.
     pub(crate) fn matches(&self, method: &Method, path: &Path) -> bool {
         // A server that puts methods into capitals itself would take `delete` for DELETE.
         let same = |own: &Method| match self.effect {
-            Effect::Deny => own.as_str().eq_ignore_ascii_case(method.as_str()),
+            Effect::Deny | Effect::Ask => own.as_str().eq_ignore_ascii_case(method.as_str()),
             Effect::Allow => own == method,
         };
         (self.methods.is_empty() || self.methods.iter().any(same))
             && (self.paths.is_empty()
                 || self.paths.iter().any(|glob| match self.effect {
-                    Effect::Deny => glob.denies(path),
+                    Effect::Deny | Effect::Ask => glob.denies(path),
                     Effect::Allow => glob.allows(path),
                 }))
     }

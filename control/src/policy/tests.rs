@@ -40,7 +40,7 @@ impl World {
     }
 
     fn decide(&self, request: &str) -> Result<Permit, Refusal> {
-        self.with(request, decide)
+        self.with(request, |facts| decide(facts).map(|verdict| verdict.permit().expect("nobody is asked")))
     }
 }
 
@@ -280,6 +280,7 @@ fn judge_calls(policy: &str, body: &str) -> Result<Permit, Refusal> {
             body: Some(Told::Calls(&calls)),
             headers,
         })
+        .map(|verdict| verdict.permit().expect("nobody is asked"))
     })
 }
 
@@ -337,4 +338,81 @@ fn lets_through_what_the_lists_name_and_records_the_tools() {
         "  type: mcp\n  mcp: {url: \"https://m.example.com/mcp\"}\n  audit: {enforcement: audit}\n  policy: {mcp: {allowedTools: []}}",
     );
     assert!(audited.decide("POST /mcp").unwrap().trace().would_deny.is_some());
+}
+
+const ASKS: &str = "  type: github\n  policy:\n    httpRules:\n    - {id: first, methods: [DELETE], paths: [\"/repos/**\"], effect: ask, ask: {hold: 30s}}\n    - {id: rest, effect: allow}\n  scope: {repositories: [acme/*]}";
+
+/// The question that a request leads to, bound to it with this body.
+fn bound(world: &World, request: &str, body: &[u8]) -> Bound {
+    let target: http::uri::PathAndQuery = request.split_once(' ').unwrap().1.parse().unwrap();
+    let Ok(Verdict::Ask(question)) = world.with(request, decide) else {
+        panic!("{request}: nobody is asked")
+    };
+    let outgoing = Outgoing {
+        target: &target,
+        shown: None,
+        headers: &world.headers,
+        body,
+        scheme: Some("header"),
+        websocket: false,
+    };
+    question.bind("one", outgoing)
+}
+
+fn grant(bound: &Bound) -> crate::approval::Grant {
+    let binding = bound.binding();
+    let body = Some((binding.body.0, binding.body_bytes));
+    crate::approval::Grant::new("id".into(), binding.scope(), body, 100)
+}
+
+#[test]
+fn what_a_rule_asks_for_is_no_permit_without_an_approval_of_exactly_it() {
+    let world = world(ASKS);
+    let own = || bound(&world, "DELETE /repos/acme/api", b"x");
+    for other in [
+        bound(&world, "DELETE /repos/acme/api2", b"x"),
+        bound(&world, "DELETE /repos/acme/api", b"y"),
+        bound(&world, "DELETE /repos/acme/api", b""),
+        bound(&world, "delete /repos/acme/api", b"x"),
+    ] {
+        let refusal = own().permit(grant(&other), 0).unwrap_err();
+        assert_eq!((refusal.code, refusal.status), (crate::refusal::Code::Dw1003, 403));
+        assert_eq!(refusal.rule.as_deref(), Some("first (f.yaml:8)"));
+    }
+    // Of a document that says one word more.
+    let changed = self::world(&ASKS.replace("effect: allow", "effect: allow, reason: r"));
+    own().permit(grant(&bound(&changed, "DELETE /repos/acme/api", b"x")), 0).unwrap_err();
+    own().permit(grant(&own()), 100).unwrap_err();
+    let permit = own().permit(grant(&own()), 99).unwrap();
+    assert_eq!((permit.trace().approval.as_deref(), permit.agent().as_str()), (Some("id"), "agent"));
+}
+
+#[test]
+fn a_rule_that_asks_reads_widely_and_what_comes_after_it_holds_still() {
+    let open = world(&ASKS.replace("\n  scope: {repositories: [acme/*]}", ""));
+    let asks = [
+        "DELETE /repos/a/b",
+        "delete /repos/a/b",
+        "DELETE /REPOS/a/b",
+        "DELETE /repos%2fa/b",
+        "DELETE /repos;x/a",
+    ];
+    for request in asks {
+        let verdict = open.with(request, decide);
+        assert!(matches!(verdict, Ok(Verdict::Ask(_))), "{request}: {verdict:?}");
+    }
+    let world = world(ASKS);
+    let refusal = world.with("DELETE /repos/evil/api", decide).unwrap_err();
+    assert_eq!(refusal.code, crate::refusal::Code::Dw1002, "nobody is asked what scope refuses");
+    assert!(world.with("GET /repos/acme/api", decide).unwrap().permit().is_some());
+    let steps = world.with("DELETE /repos/acme/api", explain);
+    assert!(steps.iter().any(|step| step.outcome == Outcome::Asked), "{steps:?}");
+}
+
+#[test]
+fn with_enforcement_audit_what_would_ask_would_deny() {
+    let world = world(&format!("{ASKS}\n  audit: {{enforcement: audit}}"));
+    let permit = world.decide("DELETE /repos/acme/api").unwrap();
+    let would = permit.trace().would_deny.clone().unwrap();
+    assert_eq!((would.code, would.rule.as_deref()), (crate::refusal::Code::Dw1003, Some("first (f.yaml:8)")));
 }

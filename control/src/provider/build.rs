@@ -37,6 +37,8 @@ pub(super) struct Ground<'a> {
     pub(super) path: Option<&'a str>,
     /// The file's folder; `None` where the text comes from no file.
     pub(super) folder: Option<&'a FilePath>,
+    /// The project that it belongs to, where that is not the document's to say.
+    pub(super) project: Option<&'a str>,
 }
 
 /// Headers from the agent that are removed on hosts that get a credential, unless `request.keepHeaders` names one;
@@ -80,7 +82,7 @@ pub(super) fn provider(
     ground: Ground<'_>,
     report: &mut Report<'_>,
 ) -> Option<(Provider, Vec<CaseText>)> {
-    let ids = metadata(node, report);
+    let ids = metadata(node, ground.project, report);
     let spec = node.field("spec")?;
     let kind = kind(spec, report);
     let mode = mode(spec);
@@ -128,7 +130,9 @@ pub(super) fn provider(
         Some("audit") => Enforcement::Audit,
         Some(_) | None => Enforcement::Enforce,
     };
+    let digest = super::digest::of(node, &ids.project);
     let provider = Provider {
+        digest,
         project: ids.project,
         name: ids.name,
         source: report.place(node.at).into(),
@@ -178,7 +182,7 @@ fn refuse_config(spec: &Node, kind: &TypeSpec, ground: Ground<'_>, report: &mut 
 
 /// Builds an Agent document.
 pub(super) fn agent(node: &Node, report: &mut Report<'_>) -> Option<AgentRules> {
-    let ids = metadata(node, report)?;
+    let ids = metadata(node, None, report)?;
     let providers = agent_providers(node).filter_map(Node::text).map(Arc::from).collect();
     Some(AgentRules {
         project: ids.project,
@@ -200,13 +204,19 @@ pub(super) struct Ids {
     pub(super) name: Arc<str>,
 }
 
-fn metadata(node: &Node, report: &mut Report<'_>) -> Option<Ids> {
+fn metadata(node: &Node, given: Option<&str>, report: &mut Report<'_>) -> Option<Ids> {
     let metadata = node.field("metadata")?;
     let name = metadata.field("name").and_then(|name| checked_name(name, "name", report));
     let project = match metadata.field("namespace") {
         Some(project) => checked_name(project, "namespace", report),
-        None => Some("default".into()),
+        None => Some(given.unwrap_or("default").into()),
     };
+    if let (Some(project), Some(given)) = (&project, given)
+        && **project != *given
+    {
+        report.mistake(metadata.at, "`metadata.namespace` is another project than the one that it stands in");
+        return None;
+    }
     Some(Ids { project: project?, name: name? })
 }
 
@@ -270,7 +280,7 @@ fn limits(spec: &Node, report: &mut Report<'_>) -> RequestLimits {
     RequestLimits { requests_per_minute, timeout }
 }
 
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;

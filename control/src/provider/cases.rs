@@ -11,7 +11,7 @@ use super::tree::{Node, Place};
 use super::verify::split_url;
 use super::{Mode, Provider};
 use crate::agent::AgentName;
-use crate::policy::{self, Facts};
+use crate::policy::{self, Facts, Verdict};
 use crate::rule::{HostPattern, Path};
 use crate::target::Target;
 
@@ -27,6 +27,13 @@ pub(super) struct CaseText {
     rule: Option<String>,
 }
 
+impl CaseText {
+    /// The path that is asked for.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// The verdict that a test expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -34,6 +41,8 @@ pub enum Expect {
     Allow,
     /// The request is refused.
     Deny,
+    /// A person is asked.
+    Ask,
 }
 
 /// One test of a provider.
@@ -53,6 +62,8 @@ pub struct Case {
 pub struct Failed {
     /// What was expected.
     pub expect: Expect,
+    /// What it came to.
+    pub came: Expect,
     /// The rule or step that settled it, with its place.
     pub settled_by: Option<Arc<str>>,
     /// The rule that was expected, where the verdict was right and the rule was not.
@@ -78,7 +89,8 @@ impl Case {
             headers: &HeaderMap::new(),
         };
         let (verdict, settled_by) = match policy::decide(&facts) {
-            Ok(permit) => match &permit.trace().would_deny {
+            Ok(Verdict::Ask(question)) => (Expect::Ask, question.refusal().rule),
+            Ok(Verdict::Allow(permit)) => match &permit.trace().would_deny {
                 Some(refusal) => (Expect::Deny, refusal.rule.clone()),
                 None => (Expect::Allow, permit.trace().rule.clone()),
             },
@@ -92,7 +104,7 @@ impl Case {
             return Ok(());
         }
         let wanted_rule = case.rule.clone().filter(|_| verdict == case.expect);
-        Err(Failed { expect: case.expect, settled_by, wanted_rule })
+        Err(Failed { expect: case.expect, came: verdict, settled_by, wanted_rule })
     }
 }
 
@@ -101,8 +113,19 @@ impl fmt::Display for Failed {
         let by = self.settled_by.as_deref().unwrap_or("no rule");
         match (&self.wanted_rule, self.expect) {
             (Some(wanted), _) => write!(f, "expected rule {wanted} to settle it, it was {by}"),
-            (None, Expect::Allow) => write!(f, "expected allow, denied by {by}"),
-            (None, Expect::Deny) => write!(f, "expected deny, allowed by {by}"),
+            (None, expect) => {
+                let expected = match expect {
+                    Expect::Allow => "allow",
+                    Expect::Deny => "deny",
+                    Expect::Ask => "ask",
+                };
+                let came = match self.came {
+                    Expect::Allow => "allowed",
+                    Expect::Deny => "denied",
+                    Expect::Ask => "asked",
+                };
+                write!(f, "expected {expected}, {came} by {by}")
+            }
         }
     }
 }
@@ -121,7 +144,11 @@ pub(super) fn read(spec: &Node, hosts: &[HostPattern], mode: Mode, report: &mut 
 
 fn case(node: &Node, hosts: &[HostPattern], mode: Mode, report: &mut Report<'_>) -> Option<CaseText> {
     let request = node.field("request")?;
-    let expect = if node.text_of("expect")? == "allow" { Expect::Allow } else { Expect::Deny };
+    let expect = match node.text_of("expect")? {
+        "allow" => Expect::Allow,
+        "ask" => Expect::Ask,
+        _ => Expect::Deny,
+    };
     let Some((method, target, path_and_query)) = parse(request.text()?, hosts, mode) else {
         report.mistake(request.at, "a test's `request` is `METHOD /path` (for the first host that is no wildcard) or `METHOD https://host/path`, in canonical form");
         return None;

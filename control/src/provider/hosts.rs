@@ -21,7 +21,13 @@ pub(super) fn read(
     let port = default_port(mode);
     let own = variant.map(Variant::hosts);
     let nodes: Vec<&Node> = match (spec.field("host"), spec.field("hosts")) {
-        (Some(one), None) => vec![one],
+        (Some(one), None) => {
+            if let Some(why) = one.text().and_then(|host| Variant::misnamed(kind, host)) {
+                report.mistake(one.at, why);
+                return Vec::new();
+            }
+            vec![one]
+        }
         (None, Some(several)) => several.items().iter().collect(),
         (Some(one), Some(_)) => {
             report.mistake(one.at, "`host` cannot stand beside `hosts`");

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::budget;
 use super::build::{self, Ground};
 use super::cases::{Case, CaseText};
 use super::report::{Mistake, Report, shown_key, suggestion};
@@ -58,7 +59,39 @@ pub fn load_allowed(
     schemes: &[&SchemeSpec],
     gate: &Gate<'_>,
 ) -> Result<Loaded, Vec<Mistake>> {
+    load_beside(paths, &[], schemes, gate)
+}
+
+/// A document that comes from a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// What mistakes are reported under.
+    pub label: &'a str,
+    /// The project that it stands in.
+    pub project: &'a str,
+    /// Its kind, `Provider` or `ModelProvider`.
+    pub kind: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// YAML or JSON.
+    pub text: &'a str,
+}
+
+/// Like [`load_allowed`], with documents of a server beside the files. Each of them is one provider of the name and project that
+/// it was given under, and names no file.
+///
+/// # Errors
+/// All mistakes of all files and documents, sorted by place.
+pub fn load_beside(
+    paths: &[PathBuf],
+    given: &[Given<'_>],
+    schemes: &[&SchemeSpec],
+    gate: &Gate<'_>,
+) -> Result<Loaded, Vec<Mistake>> {
     let mut set = Set::default();
+    for one in given {
+        set.given(*one, schemes);
+    }
     for root in paths {
         let mut files = Vec::new();
         match find(root, 0, &mut files) {
@@ -99,7 +132,7 @@ pub fn parse_text(name: &str, text: &str, schemes: &[&SchemeSpec]) -> Result<Loa
         name,
         name,
         text,
-        Ground { schemes, config: None, scope: None, variant: None, path: None, folder: None },
+        Ground { schemes, config: None, scope: None, variant: None, path: None, folder: None, project: None },
     );
     set.finish()
 }
@@ -195,6 +228,7 @@ impl Set {
                     variant: None,
                     path: None,
                     folder: file.parent(),
+                    project: None,
                 },
             ),
             Err(message) => self.mistakes.push(Mistake::of_file(&shown, message)),
@@ -217,6 +251,40 @@ impl Set {
         }
         self.mistakes.append(&mut report.mistakes);
         self.warnings.append(&mut report.warnings);
+    }
+
+    /// Whatever else stands in the text is a mistake: nobody has looked at it under its own name.
+    fn given(&mut self, given: Given<'_>, schemes: &[&SchemeSpec]) {
+        let Given { label, project, kind, name, text } = given;
+        let (mut own, project) = (Self::default(), Some(project));
+        own.add(
+            label,
+            label,
+            text,
+            Ground { schemes, config: None, scope: None, path: None, folder: None, project, variant: None },
+        );
+        if own.mistakes.is_empty() {
+            let right = |provider: &Provider| {
+                let is_kind = if provider.model.is_some() { "ModelProvider" } else { "Provider" } == kind;
+                is_kind && *provider.name == *name
+            };
+            let why = match own.providers.as_slice() {
+                [one] if own.agents.is_empty() && right(&one.value) => None,
+                _ => Some("is not one document of the kind and name that it was given under"),
+            };
+            let beyond = own.providers.iter().find_map(|one| beyond_a_server(&one.value));
+            let why = why.map(str::to_owned).or_else(|| {
+                beyond.map(|(field, whose)| {
+                    format!("`{field}` has no place in a document of a server: {whose}")
+                })
+            });
+            own.mistakes.extend(why.map(|why| Mistake::of_file(label, why)));
+        }
+        self.providers.append(&mut own.providers);
+        self.fallbacks.append(&mut own.fallbacks);
+        self.tests.append(&mut own.tests);
+        self.mistakes.append(&mut own.mistakes);
+        self.warnings.append(&mut own.warnings);
     }
 
     fn document(&mut self, node: &Node, ground: Ground<'_>, report: &mut Report<'_>) {
@@ -255,6 +323,13 @@ impl Set {
         };
         if let Some(other) = self.providers.iter().find(same) {
             let message = format!("a provider of the same name stands in {}:{}", other.path, other.at.line);
+            self.mistakes.push(at_place(path, at, message));
+        }
+        let steps = budget::steps(&provider.policy, &tests);
+        if steps > budget::STEPS_MAX {
+            let most = budget::STEPS_MAX;
+            let message =
+                format!("its tests need {steps} steps of matching, which is more than {most}: test less");
             self.mistakes.push(at_place(path, at, message));
         }
         let provider = Arc::new(provider);
@@ -352,6 +427,24 @@ fn unfit_fallback(own: &Provider, other: Option<&Provider>) -> Option<&'static s
 
 fn at_place(path: &str, at: Place, message: impl Into<String>) -> Mistake {
     Mistake { path: path.to_owned(), line: at.line, column: at.column, message: message.into() }
+}
+
+/// What only whoever runs the sidecar can say: which of its files are read, and which addresses beside public ones it dials.
+fn beyond_a_server(provider: &Provider) -> Option<(&'static str, &'static str)> {
+    const FILES: &str = "it names a file of the sidecar's";
+    let injections = provider.auth.iter().flat_map(|auth| &auth.injections);
+    let names_a_subject = injections.into_iter().any(|one| one.fields.text("subjectTokenFile").is_some());
+    [
+        (provider.upstream.extra_roots.is_some(), "tls.upstreamCA", FILES),
+        (names_a_subject, "config.subjectTokenFile", FILES),
+        (
+            !provider.upstream.allow_cidrs.is_empty(),
+            "network.allowCIDRs",
+            "the sidecar's own `--allow-cidr` opens addresses",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(is_named, field, whose)| is_named.then_some((field, whose)))
 }
 
 fn kind(node: &Node, report: &mut Report<'_>) -> Option<&'static Kind> {

@@ -3,6 +3,8 @@
 //! Config as typed (the file's schema) and config as run (this page) are two types: nothing here can be half valid.
 //! [`load()`] makes the second from the first, or tells every mistake of every file at once.
 
+mod amend;
+mod digest;
 mod load;
 mod tree;
 mod schema;
@@ -24,6 +26,7 @@ mod fields;
 mod policy;
 mod mcp;
 mod cases;
+mod budget;
 pub mod dummy;
 mod json_schema;
 pub mod reference;
@@ -54,15 +57,18 @@ use crate::target::Target;
 use crate::token_url::TokenUrl;
 use crate::types::{self, TypeSpec};
 
+pub(crate) use amend::{NewRule, allow_before};
 pub use build::{METADATA_ADDRESSES, REMOVED_HEADERS, REMOVED_PREFIX, covers_only_metadata};
 pub use cases::{Case, Expect, Failed};
 pub use json_schema::{json_schema, kinds};
-pub use load::{Gate, Loaded, files, load, load_allowed, parse_text};
+pub use load::{Gate, Given, Loaded, files, load, load_allowed, load_beside, parse_text};
 pub use report::Mistake;
 
 /// One provider as run.
 #[derive(Debug)]
 pub struct Provider {
+    /// A digest of its document, the same wherever it is read.
+    pub digest: [u8; 32],
     /// The project that it belongs to (`metadata.namespace`, default `default`).
     pub project: Arc<str>,
     /// Its name.

@@ -28,6 +28,7 @@ pub(super) fn provider(node: &Node, ground: Ground<'_>, report: &mut Report<'_>)
     let (vendor, rules) = (vendor?, rules?);
     let lowered = lowered(node, spec, vendor, &rules.endpoint);
     let (mut provider, _) = build::provider(&lowered, ground, report)?;
+    provider.digest = super::digest::of(node, &provider.project);
     provider.model = Some(Arc::new(rules));
     Some(provider)
 }

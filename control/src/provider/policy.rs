@@ -1,6 +1,7 @@
 //! The `policy` and `scope` blocks, compiled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -75,18 +76,40 @@ fn http_rules(list: Option<&Node>, report: &mut Report<'_>) -> Vec<HttpRule> {
         let paths = paths(node, report);
         let effect = match node.text_of("effect") {
             Some("allow") => Effect::Allow,
-            Some("ask") => {
-                report.mistake(
-                    node.field("effect").map_or(node.at, |effect| effect.at),
-                    "`effect: ask` comes with a later release",
-                );
-                Effect::Deny
-            }
+            Some("ask") => Effect::Ask,
             Some(_) | None => Effect::Deny,
         };
-        rules.push(HttpRule { id, label, methods, paths, effect, reason: reason(node, report) });
+        let (reason, hold) = (reason(node, report), hold(node, effect, report));
+        let preview = node.field("ask").and_then(|ask| ask.field("preview")).and_then(Node::bool);
+        rules.push(HttpRule {
+            id,
+            label,
+            methods,
+            paths,
+            effect,
+            reason,
+            hold,
+            preview: preview.unwrap_or_default(),
+        });
     }
     rules
+}
+
+/// The longest that a request waits for a person: clients and what is in between give up.
+const HOLD_MAX: Duration = Duration::from_secs(300);
+
+/// How long a request waits for the answer.
+fn hold(node: &Node, effect: Effect, report: &mut Report<'_>) -> Option<Duration> {
+    let ask = node.field("ask")?;
+    if effect != Effect::Ask {
+        report.mistake(ask.at, "`ask` belongs to a rule with `effect: ask`");
+    }
+    let hold = ask.field("hold")?;
+    let time = hold.text().and_then(super::build::duration).filter(|time| *time <= HOLD_MAX);
+    if time.is_none() {
+        report.mistake(hold.at, "`hold` is a number with `ms`, `s` or `m`, at most `5m`: `30s`");
+    }
+    time
 }
 
 fn reason(node: &Node, report: &mut Report<'_>) -> Option<Box<str>> {

@@ -32,6 +32,9 @@ impl Mistake {
     }
 }
 
+/// The most mistakes of one file: whoever makes more is told these first.
+const MISTAKES_MAX: usize = 1000;
+
 /// Collects what is found in one file.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
@@ -49,6 +52,9 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn mistake(&mut self, at: Place, message: impl Into<String>) {
+        if self.mistakes.len() >= MISTAKES_MAX {
+            return;
+        }
         let mistake = self.made(at, message);
         // An alias brings one mistake to several places of the tree.
         if !self.mistakes.contains(&mistake) {

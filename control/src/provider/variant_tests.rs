@@ -98,6 +98,14 @@ fn a_server_of_github_enterprise_is_one_host_with_its_api_below_api() {
 }
 
 #[test]
+fn a_host_of_ghe_com_that_is_no_tenant_is_refused_where_it_stands_for_an_installation() {
+    for host in ["api.acme.ghe.com", "ghe.com", "acme.ghe.com:8443", "\"*.ghe.com\""] {
+        let told = mistake(&format!("  type: github\n  host: {host}\n  auth: {{secretRef: s}}\n"));
+        assert!(told.contains("p.yaml:6:") && told.contains("`TENANT.ghe.com`"), "{host}: {told}");
+    }
+}
+
+#[test]
 fn a_tenant_of_ghe_com_has_a_host_for_each_part() {
     let provider = loaded("  type: github\n  host: Acme.ghe.com\n  auth: {type: github-app, secretRef: s}\n");
     let own = ["api.acme.ghe.com", "acme.ghe.com", "uploads.acme.ghe.com", "codeload.acme.ghe.com"];

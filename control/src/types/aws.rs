@@ -27,7 +27,15 @@ use actions::KNOWN;
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "aws",
     summary: "AWS: requests are signed again with SigV4 (or SigV4A), limited by `config.services` and `config.region`. `scope.resources` names ARNs. Services that hand out credentials (`sts:AssumeRole`, `iam:CreateAccessKey`) hand them to the agent: deny those.",
-    hosts: &["*.amazonaws.com", "*.amazonaws.com.cn", "*.api.aws", "*.on.aws"],
+    hosts: &[
+        "*.amazonaws.com",
+        "*.api.aws",
+        "*.on.aws",
+        "*.amazonaws.com.cn",
+        "*.api.amazonwebservices.com.cn",
+        "*.amazonaws.eu",
+        "*.api.amazonwebservices.eu",
+    ],
     auth: &[AuthSpec {
         name: "aws-sigv4",
         keys: &["secret_access_key"],

@@ -135,7 +135,7 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     resolve,
 };
 
-pub(super) use enterprise::of as enterprise;
+pub(super) use enterprise::{misnamed, of as enterprise};
 
 fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     let segments = Segments::of(ask.path);

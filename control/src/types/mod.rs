@@ -388,7 +388,8 @@ impl TypeSpec {
             return Err(expected);
         }
         // Azure minds case in the names of blobs alone.
-        let has_case = !self.ignores_case() || text.contains(".blob.core.");
+        let is_blob = text.starts_with("https://") && text.contains(".blob.core.");
+        let has_case = !self.ignores_case() || is_blob;
         Ok(if has_case { text.to_owned() } else { text.to_ascii_lowercase() })
     }
 }

@@ -254,3 +254,18 @@ fn a_grpc_method_that_writes_needs_its_own_name_where_something_is_denied() {
     assert!(storage(r#"{allow: ["storage.objects.create"], deny: ["*.setIamPolicy"]}"#, "WriteObject"));
     assert!(storage(r#"{allow: ["*"]}"#, "WriteObject"));
 }
+
+#[test]
+fn azure_minds_case_in_the_urls_of_blobs_alone() {
+    let azure = by_name("azure").unwrap();
+    for (text, read) in [
+        ("https://Acme.blob.core.windows.net/Logs/*", "https://Acme.blob.core.windows.net/Logs/*"),
+        ("https://V1.vault.azure.net/secrets/*", "https://v1.vault.azure.net/secrets/*"),
+        (
+            "/subscriptions/S/resourceGroups/RG.blob.core.x/*",
+            "/subscriptions/s/resourcegroups/rg.blob.core.x/*",
+        ),
+    ] {
+        assert_eq!(azure.resource_pattern(text).as_deref(), Ok(read));
+    }
+}

@@ -35,7 +35,12 @@ impl Variant {
             "github" => github::enterprise(host?)?,
             _ => return None,
         };
-        Some(Self { spec, host: host.unwrap_or_default().to_ascii_lowercase() })
+        Some(Self { spec, host: host.unwrap_or_default().trim_end_matches('.').to_ascii_lowercase() })
+    }
+
+    /// Why a provider's host names no installation of the type, though it looks like one.
+    pub fn misnamed(kind: &TypeSpec, host: &str) -> Option<&'static str> {
+        if kind.name == "github" { github::misnamed(host) } else { None }
     }
 
     /// A text of the variant with its host.

@@ -31,6 +31,17 @@ pub enum BoundError {
     PublicSuffix(String),
 }
 
+impl BoundError {
+    /// The mistake without the host, which may be a value in the wrong place.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Host(_, error) => error.to_string(),
+            Self::PublicSuffix(_) => "anybody can register a name below this public suffix".to_owned(),
+            Self::Empty | Self::TooMany => self.to_string(),
+        }
+    }
+}
+
 /// The hosts that a secret is bound to, sorted and without repetition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundHosts(Vec<HostPattern>);

@@ -108,7 +108,13 @@ impl Source for Commands {
                 }
                 kept.until = Some(Instant::now() + recipe.ttl);
             }
-            let terms = Terms { secret: secret.clone(), expires: None, hosts: None, stale_at: kept.until };
+            let terms = Terms {
+                secret: secret.clone(),
+                expires: None,
+                hosts: None,
+                stale_at: kept.until,
+                lease: None,
+            };
             Ok(Opened { version: kept.version.into(), values: copies(&kept.values), terms })
         })
     }

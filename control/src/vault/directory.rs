@@ -210,7 +210,8 @@ impl Source for Directory {
             let read = read.map_err(|error| OpenError::source(secret, error))?;
             let found = read.map_err(|error| OpenError::source(secret, error))?;
             let (version, values) = found.ok_or_else(|| OpenError::Missing(secret.clone()))?;
-            let terms = Terms { secret: secret.clone(), expires: None, hosts: None, stale_at: None };
+            let terms =
+                Terms { secret: secret.clone(), expires: None, hosts: None, stale_at: None, lease: None };
             Ok(Opened { version: version.into(), values, terms })
         })
     }

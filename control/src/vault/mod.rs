@@ -8,13 +8,16 @@ pub mod bound;
 pub mod certificate;
 pub mod command;
 pub mod directory;
+mod keys;
+pub mod backup;
 pub mod local;
 pub mod master;
 pub mod process;
+pub mod succession;
 mod seal;
-pub mod sqlite;
 pub mod store;
 pub mod value;
+pub mod wrapped;
 mod renewal;
 mod version;
 
@@ -27,6 +30,7 @@ use time::OffsetDateTime;
 
 pub use bound::BoundHosts;
 pub use renewal::{Shown, Turn};
+pub(crate) use seal::length_prefixed;
 pub use seal::{Record, SealError};
 pub use version::Version;
 
@@ -35,6 +39,7 @@ use crate::provider::{Auth, Provider};
 use crate::refusal::Code;
 use crate::rule::HostPattern;
 use crate::secret::{Secret, SecretRef};
+use crate::sync::lease::Lease;
 use crate::target::Target;
 use crate::token_url::TokenUrl;
 
@@ -73,6 +78,8 @@ pub struct Terms {
     pub hosts: Option<BoundHosts>,
     /// When it has to be opened anew although its version is the same (a command's TTL).
     pub stale_at: Option<Instant>,
+    /// Of a secret that the control server gave: how long that holds.
+    pub lease: Option<Lease>,
 }
 
 impl Terms {
@@ -82,6 +89,9 @@ impl Terms {
     }
 
     fn admit_to(&self, target: &Target, now: impl FnOnce() -> OffsetDateTime) -> Result<(), OpenError> {
+        if self.lease.as_ref().is_some_and(Lease::is_over) {
+            return Err(OpenError::Silent(self.secret.clone()));
+        }
         if self.expires.is_some_and(|end| now().unix_timestamp() >= end) {
             return Err(OpenError::Expired(self.secret.clone()));
         }
@@ -113,6 +123,12 @@ pub enum OpenError {
     /// The master key is not there.
     #[error("the vault is locked")]
     Locked,
+    /// The control server, which gave it, has been silent for longer than is allowed.
+    #[error("the control server that gave secret `{0}` has been silent for longer than is allowed")]
+    Silent(SecretRef),
+    /// The name is the control server's, which does not give it (any more): no other source stands in.
+    #[error("the control server does not give this agent secret `{0}`")]
+    NotGiven(SecretRef),
     /// The record does not authenticate: edited, moved, or another master key.
     #[error("secret `{0}` does not decrypt: the record was changed or belongs to another master key")]
     Sealed(SecretRef),
@@ -132,7 +148,20 @@ pub enum OpenError {
 impl OpenError {
     /// The code that an agent gets: the vault is locked, or this secret is not to be had.
     pub fn code(&self) -> Code {
-        if matches!(self, Self::Locked) { Code::Dw5001 } else { Code::Dw1004 }
+        match self {
+            Self::Locked => Code::Dw5001,
+            Self::Silent(_) => Code::Dw5002,
+            Self::NoCredential
+            | Self::Missing(_)
+            | Self::NotGiven(_)
+            | Self::MissingKey(..)
+            | Self::Expired(_)
+            | Self::NotBound(_)
+            | Self::Sealed(_)
+            | Self::ReadOnly(_)
+            | Self::Changed(_)
+            | Self::Source(..) => Code::Dw1004,
+        }
     }
 
     fn source(secret: &SecretRef, error: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -300,4 +329,4 @@ fn has_a_key(opened: Opened, auth: &Auth) -> Result<Opened, OpenError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,10 @@
 //! where it may go: a record that was moved to another row, project or version, or whose bound hosts or expiry were
 //! edited, does not open (invariant 4).
 //!
-//! Refuses every record that is not exactly of the one format.
+//! A project has a new key when its generation rises: the record says which generation's key holds its data key. Format 1 is
+//! generation 0, format 2 any later one; changing the key re-wraps the data key and leaves the sealed value as it is.
+//!
+//! Refuses every record that is not exactly of one of the two formats.
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
@@ -18,8 +21,10 @@ use crate::secret::Secret;
 /// Marks a record, and with the version byte after it the format.
 const MAGIC: [u8; 4] = *b"DWVR";
 const FORMAT: u8 = 1;
-const NONCE: usize = 12;
-const TAG: usize = 16;
+/// With the generation of the project's key after it.
+const FORMAT_OF_GENERATION: u8 = 2;
+pub(super) const NONCE: usize = 12;
+pub(super) const TAG: usize = 16;
 const KEY: usize = 32;
 
 /// Why a record was not made or not opened. Which of the authenticated parts differs cannot be told.
@@ -59,6 +64,15 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// What is authenticated with a wrapped data key: the generation, too, beyond the first.
+    fn encode_wrap(&self, generation: u32) -> Vec<u8> {
+        let place = self.encode("doorward data key");
+        match generation {
+            0 => place,
+            later => length_prefixed(&[&[FORMAT_OF_GENERATION], &later.to_be_bytes(), &place]),
+        }
+    }
+
     fn encode(&self, purpose: &str) -> Vec<u8> {
         let version = self.version.to_be_bytes();
         let expires = self.expires.map(i64::to_be_bytes);
@@ -93,6 +107,7 @@ pub(crate) fn length_prefixed(parts: &[&[u8]]) -> Vec<u8> {
 /// A sealed value as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    generation: u32,
     wrap_nonce: [u8; NONCE],
     wrapped_key: [u8; KEY],
     wrap_tag: [u8; TAG],
@@ -108,9 +123,15 @@ impl Record {
         if take::<4>(&mut rest)? != MAGIC {
             return Err(SealError::Malformed);
         }
-        if take::<1>(&mut rest)? != [FORMAT] {
-            return Err(SealError::Format);
-        }
+        let generation = match take::<1>(&mut rest)? {
+            [FORMAT] => 0,
+            // Generation 0 has one spelling only.
+            [FORMAT_OF_GENERATION] => match u32::from_be_bytes(take(&mut rest)?) {
+                0 => return Err(SealError::Malformed),
+                later => later,
+            },
+            _ => return Err(SealError::Format),
+        };
         let wrap_nonce = take(&mut rest)?;
         let wrapped_key = take(&mut rest)?;
         let wrap_tag = take(&mut rest)?;
@@ -120,16 +141,23 @@ impl Record {
         if len != rest.len() || len > VALUE_MAX {
             return Err(SealError::Malformed);
         }
-        Ok(Self { wrap_nonce, wrapped_key, wrap_tag, nonce, tag, sealed: rest.to_vec() })
+        Ok(Self { generation, wrap_nonce, wrapped_key, wrap_tag, nonce, tag, sealed: rest.to_vec() })
     }
 
     /// The bytes to store.
     pub fn to_bytes(&self) -> Vec<u8> {
         // The length is at most VALUE_MAX, which `seal` and `parse` have checked.
         let len = u32::try_from(self.sealed.len()).unwrap_or(u32::MAX);
-        let parts: [&[u8]; 9] = [
+        let generation = self.generation.to_be_bytes();
+        let format: [&[u8]; 2] = match self.generation {
+            0 => [&[FORMAT], &[]],
+            _ => [&[FORMAT_OF_GENERATION], &generation],
+        };
+        let [format, generation] = format;
+        let parts: [&[u8]; 10] = [
             &MAGIC,
-            &[FORMAT],
+            format,
+            generation,
             &self.wrap_nonce,
             &self.wrapped_key,
             &self.wrap_tag,
@@ -141,14 +169,24 @@ impl Record {
         parts.concat()
     }
 
-    /// Seals a value for its place.
-    pub(crate) fn seal(project_key: &Key, place: &Place<'_>, value: &Secret) -> Result<Self, SealError> {
+    /// Which of the project's keys opens it.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Seals a value for its place, under the project's key of a generation.
+    pub(crate) fn seal(
+        (project_key, generation): (&Key, u32),
+        place: &Place<'_>,
+        value: &Secret,
+    ) -> Result<Self, SealError> {
         if value.len() > VALUE_MAX {
             return Err(SealError::TooLong);
         }
         let mut data_key = Key::default();
         fill(data_key.as_mut_slice())?;
         let mut record = Self {
+            generation,
             wrap_nonce: random()?,
             wrapped_key: [0; KEY],
             wrap_tag: [0; TAG],
@@ -160,22 +198,42 @@ impl Record {
         let mut buffer = Zeroizing::new(value.expose().to_vec());
         record.tag = encrypt(&data_key, &record.nonce, &place.encode("doorward value"), &mut buffer)?;
         record.sealed = std::mem::take(&mut *buffer);
-        let mut wrapped = data_key;
-        record.wrap_tag = encrypt(
-            project_key,
-            &record.wrap_nonce,
-            &place.encode("doorward data key"),
-            wrapped.as_mut_slice(),
-        )?;
-        record.wrapped_key = *wrapped;
+        record.wrap(project_key, place, data_key)?;
         Ok(record)
+    }
+
+    fn wrap(&mut self, project_key: &Key, place: &Place<'_>, data_key: Key) -> Result<(), SealError> {
+        let mut wrapped = data_key;
+        let aad = place.encode_wrap(self.generation);
+        self.wrap_tag = encrypt(project_key, &self.wrap_nonce, &aad, wrapped.as_mut_slice())?;
+        self.wrapped_key = *wrapped;
+        Ok(())
+    }
+
+    fn unwrap(&self, project_key: &Key, place: &Place<'_>) -> Result<Key, SealError> {
+        let mut data_key = Zeroizing::new(self.wrapped_key);
+        let aad = place.encode_wrap(self.generation);
+        decrypt(project_key, &self.wrap_nonce, &aad, data_key.as_mut_slice(), &self.wrap_tag)?;
+        Ok(data_key)
+    }
+
+    /// The same sealed value with its data key under another key.
+    pub(crate) fn rewrap(
+        mut self,
+        project_key: &Key,
+        (next_key, generation): (&Key, u32),
+        place: &Place<'_>,
+    ) -> Result<Self, SealError> {
+        let data_key = self.unwrap(project_key, place)?;
+        self.generation = generation;
+        self.wrap_nonce = random()?;
+        self.wrap(next_key, place, data_key)?;
+        Ok(self)
     }
 
     /// Opens the value, if it is the one that was sealed for this place.
     pub(crate) fn unseal(&self, project_key: &Key, place: &Place<'_>) -> Result<Secret, SealError> {
-        let mut data_key = Zeroizing::new(self.wrapped_key);
-        let wrap = place.encode("doorward data key");
-        decrypt(project_key, &self.wrap_nonce, &wrap, data_key.as_mut_slice(), &self.wrap_tag)?;
+        let data_key = self.unwrap(project_key, place)?;
         let mut value = Zeroizing::new(self.sealed.clone());
         decrypt(&data_key, &self.nonce, &place.encode("doorward value"), value.as_mut_slice(), &self.tag)?;
         Ok(Secret::new(std::mem::take(&mut *value)))
@@ -188,13 +246,18 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], SealError> {
     Ok(*head)
 }
 
-fn encrypt(key: &Key, nonce: &[u8; NONCE], aad: &[u8], buffer: &mut [u8]) -> Result<[u8; TAG], SealError> {
+pub(super) fn encrypt(
+    key: &Key,
+    nonce: &[u8; NONCE],
+    aad: &[u8],
+    buffer: &mut [u8],
+) -> Result<[u8; TAG], SealError> {
     let tag =
         Aes256Gcm::new((&**key).into()).encrypt_inout_detached(&Nonce::from(*nonce), aad, buffer.into());
     tag.map(Into::into).map_err(|_| SealError::TooLong)
 }
 
-fn decrypt(
+pub(super) fn decrypt(
     key: &Key,
     nonce: &[u8; NONCE],
     aad: &[u8],
@@ -211,7 +274,7 @@ pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), SealError> {
     getrandom::fill(bytes).map_err(|_| SealError::Random)
 }
 
-fn random<const N: usize>() -> Result<[u8; N], SealError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], SealError> {
     let mut bytes = [0; N];
     fill(&mut bytes)?;
     Ok(bytes)
@@ -240,7 +303,7 @@ mod tests {
         let another = BoundHosts::parse(&["b.example"]).unwrap();
         let wider = BoundHosts::parse(&["a.example", "b.example"]).unwrap();
         let bound = Place { hosts: Some(&hosts), expires: Some(5), ..place() };
-        let record = Record::seal(&key(1), &bound, &Secret::new(b"value".to_vec())).unwrap();
+        let record = Record::seal((&key(1), 0), &bound, &Secret::new(b"value".to_vec())).unwrap();
         assert!(record.unseal(&key(1), &bound).unwrap().matches(b"value"));
         for other in [
             Place { project: "team-b", ..bound },
@@ -260,7 +323,7 @@ mod tests {
 
     #[test]
     fn refuses_a_record_with_any_bit_flipped() {
-        let bytes = Record::seal(&key(1), &place(), &Secret::new(b"value".to_vec())).unwrap().to_bytes();
+        let bytes = Record::seal((&key(1), 0), &place(), &Secret::new(b"value".to_vec())).unwrap().to_bytes();
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
@@ -271,20 +334,20 @@ mod tests {
 
     #[test]
     fn refuses_records_that_are_too_short_or_too_long() {
-        let bytes = Record::seal(&key(1), &place(), &Secret::new(b"value".to_vec())).unwrap().to_bytes();
+        let bytes = Record::seal((&key(1), 0), &place(), &Secret::new(b"value".to_vec())).unwrap().to_bytes();
         for end in 0..bytes.len() {
             assert!(Record::parse(&bytes[..end]).is_err(), "{end}");
         }
         assert_eq!(Record::parse(&[&bytes[..], b"x"].concat()), Err(SealError::Malformed));
         let huge = Secret::new(vec![7; VALUE_MAX + 1]);
-        assert_eq!(Record::seal(&key(1), &place(), &huge).unwrap_err(), SealError::TooLong);
+        assert_eq!(Record::seal((&key(1), 0), &place(), &huge).unwrap_err(), SealError::TooLong);
     }
 
     #[test]
     fn no_two_seals_share_a_key_or_nonce() {
         let value = Secret::new(b"value".to_vec());
-        let one = Record::seal(&key(1), &place(), &value).unwrap();
-        let two = Record::seal(&key(1), &place(), &value).unwrap();
+        let one = Record::seal((&key(1), 0), &place(), &value).unwrap();
+        let two = Record::seal((&key(1), 0), &place(), &value).unwrap();
         assert_ne!(one.nonce, two.nonce);
         assert_ne!(one.wrap_nonce, two.wrap_nonce);
         assert_ne!(one.wrapped_key, two.wrapped_key);
@@ -410,7 +473,7 @@ mod tests {
 
         #[test]
         fn what_was_written_reads_back(value in prop::collection::vec(any::<u8>(), 0..300), tail in prop::collection::vec(any::<u8>(), 1..9)) {
-            let record = Record::seal(&key(1), &place(), &Secret::new(value.clone())).unwrap();
+            let record = Record::seal((&key(1), 0), &place(), &Secret::new(value.clone())).unwrap();
             let bytes = record.to_bytes();
             prop_assert_eq!(&Record::parse(&bytes).unwrap(), &record);
             prop_assert!(record.unseal(&key(1), &place()).unwrap().matches(&value));

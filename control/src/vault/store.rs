@@ -1,6 +1,6 @@
 //! Where sealed records lie. A store sees ciphertext, names and facts; it never sees a key or the value of a secret.
 //!
-//! One trait: SQLite now ([`super::sqlite`]), other databases with the same tests. Each writing call is one transaction:
+//! One trait: SQLite and PostgreSQL ([`crate::database`]), with the same tests. Each writing call is one transaction:
 //! all of it is there afterwards, or nothing.
 
 use std::future::Future;
@@ -9,6 +9,7 @@ use std::pin::Pin;
 
 use super::master::Lock;
 use crate::private::PrivateError;
+use crate::registry::RegistryError;
 use crate::secret::SecretName;
 
 /// Why the store could not do it.
@@ -26,6 +27,9 @@ pub enum StoreError {
     /// The tables could not be brought up to date, or are of a newer version.
     #[error("the vault's tables: {0}")]
     Tables(#[from] sqlx::migrate::MigrateError),
+    /// A text that cannot be stored.
+    #[error("a text holds a NUL")]
+    Nul,
     /// A column holds what no version of this program writes there.
     #[error("the vault's database is damaged: {0}")]
     Damaged(&'static str),
@@ -41,9 +45,15 @@ pub enum StoreError {
     /// Somebody else changed the secret in between.
     #[error("secret `{0}` was changed by somebody else at the same time; try again")]
     Raced(SecretName),
+    /// The master key, or the project's, was rotated after the values were sealed.
+    #[error("the vault's key was rotated at the same time; try again")]
+    KeyRotated,
     /// There is no older version.
     #[error("secret `{0}` has no earlier version")]
     NoEarlier(SecretName),
+    /// What the server's state refuses: in use, of another version, made before.
+    #[error(transparent)]
+    Refused(Box<RegistryError>),
 }
 
 /// The result of a store's call, later.
@@ -58,6 +68,55 @@ pub struct SealedValue {
     pub record: Vec<u8>,
     /// The value's keyed fingerprint.
     pub fingerprint: String,
+    /// The value's first and last characters, where the project keeps them.
+    pub hint: Option<String>,
+}
+
+/// A sealed value with everything that is authenticated with it.
+#[derive(Clone, Debug)]
+pub struct SealedRow {
+    /// The project.
+    pub project: String,
+    /// The secret.
+    pub name: SecretName,
+    /// The version under which it was sealed.
+    pub sealed_as: u64,
+    /// Unix seconds.
+    pub expires: Option<i64>,
+    /// Canonical patterns joined by commas.
+    pub hosts: Option<String>,
+    /// The value.
+    pub value: SealedValue,
+}
+
+/// Seals a row under other keys; `None` leaves it as it is.
+pub type Rewrap<'a> = Box<dyn FnMut(&SealedRow) -> Option<SealedValue> + Send + 'a>;
+
+/// A change of keys: all records at once, or none.
+pub struct Rekey<'a> {
+    /// The check value of the master key that the records are under.
+    pub under: Vec<u8>,
+    /// The lock of another master key, if that is what changes.
+    pub lock: Option<Lock>,
+    /// The project whose key gets a new generation, and its number, if that is what changes.
+    pub project: Option<(&'a str, u32)>,
+    /// Seals each record anew.
+    pub rewrap: Rewrap<'a>,
+}
+
+impl std::fmt::Debug for Rekey<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rekey").field("project", &self.project).finish_non_exhaustive()
+    }
+}
+
+/// Which keys values were sealed under.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SealedUnder {
+    /// The check value of the master key.
+    pub check: Vec<u8>,
+    /// The generation of the project's key.
+    pub generation: u32,
 }
 
 /// One version of a secret to be stored.
@@ -73,6 +132,12 @@ pub struct NewVersion {
     pub hosts: Option<String>,
     /// The values.
     pub values: Vec<SealedValue>,
+    /// The keys that the values are under: the store refuses values under keys that were rotated meanwhile.
+    pub under: SealedUnder,
+    /// Until when the version that it replaces can be returned to, unix seconds; `None`: until it is replaced in turn.
+    pub grace: Option<i64>,
+    /// The version that it has to replace: with another one, somebody came between; `None`: whichever is current.
+    pub after: Option<u64>,
 }
 
 /// A secret to be stored.
@@ -106,6 +171,8 @@ pub struct SecretRow {
     pub created: i64,
     /// The current version.
     pub version: u64,
+    /// The revision of its last write; 0 for one that an earlier program wrote.
+    pub revision: u64,
     /// The version under which its values were sealed.
     pub sealed_as: u64,
     /// When the current version was made, unix seconds.
@@ -118,6 +185,8 @@ pub struct SecretRow {
     pub keys: Vec<(String, String)>,
     /// The versions that `roll_back` can choose from.
     pub earlier: Vec<u64>,
+    /// First and last characters of the values of some keys, where the project keeps them.
+    pub hints: Vec<(String, String)>,
 }
 
 /// A plain, readable setting.
@@ -188,6 +257,18 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Makes a new version of the values of the version before; returns its number.
     fn roll_back<'a>(&'a self, project: &'a str, name: &'a SecretName, now: i64) -> Pending<'a, u64>;
+
+    /// Which generation of its key a project seals with.
+    fn generation<'a>(&'a self, project: &'a str) -> Pending<'a, u32>;
+
+    /// Whether a project keeps first and last characters of long values.
+    fn keeps_hints<'a>(&'a self, project: &'a str) -> Pending<'a, bool>;
+
+    /// Seals records under other keys, all in one transaction; returns the secrets with a record that was left as it is.
+    fn rekey<'a>(&'a self, rekey: Rekey<'a>) -> Pending<'a, Vec<(String, SecretName)>>;
+
+    /// Removes the values that could be returned to until now; says how many versions went.
+    fn drop_lapsed(&self, now: i64) -> Pending<'_, u64>;
 
     /// Removes a secret with all its versions; says whether it was there.
     fn delete_secret<'a>(&'a self, project: &'a str, name: &'a SecretName) -> Pending<'a, bool>;

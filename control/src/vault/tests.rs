@@ -8,10 +8,10 @@ use time::macros::datetime;
 
 use super::local::{Change, Entry, LocalVault, WriteError};
 use super::master::{KeySource, MasterError};
-use super::sqlite::SqliteStore;
 use super::store::{Store, StoreError};
 use super::*;
 use crate::agent::AgentName;
+use crate::database::Database;
 use crate::policy::{self, Effect, Facts, Permit, Policy, Renewal};
 use crate::provider::{
     Auth, Enforcement, Mode, OnAgentCredential, Provider, RequestLimits, ResponseRules, UpstreamRules,
@@ -25,11 +25,11 @@ fn noon() -> OffsetDateTime {
     datetime!(2030-01-01 12:00 UTC)
 }
 
-pub(super) fn secret_ref(name: &str) -> SecretRef {
+pub(crate) fn secret_ref(name: &str) -> SecretRef {
     SecretRef { project: "default".into(), name: name.parse().unwrap() }
 }
 
-pub(super) fn permit(secret: &str, target: &str) -> Permit {
+pub(crate) fn permit(secret: &str, target: &str) -> Permit {
     let auth = Auth {
         auth_type: "bearer".into(),
         secret: secret_ref(secret),
@@ -43,6 +43,7 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         public_prefixes: &[],
     };
     let provider = Arc::new(Provider {
+        digest: [0; 32],
         project: "default".into(),
         name: "test".into(),
         source: "test.yaml:1".into(),
@@ -72,6 +73,8 @@ pub(super) fn permit(secret: &str, target: &str) -> Permit {
         body: None,
         headers: &http::HeaderMap::new(),
     })
+    .unwrap()
+    .permit()
     .unwrap()
 }
 
@@ -125,7 +128,7 @@ impl Place {
     }
 
     async fn local(&self) -> Arc<LocalVault> {
-        let store = Arc::new(SqliteStore::open(&self.db(), true).await.unwrap());
+        let store = Arc::new(Database::sqlite(&self.db(), true).await.unwrap());
         Arc::new(LocalVault::unlock(store, &self.key(), noon).await.unwrap())
     }
 
@@ -233,7 +236,7 @@ async fn refuses_expired_secrets_also_where_they_were_kept() {
 async fn refuses_another_master_key_at_once() {
     let place = Place::new();
     place.local().await.add("default", vec![entry("one", "value-one")], vec![]).await.unwrap();
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&place.db(), false).await.unwrap());
+    let store: Arc<dyn Store> = Arc::new(Database::sqlite(&place.db(), false).await.unwrap());
     let digits = KeySource::Command(vec!["printf".into(), "ab".repeat(32)]);
     assert!(matches!(LocalVault::unlock(Arc::clone(&store), &digits, noon).await, Err(MasterError::Wrong)));
     let gone = KeySource::File(place.dir.path().join("other.key"));
@@ -257,17 +260,17 @@ async fn refuses_database_files_that_others_can_read_or_swap() {
     assert_eq!(mode(&place.db()), 0o600);
     for open in [0o640, 0o604, 0o660] {
         chmod(&place.db(), open);
-        assert!(matches!(SqliteStore::open(&place.db(), true).await, Err(StoreError::File(_))), "{open:o}");
+        assert!(matches!(Database::sqlite(&place.db(), true).await, Err(StoreError::File(_))), "{open:o}");
     }
     chmod(&place.db(), 0o600);
     chmod(place.dir.path(), 0o777);
-    assert!(matches!(SqliteStore::open(&place.db(), true).await, Err(StoreError::File(_))));
+    assert!(matches!(Database::sqlite(&place.db(), true).await, Err(StoreError::File(_))));
     chmod(place.dir.path(), 0o700);
     let link = place.dir.path().join("link.db");
     std::os::unix::fs::symlink(place.db(), &link).unwrap();
-    assert!(matches!(SqliteStore::open(&link, true).await, Err(StoreError::File(_))));
+    assert!(matches!(Database::sqlite(&link, true).await, Err(StoreError::File(_))));
     let none = place.dir.path().join("none.db");
-    assert!(matches!(SqliteStore::open(&none, false).await, Err(StoreError::NoVault(_))));
+    assert!(matches!(Database::sqlite(&none, false).await, Err(StoreError::NoVault(_))));
     assert!(!none.exists());
 }
 
@@ -493,7 +496,7 @@ fn writes_until_killed() {
     let dir = std::path::PathBuf::from(dir.trim_end());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = Arc::new(SqliteStore::open(&dir.join("vault.db"), true).await.unwrap());
+        let store = Arc::new(Database::sqlite(&dir.join("vault.db"), true).await.unwrap());
         let key = KeySource::File(dir.join("master.key"));
         let local = LocalVault::unlock(store, &key, noon).await.unwrap();
         for number in 0.. {
@@ -604,7 +607,7 @@ fn renewal() -> Renewal {
         body: None,
         headers: &http::HeaderMap::new(),
     };
-    policy::decide(&facts).unwrap().renewal()
+    policy::decide(&facts).unwrap().permit().unwrap().renewal()
 }
 
 #[tokio::test]

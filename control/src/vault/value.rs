@@ -88,6 +88,33 @@ pub enum ValueError {
     Count,
 }
 
+/// Keys that people and this program name so: a mistake may name them. Any other may be a value in the wrong place.
+const COMMON_KEYS: &[&str] = &["token", "api-key", "password", "secret", "client_secret", "refresh_token"];
+
+impl ValueError {
+    /// The same mistake with a key that whoever is told of it may see: a common one, or else its place.
+    #[must_use]
+    pub(crate) fn told_as(self, place: &str) -> Self {
+        let key = |key: String| {
+            let known = [FILE_KEYS, IDENTIFIER_KEYS, COMMON_KEYS].concat();
+            if known.contains(&key.as_str()) { key } else { place.to_owned() }
+        };
+        match self {
+            Self::Empty(name) => Self::Empty(key(name)),
+            Self::TooShort(name) => Self::TooShort(key(name)),
+            Self::TooLong(name) => Self::TooLong(key(name)),
+            Self::NotVisible(name) => Self::NotVisible(key(name)),
+            Self::Blank(name) => Self::Blank(key(name)),
+            Self::Unfit(name, what) => Self::Unfit(key(name), what),
+            Self::KeyFile { key: name, fault } => Self::KeyFile { key: key(name), fault },
+            Self::Pem { key: name, fault } => Self::Pem { key: key(name), fault },
+            Self::NotNumber(name) => Self::NotNumber(key(name)),
+            Self::Twice(name) => Self::Twice(key(name)),
+            Self::Key | Self::OtherKey | Self::Count => self,
+        }
+    }
+}
+
 /// Whether this can be a key of a secret: also a plain file name, for secrets that are folders.
 pub fn is_key(text: &str) -> bool {
     (1..=KEY_MAX).contains(&text.len())
@@ -170,7 +197,22 @@ pub(super) fn check_together(values: &[(String, Secret)]) -> Result<(), ValueErr
 }
 
 /// Drops the one line break that editors, `echo` and most programs put at the end.
-pub(crate) fn without_final_line_break(mut bytes: Vec<u8>) -> Secret {
+/// The shortest value of which a part may be shown.
+const HINT_MIN: usize = 20;
+/// How many characters of either end are shown.
+const HINT_PART: usize = 4;
+
+/// The first and last characters of a value that is long and has one line.
+pub(crate) fn hint(value: &Secret) -> Option<String> {
+    // exposed: eight characters of a long value, kept in readable form where the project says so
+    let text =
+        str::from_utf8(value.expose()).ok().filter(|text| text.bytes().all(|b| b.is_ascii_graphic()))?;
+    let ends = (text.get(..HINT_PART)?, text.get(text.len().checked_sub(HINT_PART)?..)?);
+    (text.len() >= HINT_MIN).then(|| format!("{}…{}", ends.0, ends.1))
+}
+
+/// The value without the line break that editors and `echo` put behind it.
+pub fn without_final_line_break(mut bytes: Vec<u8>) -> Secret {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
@@ -244,6 +286,16 @@ mod tests {
         check("key.json", &secret(keyfile::external::tests::file().to_string().as_bytes())).unwrap();
         check("private_key", &secret(keyfile::tests::PEM.as_bytes())).unwrap();
         check("installation_id", &secret(b"12345678")).unwrap();
+    }
+
+    #[test]
+    fn a_mistake_names_no_key_that_may_be_a_value_in_the_wrong_place() {
+        let canary = "ghp_canary7f3e1c";
+        for value in [&b""[..], b"1234567", b"12345678\n", b" 12345678", &[b'x'; VALUE_MAX + 1]] {
+            let told = check(canary, &secret(value)).unwrap_err().told_as("#2").to_string();
+            assert!(told.contains("#2") && !told.contains(canary), "{told}");
+        }
+        assert!(check("token", &secret(b"")).unwrap_err().told_as("#1").to_string().contains("`token`"));
     }
 
     #[test]

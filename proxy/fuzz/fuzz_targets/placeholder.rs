@@ -48,7 +48,7 @@ fn armed() -> Box<dyn schemes::Armed> {
     let opened = Opened {
         version: 1.into(),
         values: vec![("token".to_owned(), Secret::new(VALUE.as_bytes().to_vec()))],
-        terms: Terms { secret, expires: None, hosts: None, stale_at: None },
+        terms: Terms { secret, expires: None, hosts: None, stale_at: None, lease: None },
     };
     let keys = ["token".to_owned()];
     scheme.arm(&Values::new(&opened, &keys)).expect("the value fits").armed

@@ -64,7 +64,14 @@ mod tests {
     use super::*;
 
     fn health(admin: &str) -> Result<Exit, Failure> {
-        let env = Env { vars: BTreeMap::new(), globals: Globals::default(), schemes: &[], output: Output };
+        let env = Env {
+            vars: BTreeMap::new(),
+            globals: Globals::default(),
+            schemes: &[],
+            output: Output,
+            tls: control::cli::no_tls,
+            browse: control::cli::no_browser,
+        };
         Health { admin: admin.to_owned() }.run(&env)
     }
 

@@ -1,6 +1,9 @@
 //! The commands that need the data plane or certificates: one file each. `main` joins them with those of `control`.
 
 pub mod proxy;
+pub mod server;
+pub mod following;
+pub mod listening;
 pub mod run;
 pub mod demo;
 pub mod connect;
@@ -17,14 +20,46 @@ pub(crate) mod folder;
 pub(crate) mod logging;
 pub(crate) mod vault;
 
+use std::path::Path;
+use std::sync::Arc;
+
 use clap::Subcommand;
-use control::cli::{Env, Exit, Failure};
+use control::cli::{Away, Browser, Came, Env, Exit, Failure};
+
+/// The settings of a TLS client that trusts the system's roots and those of a file.
+///
+/// # Errors
+/// The file holds no certificates.
+pub fn trusting(more: Option<&Path>) -> Result<Arc<rustls::ClientConfig>, String> {
+    let more: Vec<&Path> = more.into_iter().collect();
+    let roots = certs::Roots::system().with_extra(&more).map_err(|error| error.to_string())?;
+    let builder = rustls::ClientConfig::builder_with_provider(certs::crypto::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let mut config = builder.with_root_certificates(roots.store()).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Sends a person's browser to the page of a login, and waits until it comes back.
+///
+/// # Errors
+/// No code came, or one of another login.
+pub fn browse(
+    env: &Env,
+    browser: Browser,
+    page: &mut dyn FnMut(&Away<'_>) -> Result<String, Failure>,
+) -> Result<Came, Failure> {
+    connect::browse(env, browser, page)
+}
 
 /// The commands of the data plane.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the sidecar proxy.
     Proxy(Box<proxy::Proxy>),
+    /// Run the vault and its control API for a team.
+    Server(Box<server::Server>),
     /// Run a program whose requests get their credentials from a proxy that ends with it.
     Run(Box<run::Run>),
     /// Show the whole journey with a vault, a proxy, an origin and an agent of its own; nothing leaves this machine.
@@ -63,6 +98,7 @@ impl Command {
     pub fn run(self, env: &Env, line: clap::Command) -> Result<Exit, Failure> {
         match self {
             Self::Proxy(command) => command.run(env),
+            Self::Server(command) => command.run(env),
             Self::Run(command) => command.run(env),
             Self::Demo(command) => command.run(env),
             Self::Connect(command) => command.run(env),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use control::audit::{Destination, Durability};
+use control::cli::asks::AsksArgs;
 use control::cli::vault::VaultArgs;
 use control::cli::{Env, Exit, Failure};
 use control::config::Home;
@@ -19,9 +20,10 @@ use ipnet::IpNet;
 use time::OffsetDateTime;
 
 use crate::app::{self, Settings};
+use crate::cli::following::ControlArgs;
+use crate::cli::listening::ListenArgs;
 use crate::limits::Limits;
-use crate::listen::Listen;
-use crate::loader::Sources;
+use crate::loader::{Control, Sources};
 use crate::process::{self, Confinement, Programs, SelfCheck};
 use crate::request::inject::subject::Private;
 use crate::upstream::corporate::CorporateProxy;
@@ -31,16 +33,9 @@ use crate::watch::Watched;
 /// The flags of `doorward proxy`.
 #[derive(Args, Clone, Debug)]
 pub struct Proxy {
-    /// Where agents connect: an address with its port, unix:PATH, or uid:ADDR on loopback for clients that can send no token
-    /// (repeatable).
-    #[arg(
-        long,
-        env = "DOORWARD_LISTEN",
-        value_name = "ADDR",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:3128"
-    )]
-    pub listen: Vec<String>,
+    /// Where agents connect.
+    #[command(flatten)]
+    pub listen: ListenArgs,
     /// Where /livez, /readyz and /metrics are answered.
     #[arg(long, env = "DOORWARD_ADMIN", value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
@@ -56,9 +51,9 @@ pub struct Proxy {
     /// A local vault and its master key.
     #[command(flatten)]
     pub vault: VaultArgs,
-    /// The control server (comes with the server release).
-    #[arg(long, env = "DOORWARD_CONTROL", value_name = "URL")]
-    pub control: Option<String>,
+    /// A control server that is followed.
+    #[command(flatten)]
+    pub control: ControlArgs,
     /// Worker threads; default: the cores, at most 4.
     #[arg(long, env = "DOORWARD_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
@@ -97,6 +92,9 @@ pub struct Proxy {
     /// When an audit line is safe.
     #[arg(long, env = "DOORWARD_AUDIT_DURABILITY", value_enum, default_value = "batch")]
     pub audit_durability: Durability,
+    /// Where it is kept what people are asked.
+    #[command(flatten)]
+    pub asks: AsksArgs,
     /// What is logged, in tracing's syntax.
     #[arg(long, env = "DOORWARD_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
@@ -170,37 +168,52 @@ impl Proxy {
 
     /// What has to be read and written from now on. Folders that are still to be made are made here.
     fn confinement(&self, env: &Env) -> Result<Confinement, Failure> {
-        let home = home(env)?;
-        home.prepare().map_err(error)?;
+        let home = self.home(env)?;
+        // Where the audit goes elsewhere, the file system may be one that nothing can be written to.
+        let prepared = home.prepare();
+        let is_bare = prepared.is_err() && !self.needs_home();
+        if !is_bare {
+            prepared.map_err(error)?;
+        }
         let folder = |path: &PathBuf| {
             path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
         };
-        let audits = home.audit_dir();
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&audits);
-        made.map_err(|cause| error(format!("{}: {cause}", audits.display())))?;
-        let budgets = folder(&home.budgets_file());
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&budgets);
-        made.map_err(|cause| error(format!("{}: {cause}", budgets.display())))?;
-        let mut write = vec![audits, budgets];
+        let mut write = vec![home.audit_dir(), folder(&home.budgets_file()), folder(&home.asks_db())];
+        if is_bare {
+            write.clear();
+        }
+        for dir in &write {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            made.map_err(|cause| error(format!("{}: {cause}", dir.display())))?;
+        }
         for dir in self.publish.iter().chain(&self.ca_dir) {
             std::fs::create_dir_all(dir).map_err(|cause| error(format!("{}: {cause}", dir.display())))?;
             write.push(dir.clone());
         }
-        let sockets = self.listen.iter().filter_map(|listen| listen.strip_prefix("unix:")).map(PathBuf::from);
-        write.extend(sockets.map(|path| folder(&path)));
+        write.extend(self.listen.sockets().map(|path| folder(&path)));
         let audit = self.audit.iter().filter(|path| path.as_os_str() != "-");
-        write.extend(audit.chain(&self.ready_file).map(folder));
-        write.push(folder(&self.vault.vault.clone().unwrap_or_else(|| home.vault_db())));
+        write.extend(audit.chain(&self.ready_file).chain(&self.asks.asks).map(folder));
+        let own_vault = (!is_bare).then(|| home.vault_db());
+        write.extend(self.vault.vault.clone().or(own_vault).as_ref().map(folder));
         let mut read = vec![home.providers_dir(), folder(&home.master_key())];
         read.extend(self.providers.iter().flat_map(|path| [path.clone(), folder(path)]));
         read.extend(self.secrets.iter().cloned());
         let files = [
             &self.agent_token_file,
             &self.upstream_proxy_file,
-            &self.vault.master_key_file,
-            &self.vault.passphrase_file,
+            &self.vault.key.master_key_file,
+            &self.vault.key.passphrase_file,
         ];
-        read.extend(files.into_iter().flatten().chain(&self.upstream_ca).map(folder));
+        read.extend(
+            files
+                .into_iter()
+                .flatten()
+                .chain(&self.upstream_ca)
+                .chain(self.control.files())
+                .chain(self.listen.files())
+                .map(folder),
+        );
+        read.extend(self.vault.key.service_files(env).iter().map(folder));
         // Roots that provider files name may lie anywhere; mistakes in the files are reported when they are loaded.
         if let Ok(files) = control::provider::load_allowed(
             &self.providers,
@@ -224,22 +237,20 @@ impl Proxy {
         }
         read.retain(|path| path.exists());
         let programs =
-            if self.vault.master_key_command.is_some() { Programs::Allowed } else { Programs::Refused };
+            if self.vault.key.master_key_command.is_some() { Programs::Allowed } else { Programs::Refused };
         Ok(Confinement { read, write, programs })
     }
 
     fn settings(self, env: &Env, limits: Limits, selfcheck: SelfCheck) -> Result<Settings, Failure> {
-        if self.control.is_some() {
-            return Err(usage("--control: the control server comes with a later release"));
-        }
         if self.workers == Some(0) {
             return Err(usage("--workers takes a number from 1"));
         }
+        let (control, given) = self.control.open()?.unzip();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let listen: Result<Vec<Listen>, _> =
-            self.listen.iter().map(|one| one.parse().map_err(usage)).collect();
+        let (listen, certificate) = self.listen.listeners()?;
         Ok(Settings {
-            listen: listen?,
+            listen,
+            certificate,
             admin: self.admin,
             workers: self.workers.unwrap_or(cores.min(WORKERS_MOST)),
             ca_dir: self.ca_dir.clone(),
@@ -247,25 +258,28 @@ impl Proxy {
             publish: self.publish.as_ref().map(std::path::absolute).transpose().map_err(error)?,
             corporate: corporate(self.upstream_proxy.as_deref(), self.upstream_proxy_file.as_deref())?,
             addresses: self.addresses()?,
-            budgets: home(env)?.budgets_file(),
+            budgets: Some(self.home(env)?.budgets_file())
+                .filter(|file| self.needs_home() || file.parent().is_some_and(Path::is_dir)),
+            asks: self.asks_file(env)?,
             audit: self.audit(env)?,
             durability: self.audit_durability,
             selfcheck,
             limits,
             ready_file: self.ready_file.clone(),
             private: self.private(env)?,
-            sources: self.sources(env)?,
+            control,
+            sources: self.sources(env, given)?,
         })
     }
 
     /// What the proxy lives on: its home, its secrets, and the folders of its keys.
     fn private(&self, env: &Env) -> Result<Private, Failure> {
-        let home = home(env)?;
+        let home = self.home(env)?;
         let files = [
             &self.agent_token_file,
             &self.upstream_proxy_file,
-            &self.vault.master_key_file,
-            &self.vault.passphrase_file,
+            &self.vault.key.master_key_file,
+            &self.vault.key.passphrase_file,
             &self.vault.vault,
         ];
         // A folder that is all there is would hold the tokens too.
@@ -276,9 +290,36 @@ impl Proxy {
         let mut own = vec![home.config_dir().to_owned(), home.audit_dir()];
         own.extend(home.vault_db().parent().map(Path::to_owned));
         own.extend(home.budgets_file().parent().and_then(Path::parent).map(Path::to_owned));
+        own.extend(self.asks.asks.iter().cloned());
         own.extend(self.secrets.iter().chain(&self.ca_dir).chain(&self.publish).cloned());
-        own.extend(files.into_iter().flatten().filter_map(around));
+        let more = self.control.files().chain(self.listen.files());
+        own.extend(files.into_iter().flatten().chain(more).filter_map(around));
         Ok(Private::of(own))
+    }
+
+    /// Where it is kept what people are asked; `None`: at the control server, or nowhere, so that nothing that asks is let
+    /// through.
+    fn asks_file(&self, env: &Env) -> Result<Option<PathBuf>, Failure> {
+        let own =
+            || Ok(Some(self.home(env)?.asks_db()).filter(|file| file.parent().is_some_and(Path::is_dir)));
+        match &self.asks.asks {
+            _ if self.control.control.is_some() => Ok(None),
+            Some(file) => Ok(Some(file.clone())),
+            None => own(),
+        }
+    }
+
+    /// Whether something has to be kept in the installation's folders.
+    fn needs_home(&self) -> bool {
+        self.control.control.is_none() && self.audit.is_none()
+    }
+
+    /// The folders of the installation. A sidecar that is told where everything goes needs none.
+    fn home(&self, env: &Env) -> Result<Home, Failure> {
+        match Home::find(env) {
+            Err(_) if !self.needs_home() => Ok(Home::under(Path::new("/var/lib/doorward"))),
+            found => found.map_err(error),
+        }
     }
 
     fn addresses(&self) -> Result<Addresses, Failure> {
@@ -297,16 +338,19 @@ impl Proxy {
             Some(path) if path.as_os_str() == "-" => Destination::Stdout,
             Some(path) => Destination::File(path.clone()),
             None => {
-                let home = home(env)?;
-                home.prepare().map_err(error)?;
+                let home = self.home(env)?;
+                home.prepare()
+                    .map_err(|cause| error(format!("{cause}; give --audit FILE, or --audit - for stdout")))?;
                 Destination::Directory(home.audit_dir())
             }
         })
     }
 
-    /// The secrets directory first, then the vault; without either, the home's own vault if there is one.
-    fn sources(self, env: &Env) -> Result<Sources, Failure> {
-        let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    /// The control server first, then the secrets directory, then the vault; without any, the home's own vault if there is one.
+    fn sources(self, env: &Env, control: Option<Control>) -> Result<Sources, Failure> {
+        // The server first: what it gave under a name is not to be had elsewhere, whatever becomes of it.
+        let followed = control.iter().map(|control| Arc::clone(&control.followed) as Arc<dyn Source>);
+        let mut sources: Vec<Arc<dyn Source>> = followed.collect();
         let mut vault_paths = Vec::new();
         if let Some(dir) = &self.secrets {
             if !dir.is_dir() {
@@ -315,10 +359,10 @@ impl Proxy {
             sources.push(Arc::new(Directory::new(dir)));
             vault_paths.push(Watched::Tree(dir.clone()));
         }
-        let home = home(env)?;
+        let home = self.home(env)?;
         let file = match (&self.vault.vault, &self.secrets) {
             (Some(file), _) => Some(file.clone()),
-            (None, None) => Some(home.vault_db()).filter(|file| file.exists()),
+            (None, None) => Some(home.vault_db()).filter(|file| control.is_none() && file.exists()),
             (None, Some(_)) => None,
         };
         if let Some(file) = file {
@@ -326,7 +370,10 @@ impl Proxy {
             vault_paths.push(Watched::File(file));
         }
         let providers = match self.providers.as_slice() {
-            [] => Some(home.providers_dir()).filter(|dir| dir.is_dir()).into_iter().collect(),
+            [] => Some(home.providers_dir())
+                .filter(|dir| control.is_none() && dir.is_dir())
+                .into_iter()
+                .collect(),
             given => given.to_vec(),
         };
         Ok(Sources {
@@ -336,6 +383,7 @@ impl Proxy {
             upstream_ca: self.upstream_ca,
             vault: Arc::new(Vault::new(sources, OffsetDateTime::now_utc)),
             vault_paths,
+            control,
         })
     }
 }
@@ -350,10 +398,6 @@ pub(super) fn corporate(url: Option<&str>, file: Option<&Path>) -> Result<Option
         (None, None) => return Ok(None),
     };
     CorporateProxy::parse(text.trim()).map(Some).map_err(usage)
-}
-
-fn home(env: &Env) -> Result<Home, Failure> {
-    Home::find(env).map_err(error)
 }
 
 fn usage(why: impl std::fmt::Display) -> Failure {

@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind, signal};
 
+use super::following::ControlArgs;
 use super::sidecar::{self, Setup, Sidecar};
 use crate::java;
 
@@ -33,6 +34,8 @@ pub struct Run {
     providers: Vec<PathBuf>,
     #[command(flatten)]
     vault: VaultArgs,
+    #[command(flatten)]
+    control: ControlArgs,
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -93,13 +96,18 @@ impl Run {
 
     /// The flags of the proxy: where things are, never what they are.
     fn flags(&self, env: &Env) -> Result<Vec<OsString>, Failure> {
-        if self.vault.master_key_fd.is_some() {
+        if self.vault.key.master_key_fd.is_some() {
             return Err(usage(
                 "--master-key-fd: the program would inherit the descriptor; use --master-key-file or --master-key-command",
             ));
         }
-        if self.vault.passphrase {
+        if self.vault.key.passphrase {
             return Err(usage("--passphrase: the terminal belongs to the program; use --passphrase-file"));
+        }
+        if self.vault.key.master_key_kms.is_some() {
+            return Err(usage(
+                "--master-key-kms: the program would inherit the credentials for it; start `doorward proxy` apart, as another user",
+            ));
         }
         let mut flags = Vec::new();
         let mut flag = |name: &str, value: Option<OsString>| {
@@ -110,9 +118,16 @@ impl Run {
         flag("--home", env.globals.home.clone().map(OsString::from));
         flag("--project", env.globals.project.clone().map(OsString::from));
         flag("--vault", self.vault.vault.clone().map(OsString::from));
-        flag("--master-key-file", self.vault.master_key_file.clone().map(OsString::from));
-        flag("--master-key-command", self.vault.master_key_command.clone().map(OsString::from));
-        flag("--passphrase-file", self.vault.passphrase_file.clone().map(OsString::from));
+        flag("--master-key-file", self.vault.key.master_key_file.clone().map(OsString::from));
+        flag("--master-key-command", self.vault.key.master_key_command.clone().map(OsString::from));
+        let service = &self.vault.key.service;
+        flag("--master-key-transit", self.vault.key.master_key_transit.clone().map(OsString::from));
+        flag("--transit-token-file", service.transit_token_file.clone().map(OsString::from));
+        flag("--kms-ca", service.kms_ca.clone().map(OsString::from));
+        flag("--passphrase-file", self.vault.key.passphrase_file.clone().map(OsString::from));
+        for (name, value) in self.control.flags() {
+            flag(name, Some(value));
+        }
         // Java can send no token: the kernel tells this listener whose process connects.
         flag("--listen", Some("uid:127.0.0.1:0".into()));
         flag("--log", env.var("DOORWARD_LOG").is_none().then(|| "warn".into()));
@@ -288,11 +303,20 @@ fn failed(why: impl Into<String>) -> Failure {
 mod tests {
     use control::cli::{Globals, Output};
 
+    use control::cli::vault::KeyArgs;
+
     use super::*;
 
     fn env(vars: &[(&str, &str)]) -> Env {
         let vars = vars.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Env { vars, globals: Globals::default(), schemes: &[], output: Output }
+        Env {
+            vars,
+            globals: Globals::default(),
+            schemes: &[],
+            output: Output,
+            tls: control::cli::no_tls,
+            browse: control::cli::no_browser,
+        }
     }
 
     #[test]
@@ -312,10 +336,14 @@ mod tests {
     #[test]
     fn refuses_a_descriptor_and_a_prompt_that_the_program_would_share() {
         for vault in [
-            VaultArgs { master_key_fd: Some(3), ..VaultArgs::default() },
-            VaultArgs { passphrase: true, ..VaultArgs::default() },
+            VaultArgs {
+                key: KeyArgs { master_key_fd: Some(3), ..KeyArgs::default() },
+                ..VaultArgs::default()
+            },
+            VaultArgs { key: KeyArgs { passphrase: true, ..KeyArgs::default() }, ..VaultArgs::default() },
         ] {
-            let run = Run { with: vec![], providers: vec![], vault, command: vec!["true".into()] };
+            let control = ControlArgs::default();
+            let run = Run { with: vec![], providers: vec![], vault, control, command: vec!["true".into()] };
             assert_eq!(run.flags(&env(&[])).unwrap_err().exit, Exit::Usage);
         }
     }

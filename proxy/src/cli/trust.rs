@@ -182,7 +182,14 @@ mod tests {
 
     fn env(output: Format) -> Env {
         let globals = Globals { output, ..Globals::default() };
-        Env { vars: BTreeMap::new(), globals, schemes: &[], output: Output }
+        Env {
+            vars: BTreeMap::new(),
+            globals,
+            schemes: &[],
+            output: Output,
+            tls: control::cli::no_tls,
+            browse: control::cli::no_browser,
+        }
     }
 
     fn kept() -> (tempfile::TempDir, Source) {

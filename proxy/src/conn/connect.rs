@@ -64,7 +64,11 @@ fn decide(plan: &Plan, target: &Target, agent: &AgentName) -> Result<Verdict, Re
         Some(served) => Ok(match served.provider.mode {
             Mode::Intercept => Verdict::Intercept,
             Mode::Plain => Verdict::Plain,
-            Mode::Passthrough => Verdict::Passthrough(Arc::clone(served)),
+            // Inside the others each request is asked.
+            Mode::Passthrough => {
+                served.current()?;
+                Verdict::Passthrough(Arc::clone(served))
+            }
         }),
         None if plan.answers_at(target, agent) => Ok(Verdict::Intercept),
         None if target.port == 443 || plan.routes.names_port(target.port) => {

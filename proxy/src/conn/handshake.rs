@@ -1,7 +1,8 @@
 //! Stage 4: TLS with the agent, by a leaf for the CONNECT host and nothing else.
 //!
 //! One deadline covers ClientHello and handshake. An SNI that names another host is still answered with the CONNECT
-//! host's leaf (its own name is never minted), then with 421 (DW2007). Absent SNI is accepted.
+//! host's leaf (its own name is never minted), then with 421 (DW2007). Absent SNI is accepted. A `tls:` listener's own TLS,
+//! which comes before the first head, is here as well.
 
 use std::io;
 use std::sync::Arc;
@@ -12,9 +13,9 @@ use control::target::{Host, Target};
 use rustls::server::{Acceptor, ClientHello};
 use rustls::{AlertDescription, Error as TlsError, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
-use tokio_rustls::LazyConfigAcceptor;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 use crate::limits::{self, Limits};
 use crate::upstream::tls::server_name;
@@ -68,6 +69,21 @@ where
         Err(_) => Err(Failure::Late),
         Ok(Err(error)) => Err(after_certificate(&error)),
         Ok(Ok(stream)) => Ok(Accepted { stream, mismatch }),
+    }
+}
+
+/// Accepts a `tls:` listener's own TLS, within the same deadline.
+pub(super) async fn secure<S>(
+    stream: S,
+    config: Arc<ServerConfig>,
+    limits: &Limits,
+) -> Result<TlsStream<S>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match timeout(limits::time(limits.tls_handshake), TlsAcceptor::from(config).accept(stream)).await {
+        Err(_) => Err(Failure::Late),
+        Ok(accepted) => accepted.map_err(|error| after_certificate(&error)),
     }
 }
 

@@ -5,14 +5,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use control::refusal::{Code, Refusal};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Conn;
 use super::life::{Closing, Life};
-use super::{Conn, Door};
+use super::unparsed::{self, Unparsed};
 use crate::limits::{self, Limits};
 
 /// Serves requests until the connection ends, in a task of its own: what led here (heads, handshake, plan) is given back
@@ -30,20 +30,30 @@ where
 {
     let worker = Arc::clone(&conn.worker);
     let limits = &worker.shared.limits;
-    let io = TokioIo::new(stream);
     let (of_requests, lanes) = (Arc::clone(&conn), Arc::clone(&worker.lanes));
     let service = service_fn(move |request| lanes.serve((Arc::clone(&of_requests), request)));
     let ended = if is_http2 {
-        let serving = http2_settings(limits).serve_connection(io, service);
+        let serving = http2_settings(limits).serve_connection(TokioIo::new(stream), service);
         drive(&conn.life, serving, http2::Connection::graceful_shutdown).await
     } else {
         conn.life.time_heads();
+        let io = TokioIo::new(Unparsed::new(stream, Arc::clone(&conn)));
         let serving = http1_settings(limits).serve_connection(io, service).with_upgrades();
         drive(&conn.life, serving, http1::UpgradeableConnection::graceful_shutdown).await
     };
     if let Some(Err(error)) = ended {
-        note(&conn, &error);
+        tracing::debug!(conn = conn.id, error = %crate::plan::chain(&error), "connection ended");
+        if error.is_parse() || broke_http2(&error) {
+            unparsed::unanswered(&conn);
+        }
     }
+}
+
+/// Whether the connection was ended for what the agent sent: HTTP/2 has no answer to that but its own codes. A stream that is
+/// reset by itself is not told of.
+fn broke_http2(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(h2::Error::is_library)
 }
 
 /// Polls the connection and what it is told: to end after what is in flight, or at once.
@@ -65,20 +75,6 @@ where
         serving.as_mut().poll(cx).map(Some)
     })
     .await
-}
-
-/// What hyper's parser refused it has answered itself; the record is ours (invariant 8).
-fn note(conn: &Conn, error: &hyper::Error) {
-    tracing::debug!(conn = conn.id, error = %crate::plan::chain(error), "connection ended");
-    if error.is_parse() {
-        let target = match &conn.door {
-            Door::Tunnel { named, .. } => Some(&named.target),
-            Door::Plain(_) => None,
-        };
-        let status = if error.is_parse_too_large() { 431 } else { 400 };
-        let refusal = Refusal::new(Code::Dw2008, "the request is malformed").with_status(status);
-        conn.worker.shared.record_connect(Some(&conn.caller), target, refusal);
-    }
 }
 
 fn http1_settings(limits: &Limits) -> http1::Builder {

@@ -40,6 +40,9 @@ impl Lead {
 
     fn is_lost(&self, plan: &Plan, agent: &AgentName) -> bool {
         let Some(served) = plan.route(&self.target, agent) else { return true };
+        if served.current().is_err() {
+            return true;
+        }
         let provider = &served.provider;
         self.model.as_ref().is_some_and(|(project, name)| {
             provider.model.is_none() || provider.project != *project || provider.name != *name

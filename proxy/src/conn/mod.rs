@@ -17,9 +17,10 @@ pub(crate) mod base_url;
 pub(crate) mod life;
 pub(crate) mod wire;
 mod turn_away;
+mod unparsed;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ::http::Request;
@@ -30,7 +31,9 @@ use control::target::Target;
 use control::vault::Version;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
+use crate::listen::certified::Certified;
 use crate::metrics::Raised;
 use crate::plan::{Plan, Served};
 use crate::request::parse;
@@ -43,7 +46,7 @@ use identify::{Caller, Peer};
 use lead::{Lead, Leads};
 use life::{Life, Registered};
 use plain::Named;
-use turn_away::{challenge, handshake_failed, turn_away};
+use turn_away::{challenge, handshake_failed, not_secured, turn_away};
 use wire::{Stream, Wire};
 
 /// How often a client may try to authenticate on one connection.
@@ -58,6 +61,8 @@ pub(crate) struct Conn {
     pub(crate) door: Door,
     pub(crate) life: Arc<Life>,
     requests: AtomicU32,
+    /// A head that could not be read was refused.
+    unparsed: AtomicBool,
     counts: Arc<Counts>,
     /// Its place in the registry and in the agent's count, until the last who serves it is done: a WebSocket outlives
     /// hyper's connection, and revocation and drain have to find it.
@@ -78,6 +83,7 @@ impl Conn {
             door,
             life,
             requests: AtomicU32::new(0),
+            unparsed: AtomicBool::new(false),
             counts,
             _place: place,
             slot: Mutex::default(),
@@ -190,8 +196,22 @@ pub(crate) enum Door {
 }
 
 /// Serves one connection from its first byte to its end.
-pub(crate) async fn serve(worker: Arc<Worker>, mut stream: Stream, peer: Peer) {
+pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, peer: Peer) {
     let Some(stranger) = worker.stranger() else { return };
+    met(worker, stranger, stream, peer).await;
+}
+
+/// The same for one of a `tls:` listener, whose first bytes are TLS: nothing is read or said in clear.
+pub(crate) async fn serve_secured(worker: Arc<Worker>, stream: TcpStream, certified: Arc<Certified>) {
+    let Some(stranger) = worker.stranger() else { return };
+    match handshake::secure(stream, certified.config(), &worker.shared.limits).await {
+        Ok(stream) => met(worker, stranger, Stream::Tls(Box::new(stream)), Peer::Tcp).await,
+        Err(failure) => not_secured(&worker, failure),
+    }
+}
+
+/// Serves a stranger's connection from its first head.
+async fn met(worker: Arc<Worker>, stranger: Seat, mut stream: Stream, peer: Peer) {
     let Some((head, caller)) = first_head(&worker, &mut stream, peer).await else { return };
     drop(stranger);
     let target = Target::parse_authority(&head.target).ok();
@@ -254,7 +274,9 @@ async fn tunnel(
         Ok(decided) => decided,
         Err(refusal) => return turn_away(&worker, &mut stream, Some((&head, &caller)), refusal).await,
     };
-    if stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await.is_err() {
+    // A `tls:` listener's stream may hold back what is not flushed.
+    let established = stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await;
+    if established.is_err() || stream.flush().await.is_err() {
         return;
     }
     let default_port = if matches!(verdict, Verdict::Plain) { 80 } else { 443 };

@@ -55,6 +55,20 @@ pub(super) fn handshake_failed(conn: &Conn, target: &Target, failure: Failure) {
     shared.record_connect(Some(&conn.caller), Some(target), Refusal::new(code, code.entry().title));
 }
 
+/// A `tls:` listener's own TLS failed: who it was is not known.
+pub(super) fn not_secured(worker: &Arc<Worker>, failure: Failure) {
+    let (code, why) = match failure {
+        Failure::NotTls => {
+            (Code::Dw2003, "what came on a `tls:` listener is not TLS, or none that it speaks")
+        }
+        Failure::Untrusted => {
+            (Code::Dw2001, "the client does not trust the certificate of a `tls:` listener")
+        }
+        Failure::ClosedAfterCertificate | Failure::Broken | Failure::Late => return,
+    };
+    worker.shared.record_connect(None, None, Refusal::new(code, why));
+}
+
 /// The code goes into the reason phrase too: of a refused CONNECT that is all that most clients show.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refusal: &Refusal, keeps: bool) -> bool {
     let entry = refusal.code.entry();
@@ -71,7 +85,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refusal: &Ref
         body.len(),
         entry.name,
     );
-    let sent = stream.write_all(head.as_bytes()).await.is_ok();
+    let sent = stream.write_all(head.as_bytes()).await.is_ok() && stream.flush().await.is_ok();
     if !keeps {
         linger(stream).await;
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 use super::life::Life;
 
@@ -18,6 +19,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// From a unix listener.
     Unix(UnixStream),
+    /// From a `tls:` listener, after its handshake.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 macro_rules! each {
@@ -25,6 +28,7 @@ macro_rules! each {
         match $self {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Tls($stream) => $call,
         }
     };
 }

@@ -115,7 +115,9 @@ limits! {
     agent_exchanges "agent-exchanges" Count 16 [1, 10_000] "exchanges of secrets for tokens in flight that one agent's requests began; over it: DW1009";
     provider_exchanges "provider-exchanges" Count 64 [1, 10_000] "the same for one use of a provider's secret, whichever agents began them; over it: DW2013";
     agent_token_parts "agent-token-parts" Count 120 [1, 100_000] "repositories or sessions in a minute for which an agent's requests have a token of their own made; over it: DW1009";
+    agent_asks "agent-asks" Count 120 [1, 100_000] "requests of one agent in a minute that a person is asked about, or was; over it: DW1009";
     audit_ring "audit-ring" Count 8_192 [16, 1_000_000] "records that wait for the audit writer; none free: DW5003";
+    audit_spool "audit-spool" Size 268_435_456 [65_536, 1_099_511_627_776] "audit lines that the control server (`--control`) has not taken yet; over it: DW5003";
     audit_open_after "audit-open-after" Time 5_000 [100, 600_000] "an exchange that lasts longer writes an `open` line first";
     decoded_bytes "decoded-bytes" Size 67_108_864 [1_024, 4_294_967_296] "a coded answer, decoded";
     decoded_ratio "decoded-ratio" Count 100 [2, 100_000] "decoded to coded bytes";
@@ -151,6 +153,11 @@ fn read(name: &'static str, unit: Unit, text: &str, low: u64, high: u64) -> Resu
         .and_then(|(number, scale)| number.checked_mul(scale))
         .ok_or(LimitError::Value(name, takes))?;
     if (low..=high).contains(&value) { Ok(value) } else { Err(LimitError::Range(name, low, high)) }
+}
+
+/// `--max-stale`: from twice the time between two signs of life, to a week.
+pub(crate) fn max_stale(text: &str) -> Result<Duration, LimitError> {
+    read("max-stale", Unit::Time, text, 20_000, 7 * 24 * 3_600_000).map(time)
 }
 
 fn time_scale(suffix: &str) -> Option<u64> {

@@ -1,17 +1,23 @@
 //! What the plan keeps from one snapshot to the next, and how failures answer who waits.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use control::policy::{Facts, decide};
+use control::policy::{Facts, Permit, decide};
+use control::refusal::Code;
 use control::rule::Path;
 use control::secret::SecretRef;
-use control::vault::{Opening, SecretFacts, Source};
+use control::vault::{OpenError, Opened, Opening, SecretFacts, Source};
 use http::{HeaderMap, Method};
+use time::OffsetDateTime;
 
+use super::served::{BACK_OFF, Failure};
 use super::*;
+use crate::request::inject::Injector;
 use crate::request::inject::dummies::Dummies;
 use crate::request::scrub::{Standing, Use};
 use crate::schemes::{Bounds, specs};
+use crate::upstream::tls::UpstreamTls;
 
 /// A source that takes a while to fail, as a command past its deadline does.
 #[derive(Debug, Default)]
@@ -58,7 +64,7 @@ fn permit(served: &Served) -> Permit {
         body: None,
         headers: &HeaderMap::new(),
     };
-    decide(&facts).unwrap()
+    decide(&facts).unwrap().permit().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,6 +102,7 @@ fn a_plan_of_another_version_frees_what_was_blocked_of_the_ones_before() {
         served: vec![Some(Arc::new(served))],
         locals: Locals::default(),
         vault: Arc::new(Vault::new(Vec::new(), OffsetDateTime::now_utc)),
+        server: None,
     };
     plan.forget_older(&incidents);
     assert_eq!(incidents.blocked(), [of(2)]);

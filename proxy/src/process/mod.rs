@@ -43,6 +43,7 @@ pub enum Programs {
 /// Refused measures are reported, not fatal. Children inherit the last two: `run` and `demo`, which start the agent, call
 /// [`harden_launcher`] instead.
 pub fn harden() -> SelfCheck {
+    descriptors();
     let mut found = SelfCheck::default();
     found.put(dumpable());
     found.put(cores());
@@ -70,6 +71,17 @@ pub fn confine(found: &mut SelfCheck, confinement: &Confinement) {
         }
     });
     found.put(syscalls::restrict(confinement.programs));
+}
+
+/// Each connection is a descriptor, and many systems begin with 1,024 of them: what is allowed is taken, which needs no right.
+fn descriptors() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+        if let Err(error) = raised {
+            tracing::warn!(%error, "the number of open files stays as it is");
+        }
+    }
 }
 
 fn dumpable() -> Measure {

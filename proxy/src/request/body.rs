@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
@@ -90,6 +91,8 @@ enum Kind {
     Stream(Incoming),
     /// Boxed: few requests carry one.
     Payload(Box<Payload<Incoming>>),
+    /// The same of one that is held.
+    HeldPayload(Box<Payload<Full<Bytes>>>),
 }
 
 /// A whole body may hold a credential.
@@ -100,6 +103,7 @@ impl fmt::Debug for Kind {
             Self::Whole(_) => "Whole",
             Self::Stream(_) => "Stream",
             Self::Payload(_) => "Payload",
+            Self::HeldPayload(_) => "HeldPayload",
         })
     }
 }
@@ -144,6 +148,19 @@ impl RequestBody {
         Ok(Self { kind: Kind::Payload(Box::new(stream.of(body))), gate: None, progress })
     }
 
+    /// The same of a body that is held whole.
+    pub(crate) fn held_payload(
+        body: Bytes,
+        stream: Stream,
+        progress: Arc<Progress>,
+    ) -> Result<Self, PayloadFault> {
+        if body.is_empty() {
+            stream.allows_nothing()?;
+            return Ok(Self::whole(Bytes::new(), progress));
+        }
+        Ok(Self { kind: Kind::HeldPayload(Box::new(stream.of(Full::new(body)))), gate: None, progress })
+    }
+
     /// Holds the body back until [`Progress::open_gate`] or for this time (RFC 9110 section 10.1.1).
     pub(crate) fn wait_for_continue(&mut self, wait: Duration) {
         if matches!(self.kind, Kind::Stream(_) | Kind::Payload(_)) {
@@ -156,7 +173,7 @@ impl RequestBody {
         let kind = match &self.kind {
             Kind::Empty => Kind::Empty,
             Kind::Whole(bytes) if bytes.len() <= most => Kind::Whole(bytes.clone()),
-            Kind::Whole(_) | Kind::Stream(_) | Kind::Payload(_) => return None,
+            Kind::Whole(_) | Kind::Stream(_) | Kind::Payload(_) | Kind::HeldPayload(_) => return None,
         };
         Some(Self { kind, gate: None, progress: Arc::clone(&self.progress) })
     }
@@ -166,7 +183,7 @@ impl RequestBody {
         let bytes = match &self.kind {
             Kind::Empty => Bytes::new(),
             Kind::Whole(bytes) => bytes.clone(),
-            Kind::Stream(_) | Kind::Payload(_) => return None,
+            Kind::Stream(_) | Kind::Payload(_) | Kind::HeldPayload(_) => return None,
         };
         let progress = Arc::new(Progress::default());
         Some((Self::whole(bytes, Arc::clone(&progress)), progress))
@@ -225,6 +242,15 @@ impl Body for RequestBody {
                 }
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             },
+            Kind::HeldPayload(body) => match ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
+                None => return this.sent_whole(),
+                Some(Err(PayloadError::Inner(never))) => match never {},
+                Some(Err(PayloadError::Fault(fault))) => {
+                    *this.progress.fault.lock() = Some(fault);
+                    return Poll::Ready(Some(Err(RequestBodyError::Payload(fault))));
+                }
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            },
         };
         this.progress.sent.fetch_add(data.len() as u64, Ordering::Relaxed);
         if this.is_end_stream() {
@@ -239,6 +265,7 @@ impl Body for RequestBody {
             Kind::Whole(_) => false,
             Kind::Stream(body) => body.is_end_stream(),
             Kind::Payload(body) => body.is_end_stream(),
+            Kind::HeldPayload(body) => body.is_end_stream(),
         }
     }
 
@@ -248,6 +275,7 @@ impl Body for RequestBody {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(body) => body.size_hint(),
             Kind::Payload(body) => body.size_hint(),
+            Kind::HeldPayload(body) => body.size_hint(),
         }
     }
 }

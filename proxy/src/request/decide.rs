@@ -1,7 +1,7 @@
 //! Stage 7: policy's permit, by a request that is cleaned of all that does not go upstream; then the provider's rate.
 
 use control::agent::AgentName;
-use control::policy::{self, Facts, Permit};
+use control::policy::{self, Facts, Verdict};
 use control::refusal::Refusal;
 use control::rule::Path;
 use control::target::Target;
@@ -15,12 +15,12 @@ use crate::plan::Served;
 use crate::schemes::Head;
 
 /// Asks policy.
-pub(crate) fn permit(
+pub(crate) fn verdict(
     served: &Served,
     caller: &Caller,
     target: &Target,
     parsed: &mut Parsed,
-) -> Result<Permit, Refusal> {
+) -> Result<Verdict, Refusal> {
     let told = parsed.told.as_ref().map(Read::told).transpose()?.flatten();
     judged(served, &caller.name, target, &mut parsed.head, &parsed.path, told)
 }
@@ -32,7 +32,7 @@ fn judged(
     head: &mut Head,
     path: &Path,
     body: Option<Told<'_>>,
-) -> Result<Permit, Refusal> {
+) -> Result<Verdict, Refusal> {
     // First, or a header that the upstream never sees could decide what the request is taken for.
     served.injector.clean(target, &mut head.headers);
     policy::decide(&facts(served, agent, target, head, path, body))
@@ -126,6 +126,7 @@ mod tests {
         let target = Target::parse_authority("a.example:443").unwrap();
         let path = Path::of_uri(&"/".parse().unwrap()).unwrap();
         let permit = judged(&served(), &AgentName::local(), &target, &mut head, &path, None).unwrap();
+        let permit = permit.permit().unwrap();
         assert_eq!(permit.trace().action.as_deref(), Some("x-kept"));
     }
 }

@@ -5,7 +5,7 @@
 //! the agent but through the scrubber.
 //!
 //! Beside them, for few requests: `local` answers in an issuer's place (6), `told` reads a body that says what is asked
-//! (before 7), `model` judges models and counts tokens (after 7), `challenge` answers an upstream's challenge (9), `listing`
+//! (before 7), `ask` has a person approve the request (8), `model` judges models and counts tokens (after 7), `challenge` answers an upstream's challenge (9), `listing`
 //! cuts an MCP server's lists (before 10). A model provider with fallbacks makes the journey once for each.
 
 pub(crate) mod record;
@@ -14,6 +14,7 @@ pub(crate) mod select;
 pub(crate) mod local;
 pub(crate) mod told;
 pub(crate) mod decide;
+pub(crate) mod ask;
 pub mod model;
 pub mod inject;
 pub(crate) mod send;
@@ -27,6 +28,7 @@ pub(crate) mod body;
 
 use std::sync::Arc;
 
+use control::policy::Verdict;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -50,7 +52,7 @@ use upgrade::WebSocket;
 pub(crate) fn serve(conn: Arc<Conn>, request: Request<Incoming>) -> impl Future<Output = Response<Body>> {
     async move {
         let mut record = conn.open_record(&request);
-        let (mut dialect, version) = (Dialect::of(request.headers()), request.version());
+        let (mut dialect, version) = (Dialect::of(request.headers(), request.version()), request.version());
         let is_by_base_url = conn.is_by_base_url(&request);
         let outcome = match enter(&conn, request, &mut record) {
             Err(refused) => Err(refused),
@@ -128,14 +130,21 @@ fn attempt(
         let held = Held { _exchange: exchange, _seat: conn.request_seat()? };
         told::read(&served, &conn.caller, &named.target, &mut parsed, &shared.limits, record, dialect)
             .await?;
-        let permit = decide::permit(&served, &conn.caller, &named.target, &mut parsed)?;
+        let verdict = decide::verdict(&served, &conn.caller, &named.target, &mut parsed)?;
         let meter = model::judge(&served, &conn.caller, &named.target, &mut parsed, shared, record).await?;
         decide::rate(&served, &conn.caller, &shared.rates, &parsed)?;
         record.meter(meter);
         let mut ready = inject::prepare(&served.injector, &named.target, parsed)?;
         ready.read_body(&served.injector, record).await?;
+        let permit = match verdict {
+            Verdict::Allow(permit) => permit,
+            // Boxed, as few requests need a person.
+            Verdict::Ask(question) => {
+                Box::pin(ask::person(conn, &served, *question, &mut ready, record)).await?
+            }
+        };
         record.permitted(&permit, ready.scheme(&served)).await?; // no place in the audit, no secret
-        let opened = inject::open(plan, &served, &permit, &ready, &conn.worker).await?;
+        let (served, opened) = inject::open(conn, plan, served, &permit, &ready).await?;
         let mut signed = inject::place(opened, &served, &permit, ready, shared)?;
         record.signed(&signed);
         let slot = conn.slot(&served, signed.versions(), &named.target);

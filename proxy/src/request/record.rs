@@ -135,6 +135,7 @@ impl Record {
         let trace = permit.trace();
         self.entry.verdict = Some(Verdict::Allow);
         self.entry.rule.clone_from(&trace.rule);
+        self.entry.approval.clone_from(&trace.approval);
         if let Some(refusal) = &trace.would_deny {
             self.entry.verdict = Some(Verdict::WouldDeny);
             self.entry.code = Some(refusal.code);

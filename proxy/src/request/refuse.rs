@@ -3,6 +3,7 @@
 //! One JSON object that problem-details readers, the AI SDKs and GitHub clients all print; plain text for git. Nothing
 //! in it comes from a header value, a query, a body or a secret.
 
+mod grpc;
 mod rpc;
 
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use control::refusal::{Blame, Code, Refusal};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, Version};
 use serde::Serialize;
 
 pub(crate) use rpc::Rpc;
@@ -44,16 +45,24 @@ pub(crate) enum Dialect {
     FramedXml,
     /// And those of all other services as JSON with a type.
     TypedJson,
+    /// Clients of gRPC read a status and a message in fields of the head.
+    Grpc,
     /// Clients of MCP servers wait for an error to each message that they sent.
     JsonRpc(Rpc),
 }
 
 impl Dialect {
     /// What this client prints.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, version: Version) -> Self {
         let is_git =
             headers.get(http::header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"git/"));
-        if is_git { Self::Text } else { Self::of_aws(headers).unwrap_or_default() }
+        if is_git {
+            Self::Text
+        } else if version == Version::HTTP_2 && grpc::is_spoken(headers) {
+            Self::Grpc
+        } else {
+            Self::of_aws(headers).unwrap_or_default()
+        }
     }
 
     /// By the agent's signature: S3 speaks XML, and so does who sends a form.
@@ -96,6 +105,7 @@ pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: &Dialect) -
     let entry = refusal.code.entry();
     let message = format!("doorward {}: {}. {}", entry.name, refusal.detail, entry.hint);
     let (body, content_type) = match dialect {
+        Dialect::Grpc => (String::new(), grpc::CONTENT_TYPE),
         Dialect::Text => (format!("{message}\n"), "text/plain; charset=utf-8"),
         Dialect::Xml => (xml(entry.name, &message), "application/xml"),
         Dialect::FramedXml => (
@@ -118,6 +128,7 @@ pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: &Dialect) -
     let mut response = Response::new(Bytes::from(body));
     let status = match dialect {
         Dialect::JsonRpc(rpc) => rpc.status(refusal),
+        Dialect::Grpc => 200,
         Dialect::Json | Dialect::Text | Dialect::Xml | Dialect::FramedXml | Dialect::TypedJson => {
             refusal.status
         }
@@ -126,7 +137,11 @@ pub(crate) fn response(refusal: &Refusal, request_id: &str, dialect: &Dialect) -
     let length = response.body().len();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    if *dialect == Dialect::Grpc {
+        grpc::tell(headers, refusal, &message);
+    } else {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     set(headers, HeaderName::from_static("doorward-request-id"), request_id);
@@ -229,7 +244,10 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("authorization", HeaderValue::from_static(authorization));
             headers.insert("content-type", HeaderValue::from_static(kind));
-            String::from_utf8(response(&refusal, "c1-1", &Dialect::of(&headers)).body().to_vec()).unwrap()
+            String::from_utf8(
+                response(&refusal, "c1-1", &Dialect::of(&headers, Version::HTTP_11)).body().to_vec(),
+            )
+            .unwrap()
         };
         const S3: &str = "AWS4-HMAC-SHA256 Credential=A/20260101/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         let xml = answer(S3, "text/plain");
@@ -254,7 +272,8 @@ mod tests {
     fn speaks_plain_text_to_git() {
         let mut headers = HeaderMap::new();
         headers.insert("user-agent", HeaderValue::from_static("git/2.47.3"));
-        let answer = response(&Refusal::new(Code::Dw1002, "no"), "c1-1", &Dialect::of(&headers));
+        let answer =
+            response(&Refusal::new(Code::Dw1002, "no"), "c1-1", &Dialect::of(&headers, Version::HTTP_11));
         assert!(answer.body().starts_with(b"doorward DW1002: no."));
         assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
     }

@@ -11,5 +11,7 @@ use crate::plan::{Plan, Served};
 
 /// The route of a request: found by target and agent, never by anything that the request itself says.
 pub(crate) fn route(plan: &Plan, target: &Target, caller: &Caller) -> Result<Arc<Served>, Refusal> {
-    plan.route(target, &caller.name).cloned().ok_or_else(|| connect::no_route(plan, target))
+    let served = plan.route(target, &caller.name).cloned().ok_or_else(|| connect::no_route(plan, target))?;
+    served.current()?;
+    Ok(served)
 }

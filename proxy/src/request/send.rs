@@ -172,7 +172,7 @@ impl Standing<'_> {
         conn.recheck(&plan, SystemTime::now())?;
         let provider = &served.provider;
         match plan.route(permit.target(), &conn.caller.name) {
-            Some(now) if now.id == served.id => {}
+            Some(now) if now.id == served.id => now.current()?,
             Some(_) => return Err(changed().of_provider(&provider.name)),
             None => return Err(lead::gone().of_provider(&provider.name)),
         }
@@ -203,7 +203,9 @@ pub(crate) async fn patiently(
     search: &mut Option<Option<Search>>,
     record: &mut Record,
 ) -> Result<Answer, Refused> {
-    match way.peer.provider.model.as_ref().and_then(|rules| rules.retry) {
+    // What a person approved for once is not sent again after it may have been done.
+    let retry = way.peer.provider.model.as_ref().and_then(|rules| rules.retry);
+    match retry.filter(|_| standing.permit.trace().approval.is_none()) {
         None => challenge::upstream(way, signed, search, record).await,
         // Boxed: few requests are sent more than once.
         Some(retry) => Box::pin(repeatedly(way, standing, signed, retry, record)).await,

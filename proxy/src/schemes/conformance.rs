@@ -47,7 +47,7 @@ pub(crate) fn shown(head: &Head) -> String {
 pub(crate) fn opened(values: &[(&str, &str)]) -> Opened {
     let secret = |(key, value): &(&str, &str)| ((*key).to_owned(), Secret::new(value.as_bytes().to_vec()));
     let name = SecretRef { project: "p".into(), name: "gh-pat".parse().unwrap() };
-    let terms = Terms { secret: name, expires: None, hosts: None, stale_at: None };
+    let terms = Terms { secret: name, expires: None, hosts: None, stale_at: None, lease: None };
     Opened { version: 3.into(), values: values.iter().map(secret).collect(), terms }
 }
 

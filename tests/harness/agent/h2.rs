@@ -117,6 +117,21 @@ impl Client {
         self.send(request).await
     }
 
+    /// The same request so many times at once, each on a stream of its own: all answers.
+    pub async fn crowd(&self, path: &str, many: usize) -> Vec<Reply> {
+        let Sender::H2(sender) = &self.sender else { panic!("one HTTP/1.1 connection has no streams") };
+        let one = || async {
+            let mut sender = sender.clone();
+            let request = self.request("GET", path).body(empty()).unwrap();
+            let response = within("h2 answer", sender.send_request(request)).await.expect("an answer");
+            let reply = collect(response).await;
+            self.sweep.note("h2 headers", format!("{:?}\n", reply.headers).as_bytes());
+            self.sweep.note(&self.sweep.label("h2 body"), &reply.body);
+            reply
+        };
+        futures_util::future::join_all((0..many).map(|_| one())).await
+    }
+
     /// A WebSocket over HTTP/2 (RFC 8441).
     pub async fn websocket(
         &mut self,

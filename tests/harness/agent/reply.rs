@@ -44,9 +44,10 @@ impl Reply {
         serde_json::from_slice::<Value>(&self.body).ok()?["code"].as_str().map(str::to_owned)
     }
 
-    /// The code wherever it stands: body, reason phrase or text.
+    /// The code wherever it stands: body, reason phrase, text, or gRPC's message.
     pub fn any_code(&self) -> Option<String> {
-        self.code().or_else(|| find_code(&self.reason)).or_else(|| find_code(&self.text()))
+        let grpc = || self.header("grpc-message").and_then(find_code);
+        self.code().or_else(|| find_code(&self.reason)).or_else(|| find_code(&self.text())).or_else(grpc)
     }
 
     /// Panics unless this is the refusal asked for.

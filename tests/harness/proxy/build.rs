@@ -222,6 +222,7 @@ impl ProxyBuilder {
         let (sweep, chain_unchecked) = (Sweep::default(), Default::default());
         Ok(Proxy {
             child,
+            command,
             home,
             ready,
             token: self.token,
@@ -295,7 +296,7 @@ impl ProxyBuilder {
     }
 }
 
-async fn wait_ready(child: &mut std::process::Child, at: &Path) -> Result<Value, Failure> {
+pub(super) async fn wait_ready(child: &mut std::process::Child, at: &Path) -> Result<Value, Failure> {
     let end = Instant::now() + crate::within::DEADLINE;
     loop {
         if let Ok(text) = fs::read_to_string(at.join("ready.json")) {

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +18,7 @@ pub mod build;
 /// The proxy's process, its files and what is known of it.
 pub struct Proxy {
     child: Child,
+    command: Command,
     home: tempfile::TempDir,
     ready: Value,
     token: Option<String>,
@@ -194,6 +195,24 @@ impl Proxy {
         }
     }
 
+    /// Ends it as a lost machine would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.ended = Some(self.child.wait().unwrap());
+    }
+
+    /// Starts it again, on the files that it left.
+    pub async fn restart(&mut self) {
+        drop(std::fs::remove_file(self.path("ready.json")));
+        self.child = self.command.spawn().expect("doorward starts");
+        self.ended = None;
+        let home = self.home.path().to_owned();
+        match build::wait_ready(&mut self.child, &home).await {
+            Ok(ready) => self.ready = ready,
+            Err(failure) => panic!("doorward proxy ended with {:?}:\n{}", failure.code, failure.stderr),
+        }
+    }
+
     /// For journeys that damage the audit on purpose: its chain is not judged at the end.
     pub fn skip_chain(&self) {
         self.chain_unchecked.set(true);
@@ -283,6 +302,7 @@ impl Drop for Proxy {
 fn address(url: &Value) -> SocketAddr {
     let url = url.as_str().expect("an address in the ready file");
     url.trim_start_matches("http://")
+        .trim_start_matches("https://")
         .trim_end_matches('/')
         .parse()
         .unwrap_or_else(|_| panic!("address {url}"))

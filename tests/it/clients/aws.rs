@@ -8,7 +8,7 @@ use super::{Printed, Server, node_modules, python, run, script};
 
 const ID: &str = "AKIAREALREALREALREAL";
 const REGION: &str = "eu-west-1";
-const HOSTS: &[&str] = &[
+pub(super) const HOSTS: &[&str] = &[
     "acme.s3.eu-west-1.amazonaws.com",
     "evil.s3.eu-west-1.amazonaws.com",
     "acme.s3.us-east-1.amazonaws.com",
@@ -21,14 +21,14 @@ const HOSTS: &[&str] = &[
     "lambda.eu-west-1.amazonaws.com",
 ];
 
-struct Aws {
+pub(super) struct Aws {
     server: Server,
     proxy: Proxy,
     home: TempDir,
 }
 
 impl Aws {
-    async fn of(python: &std::path::Path, policy: &str, token: Option<&str>) -> Self {
+    pub(super) async fn of(python: &std::path::Path, policy: &str, token: Option<&str>) -> Self {
         let secret = harness::canary::fresh();
         let mut keys = vec![ID, &secret];
         keys.extend(token);
@@ -61,8 +61,13 @@ impl Aws {
         run(&self.proxy, self.home.path(), python, &[&script("boto3_client.py"), what]).await
     }
 
+    /// A program of its own.
+    pub(super) async fn program(&self, program: &std::path::Path, what: &str) -> Printed {
+        run(&self.proxy, self.home.path(), program, &[what]).await
+    }
+
     /// What the server says of the next requests.
-    async fn says(&mut self, lines: &[&str]) {
+    pub(super) async fn says(&mut self, lines: &[&str]) {
         for line in lines {
             assert_eq!(self.server.line().await, *line);
         }
@@ -203,7 +208,7 @@ async fn a_large_upload_of_the_sdk_passes_at_constant_memory() {
 }
 
 /// moto with this secret, which may be another one than moto's, and more of the provider's `config`.
-async fn before_moto(server: &Server, keys: (&str, &str), config: &str) -> (Proxy, TempDir) {
+pub(super) async fn before_moto(server: &Server, keys: (&str, &str), config: &str) -> (Proxy, TempDir) {
     let spec = format!("type: aws\nauth: {{secretRef: aws}}\nconfig: {{region: {REGION}{config}}}");
     let mut builder = Proxy::builder().provider("cloud", &spec).public_value("aws", "access_key_id", keys.0);
     builder = builder.secret("aws", "secret_access_key", keys.1);

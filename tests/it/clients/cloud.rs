@@ -160,3 +160,23 @@ async fn pygithub_and_git_use_an_apps_installation_token_for_one_repository() {
         ])
         .await;
 }
+
+#[tokio::test]
+async fn pygithub_and_git_use_an_apps_installation_token_on_a_server_of_ones_own() {
+    const HOST: &str = "git.corp.example";
+    let Some(python) = python() else { return };
+    let spec = "type: github\nhost: git.corp.example\nauth: {type: github-app, secretRef: cloud}\nconfig: {permissions: [\"contents:read\", \"issues:write\"]}\nscope: {repositories: [acme/api]}";
+    let mut cloud = Cloud::of(&python, "github", &[HOST], spec).await;
+    cloud.run(&python, "github_server").await.assert_ok().assert_says("token");
+    let url = format!("https://{HOST}/acme/api.git");
+    run(&cloud.proxy, cloud.home.path(), Path::new("git"), &["ls-remote", &url]).await.assert_ok();
+    cloud
+        .says(&[
+            "issued github",
+            &format!("POST {HOST}/api/v3/app/installations/456/access_tokens token"),
+            &format!("GET {HOST}/api/v3/repos/acme/api repository"),
+            &format!("POST {HOST}/api/v3/repos/acme/api/issues issue"),
+            &format!("GET {HOST}/acme/api.git/info/refs git"),
+        ])
+        .await;
+}

@@ -70,13 +70,24 @@ def azure():
     print("management")
 
 
-def github():
-    from github import Auth, Github
-
-    repository = Github(auth=Auth.Token(os.environ["GITHUB_TOKEN"]), retry=None).get_repo("acme/api")
+def use_github(client):
+    repository = client.get_repo("acme/api")
     assert repository.full_name == "acme/api"
     assert repository.create_issue("a title").number == 7
     print("token")
+
+
+def github_server():
+    from github import Auth, Github
+
+    base, token = f"https://{os.environ['GH_HOST']}/api/v3", os.environ["GH_ENTERPRISE_TOKEN"]
+    use_github(Github(base_url=base, auth=Auth.Token(token), retry=None))
+
+
+def github():
+    from github import Auth, Github
+
+    use_github(Github(auth=Auth.Token(os.environ["GITHUB_TOKEN"]), retry=None))
     # An agent that plays the app itself, with a key of its own making: its call for a token is answered with the dummy.
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 CERTIFICATE, KEY, WHAT = sys.argv[1:]
+# GitHub Enterprise Server
+SERVER = "git.corp.example"
 RSA = rsa.generate_private_key(65537, 2048)
 PEM = RSA.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
 PKCS1 = RSA.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()).decode()
@@ -209,7 +211,11 @@ class Handler(BaseHTTPRequestHandler):
 
     # --- GitHub
     def github(self, host, path, data):
-        if path == "/app/installations/456/access_tokens":
+        api = host == "api.github.com"
+        if host == SERVER:
+            # Everything is on one host.
+            api, path = path.startswith("/api/v3/"), path.removeprefix("/api/v3")
+        if api and path == "/app/installations/456/access_tokens":
             kind, _, token = self.headers["authorization"].partition(" ")
             _, claims = verified(token)
             need(kind == "Bearer" and claims["iss"] == "123" and claims["exp"] - time.time() <= 600, "its claims")
@@ -218,16 +224,21 @@ class Handler(BaseHTTPRequestHandler):
             ends = (datetime.now(timezone.utc) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
             self.answer(201, {"token": issue("github", "ghs_real"), "expires_at": ends, "permissions": narrowed["permissions"], "repository_selection": "selected"})
             return "token"
+        need(self.headers.get("authorization", "").startswith("Bearer " if api else "Basic "), "the API takes a bearer token, git takes Basic")
         self.bearer("github")
-        if host == "github.com":
+        if not api:
             advertisement = b"001e# service=git-upload-pack\n0000" + b"0000"
             self.answer(200, advertisement, "application/x-git-upload-pack-advertisement")
             return "git"
         if path == "/repos/acme/api":
-            self.answer(200, {"full_name": "acme/api", "name": "api", "url": "https://api.github.com/repos/acme/api", "id": 1})
+            self.answer(200, {"full_name": "acme/api", "name": "api", "url": f"{self.base(host)}/repos/acme/api", "id": 1})
             return "repository"
-        self.answer(201, {"number": 7, "title": json.loads(data)["title"], "url": "https://api.github.com/repos/acme/api/issues/7"})
+        self.answer(201, {"number": 7, "title": json.loads(data)["title"], "url": f"{self.base(host)}/repos/acme/api/issues/7"})
         return "issue"
+
+    @staticmethod
+    def base(host):
+        return f"https://{host}" + ("/api/v3" if host == SERVER else "")
 
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -20,7 +20,7 @@ async fn grpcio_is_refused_a_method_that_the_policy_denies() {
     let home = tempfile::tempdir().unwrap();
     let args = [script("grpc_client.py"), format!("{HOST}:443"), "stream".to_owned()];
     let printed = run(&proxy, home.path(), &python, &args.each_ref().map(String::as_str)).await;
-    printed.assert_failed().assert_says("PERMISSION_DENIED");
+    printed.assert_failed().assert_says("PERMISSION_DENIED").assert_says("doorward DW1002");
 }
 
 #[tokio::test]

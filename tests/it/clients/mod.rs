@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 mod aws;
+mod aws_sdk_rust;
 mod chat;
 mod cloud;
 mod curl;
@@ -24,7 +25,9 @@ mod mcp;
 mod models;
 mod node;
 mod python;
+mod schema;
 mod registry;
+mod secured;
 mod websocket;
 
 /// Where the clients' libraries and scripts are, seen from the workspace root.

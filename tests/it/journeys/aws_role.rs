@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use harness::within::{DEADLINE, until};
 use harness::{Agent, Origin, Proxy, ProxyBuilder, Reply, Seen, answer};
 use http::Response;
+use tokio::sync::Semaphore;
 
 use crate::issuer::form;
 
@@ -138,12 +140,43 @@ async fn each_agent_has_a_session_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_for_a_session_while_the_keys_are_rotated_gets_one_of_the_new_keys() {
+    let gate = Arc::new(Semaphore::new(0));
+    let sessions = Arc::new(AtomicUsize::new(0));
+    let (own, counted) = (Arc::clone(&gate), Arc::clone(&sessions));
+    let answer = answer::with(move |exchange| {
+        let (gate, sessions) = (Arc::clone(&own), Arc::clone(&counted));
+        async move {
+            if exchange.seen.authority != STS {
+                return Response::new(answer::full("served"));
+            }
+            let number = sessions.fetch_add(1, Ordering::Relaxed) + 1;
+            if number == 1 {
+                gate.acquire().await.unwrap().forget();
+            }
+            Response::new(answer::full(keys(number)))
+        }
+    });
+    let origin = Origin::builder(&[BUCKET, STS]).answer(answer).start().await;
+    let mut proxy = builder(&origin).start().await;
+    let agent = proxy.agent();
+    let waiting = tokio::spawn(async move { get(&agent).await });
+    until("the first exchange", DEADLINE, async || sessions.load(Ordering::Relaxed) == 1).await;
+    let before = proxy.metric("doorward_plan_revision");
+    proxy.rotate("aws", "secret_access_key", &harness::canary::fresh());
+    until("the new plan", DEADLINE, async || proxy.metric("doorward_plan_revision") > before).await;
+    gate.add_permits(1);
+    assert_eq!(waiting.await.unwrap().assert_ok().text(), "served");
+    assert_eq!(origin.last().header("x-amz-security-token"), Some(&*session(2)));
+}
+
+#[tokio::test]
 async fn a_rotation_of_the_long_lived_keys_ends_the_roles_session() {
     let (origin, sessions) = aws(200).await;
     let mut proxy = builder(&origin).start().await;
     get(&proxy.agent()).await.assert_ok();
     proxy.rotate("aws", "secret_access_key", &harness::canary::fresh());
-    harness::within::until("another session", std::time::Duration::from_secs(10), async || {
+    until("another session", DEADLINE, async || {
         get(&proxy.agent()).await.assert_ok();
         sessions.load(Ordering::Relaxed) == 2
     })

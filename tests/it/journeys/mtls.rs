@@ -8,7 +8,7 @@ use harness::{Home, Origin, Proxy, ProxyBuilder};
 
 use crate::world::{HOST, OTHER, World, bearer_and, token};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = harness::within::DEADLINE;
 const MTLS: &str = "type: http-token\nhost: api.example.com\nauth: {type: mtls, secretRef: corp}";
 const BESIDE: &str = "tls: {clientCert: {secretRef: corp}}";
 

@@ -10,7 +10,7 @@ use harness::{Origin, Proxy, ProxyBuilder};
 use crate::issuer::{Issuer, LOGIN};
 use crate::world::{HOST, OTHER};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = harness::within::DEADLINE;
 
 /// The spec of a provider that exchanges a client's credentials, with more lines.
 fn client_credentials(more: &str) -> String {
@@ -247,7 +247,7 @@ async fn an_assertion_is_signed_anew_for_each_exchange_and_verified_by_the_issue
         client_credentials("  issuer: robot@example.net").replace("oauth2-client-credentials", "jwt-bearer");
     let builder = || Proxy::builder().provider("demo", &spec).origin(&issuer.login).origin(&issuer.api);
     let mut proxy = builder().secret("oauth", "private_key", &key.serialize_pem()).start().await;
-    until("three exchanges", Duration::from_secs(10), async || {
+    until("three exchanges", SOON, async || {
         proxy.agent().get(HOST, "/").await.assert_ok();
         issuer.get(|state| state.assertions.len()) == 3
     })

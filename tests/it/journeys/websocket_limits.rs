@@ -1,10 +1,13 @@
 //! WebSocket: the limits of every request hold for its handshake, and its stream has limits of its own.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use harness::agent::ws;
 use harness::origin::raw::{RawOrigin, Step};
+use harness::within::{DEADLINE, until};
 use harness::{Origin, Proxy, ProxyBuilder, answer, within};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -78,16 +81,22 @@ async fn a_handshake_that_is_asked_for_long_is_opened_in_the_audit() {
 
 #[tokio::test]
 async fn a_websocket_that_moves_one_way_is_not_idle() {
-    let quiet =
-        answer::websocket(|_, message| message.to_text().is_ok_and(|text| text == "end").then_some(message));
-    let builder = Proxy::builder().bearer(HOST).limit("tunnel-idle", "1s");
+    let heard = Arc::new(AtomicUsize::new(0));
+    let hearing = Arc::clone(&heard);
+    let quiet = answer::websocket(move |_, message| {
+        hearing.fetch_add(1, Ordering::Relaxed);
+        message.to_text().is_ok_and(|text| text == "end").then_some(message)
+    });
+    let builder = Proxy::builder().bearer(HOST).limit("tunnel-idle", "2s");
     let world = World::built(Origin::builder(&[HOST]).answer(quiet), builder).await;
     let mut socket = world.agent().websocket(HOST, "/ws", &[]).await.unwrap();
     let start = Instant::now();
-    // Time has to pass here: it is what is tested.
-    while start.elapsed() < Duration::from_millis(2500) {
+    // Time has to pass here, it is what is tested; each message is there before the next one goes.
+    let mut sent = 0;
+    while start.elapsed() < Duration::from_secs(5) {
         socket.send(Message::text("ping")).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        sent += 1;
+        until("the message", DEADLINE, async || heard.load(Ordering::Relaxed) == sent).await;
     }
     socket.send(Message::text("end")).await.unwrap();
     let answer = within("an answer", socket.next()).await.expect("an open socket").unwrap();

@@ -18,7 +18,7 @@ use harness::{Home, Proxy, canary};
 
 use vendor::{ANTHROPIC, ANY, OPENAI, Vendor};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = harness::within::DEADLINE;
 const CODEX: &str = "/backend-api/codex/responses";
 
 /// A home, a vendor, and a browser: curl that follows.

@@ -171,6 +171,7 @@ async fn a_flood_of_reset_streams_ends_the_connection_and_not_the_proxy() {
     let end = connection.end_of(100_001).await;
     assert!(matches!(end, End::Closed), "{end:?}");
     assert!(world.proxy.alive());
+    world.proxy.audit().code("DW2008").await;
     world.agent().get(HOST, "/after").await.assert_ok();
 }
 
@@ -185,6 +186,7 @@ async fn a_flood_of_continuations_ends_the_connection_and_not_the_proxy() {
     let end = connection.end_of(1).await;
     assert!(!matches!(end, End::Answer { status: Some(200), .. }), "{end:?}");
     assert!(world.proxy.alive());
+    world.proxy.audit().code("DW2008").await;
     world.assert_nothing_left();
 }
 
@@ -195,6 +197,7 @@ async fn not_http_2_after_alpn_h2_is_closed() {
     tls.send(b"GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
     let rest = tls.read_to_end().await;
     assert!(!harness::canary::contains(&rest, b"200 OK"), "{rest:?}");
+    world.proxy.audit().code("DW2008").await;
     world.assert_nothing_left();
 }
 

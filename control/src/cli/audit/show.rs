@@ -1,36 +1,7 @@
-//! How audit lines are shown: as they stand, or one row each.
-//!
-//! Control characters are never passed on: a file may have been changed since it was written.
+//! How audit lines are shown: as they stand, or one row each. A stream: nothing is collected.
 
-use serde::Deserialize;
-
+use crate::audit::search::{Facts, clean};
 use crate::cli::{Env, Exit, Failure, Format};
-
-/// What is shown of a line.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Shown {
-    pub(super) ts: String,
-    pub(super) kind: String,
-    pub(super) req: Option<String>,
-    pub(super) agent: Option<String>,
-    pub(super) provider: Option<String>,
-    pub(super) rule: Option<String>,
-    pub(super) method: Option<String>,
-    pub(super) host: Option<String>,
-    pub(super) port: Option<u16>,
-    pub(super) path: Option<String>,
-    pub(super) verdict: Option<String>,
-    pub(super) code: Option<String>,
-    pub(super) reason: Option<String>,
-    pub(super) status: Option<u16>,
-    pub(super) elapsed_us: u64,
-}
-
-/// No character that moves a terminal's cursor or colours.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || crate::audit::is_format(c) { '\u{fffd}' } else { c }).collect()
-}
 
 /// Whether the printing ends: an array has to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +13,16 @@ pub(super) enum Stream {
 #[derive(Debug)]
 pub(super) struct Printer<'a> {
     env: &'a Env,
+    /// The item of an array that waits until it is known whether another one follows.
+    waiting: Option<String>,
+    begun: bool,
 }
 
 impl<'a> Printer<'a> {
     pub(super) fn new(env: &'a Env, stream: Stream) -> Result<Self, Failure> {
         match (env.globals.output, stream) {
             (Format::Table | Format::Wide | Format::Jsonl, _) | (Format::Json, Stream::Ends) => {
-                Ok(Self { env })
+                Ok(Self { env, waiting: None, begun: false })
             }
             (Format::Json, Stream::Endless) => {
                 Err(Failure::new(Exit::Usage, "-o json has an end; with -f use -o jsonl"))
@@ -67,36 +41,45 @@ impl<'a> Printer<'a> {
         }
     }
 
-    pub(super) fn print(&self, lines: impl Iterator<Item = (Shown, String)>) {
-        let output = self.env.globals.output;
-        if output == Format::Json {
+    /// One line; `raw` is the whole of it, cleaned.
+    pub(super) fn print(&mut self, line: &Facts, raw: &str) {
+        match self.env.globals.output {
+            Format::Jsonl => self.env.output.data(raw),
             // Each text is a whole object already: joined, so that the order of the keys is kept.
-            let texts: Vec<_> = lines.map(|(_, text)| text).collect();
-            self.env.output.data(format_args!("[{}]", texts.join(",\n")));
-            return;
+            Format::Json => self.item(Some(raw.to_owned())),
+            Format::Wide => self.env.output.data(row(line, true)),
+            Format::Table
+            | Format::Yaml
+            | Format::Name
+            | Format::Sh
+            | Format::Dotenv
+            | Format::Docker
+            | Format::Pem
+            | Format::Bundle
+            | Format::Java => self.env.output.data(row(line, false)),
         }
-        for (line, text) in lines {
-            match output {
-                Format::Jsonl => self.env.output.data(text),
-                Format::Wide => self.env.output.data(row(&line, true)),
-                Format::Table
-                | Format::Json
-                | Format::Yaml
-                | Format::Name
-                | Format::Sh
-                | Format::Dotenv
-                | Format::Docker
-                | Format::Pem
-                | Format::Bundle
-                | Format::Java => {
-                    self.env.output.data(row(&line, false));
-                }
-            }
+    }
+
+    /// After the last line.
+    pub(super) fn end(&mut self) {
+        if self.env.globals.output == Format::Json {
+            self.item(None);
         }
+    }
+
+    fn item(&mut self, next: Option<String>) {
+        let head = if self.begun { "" } else { "[" };
+        match (std::mem::replace(&mut self.waiting, next), &self.waiting) {
+            (Some(item), Some(_)) => self.env.output.data(format_args!("{head}{item},")),
+            (Some(item), None) => self.env.output.data(format_args!("{head}{item}]")),
+            (None, None) => self.env.output.data("[]"),
+            (None, Some(_)) => return,
+        }
+        self.begun = true;
     }
 }
 
-pub(super) fn row(line: &Shown, wide: bool) -> String {
+pub(super) fn row(line: &Facts, wide: bool) -> String {
     let or_dash =
         |text: &Option<String>| clean(text.as_deref().filter(|text| !text.is_empty()).unwrap_or("-"));
     let status = line.status.map_or_else(|| "-".to_owned(), |status| status.to_string());

@@ -13,12 +13,22 @@ pub(in crate::types) fn of(host: &str) -> Option<&'static VariantSpec> {
     if host.contains('*') || SPEC.hosts.iter().any(|known| own(known)) {
         return None;
     }
-    Some(if tenant(&host.to_ascii_lowercase()).is_some() { &CLOUD } else { &SERVER })
+    let name = pattern.exact().and_then(|host| host.name()).unwrap_or_default();
+    Some(if is_cloud(name) { &CLOUD } else { &SERVER })
 }
 
-/// The tenant of `TENANT.ghe.com`.
-fn tenant(host: &str) -> Option<&str> {
-    host.strip_suffix(".ghe.com").filter(|tenant| !tenant.is_empty() && !tenant.contains('.'))
+/// Whether a host is GitHub's cloud for enterprises: whatever lies there is GitHub's, and no server of one's own.
+fn is_cloud(name: &str) -> bool {
+    name == "ghe.com" || name.ends_with(".ghe.com")
+}
+
+/// Why a host of that cloud does not stand for a tenant.
+pub(in crate::types) fn misnamed(host: &str) -> Option<&'static str> {
+    let pattern = HostPattern::parse_any_port(host).ok()?;
+    let name = pattern.exact().and_then(|host| host.name()).or(pattern.suffix())?;
+    let is_tenant = || part(name) == Some("") && pattern.suffix().is_none() && !host.contains(':');
+    (is_cloud(name) && !is_tenant())
+        .then_some("GitHub's cloud for enterprises is named by its tenant, `TENANT.ghe.com`, without a port; its other hosts follow from that")
 }
 
 /// What a host below `ghe.com` is: its first label, where it has two.
@@ -97,15 +107,27 @@ mod tests {
             assert!(of(host).is_none(), "{host}");
         }
         assert!(std::ptr::eq(of("acme.ghe.com").unwrap(), &raw const CLOUD));
-        assert!(std::ptr::eq(of("ACME.ghe.com").unwrap(), &raw const CLOUD));
+        for host in ["ACME.ghe.com", "acme.ghe.com."] {
+            assert!(std::ptr::eq(of(host).unwrap(), &raw const CLOUD), "{host}");
+            assert_eq!(misnamed(host), None, "{host}");
+        }
+        for host in ["git.corp.example", "git.corp.example:8443", "acme.ghe.com.evil.example", "notghe.com"] {
+            assert!(std::ptr::eq(of(host).unwrap(), &raw const SERVER), "{host}");
+            assert_eq!(misnamed(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_of_the_enterprise_cloud_that_is_no_tenant_is_taken_for_no_server_of_ones_own() {
         for host in [
-            "git.corp.example",
-            "git.corp.example:8443",
             "ghe.com",
             "api.acme.ghe.com",
-            "acme.ghe.com.evil.example",
+            "a.b.acme.ghe.com",
+            "acme.ghe.com:8443",
+            "*.ghe.com",
+            "*.acme.ghe.com",
         ] {
-            assert!(std::ptr::eq(of(host).unwrap(), &raw const SERVER), "{host}");
+            assert!(misnamed(host).is_some(), "{host}");
         }
     }
 }

@@ -358,7 +358,14 @@ mod tests {
 
     fn drafted(words: &[&str]) -> Result<Draft, Failure> {
         let globals = Globals { no_input: true, ..Globals::default() };
-        let env = Env { vars: Default::default(), globals, schemes: crate::schemes::specs(), output: Output };
+        let env = Env {
+            vars: Default::default(),
+            globals,
+            schemes: crate::schemes::specs(),
+            output: Output,
+            tls: control::cli::no_tls,
+            browse: control::cli::no_browser,
+        };
         let line = Line::try_parse_from([&["connect"], words].concat()).unwrap();
         Draft::of(&line.connect, &env)
     }

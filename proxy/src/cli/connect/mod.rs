@@ -9,6 +9,8 @@ mod draft;
 mod login;
 mod trial;
 
+pub(crate) use self::login::browse;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use control::cli::add;
+use control::cli::remote::keep::{self, Keeper, Kept};
 use control::cli::values::Sources;
 use control::cli::vault::{VaultArgs, block_on, home, project};
 use control::cli::{Env, Exit, Failure};
@@ -98,22 +101,8 @@ impl Connect {
             self.auth = Some(login::auth_type(&self)?.to_owned());
         }
         let draft = Draft::of(&self, env)?;
-        let folder = home(env)?.providers_dir();
-        let file = folder.join(format!("{}.yaml", draft.name));
         // Before the value is asked for: nobody should type a secret for nothing.
-        refuse_taken(&draft, &file)?;
-        block_on(async {
-            let store = self.vault.store(env).await?;
-            if store.secret(project(env)?, &draft.secret).await?.is_some() {
-                return Err(StoreError::SecretExists(draft.secret.clone()).into());
-            }
-            Ok(())
-        })?;
-        // A login that cannot be kept would be lost; and a descriptor with the key is read out before a program is started.
-        let unlocked = match self.login.oauth {
-            true => Some(block_on(self.vault.unlock(env))?),
-            false => None,
-        };
+        let place = self.place(env, &draft)?;
         let mut values = self.sources.read_for(env, &draft.keys)?;
         let mut who = None;
         if self.login.oauth {
@@ -139,13 +128,83 @@ impl Connect {
             env.output.say(&went_well.told);
             tried = Some(went_well);
         }
-        self.keep(env, &draft, &file, values, tried.as_ref(), unlocked)?;
+        let shown = match place {
+            Place::Server(keeper) => {
+                self.keep_at(env, &keeper, &draft, &values, tried.as_ref())?;
+                keeper.place().to_owned()
+            }
+            Place::Local(file, unlocked) => {
+                self.keep(env, &draft, &file, values, tried.as_ref(), unlocked)?;
+                file.display().to_string()
+            }
+        };
         env.output.say(format!("secret/{} added, bound to {}", draft.secret, draft.hosts));
-        env.output.say(format!("provider/{} added: {}", draft.name, file.display()));
+        env.output.say(format!("provider/{} added: {shown}", draft.name));
         if let Some(who) = who {
             env.output.say(format!("logged in as {who}"));
         }
         Ok(Exit::Ok)
+    }
+
+    /// Where both are kept; refuses names that are taken there.
+    fn place(&self, env: &Env, draft: &Draft) -> Result<Place, Failure> {
+        if let Some(keeper) = Keeper::of(env)? {
+            if self.upstream_ca.is_some() {
+                return Err(usage(
+                    "--upstream-ca: a server's document names no file; give the sidecar --upstream-ca",
+                ));
+            }
+            block_on(keeper.refuse_taken(&draft.secret, &draft.name))?;
+            return Ok(Place::Server(keeper));
+        }
+        let file = home(env)?.providers_dir().join(format!("{}.yaml", draft.name));
+        refuse_taken(draft, &file)?;
+        block_on(async {
+            let store = self.vault.store(env).await?;
+            if store.secret(project(env)?, &draft.secret).await?.is_some() {
+                return Err(StoreError::SecretExists(draft.secret.clone()).into());
+            }
+            Ok(())
+        })?;
+        // A login that cannot be kept would be lost; and a descriptor with the key is read out before a program is started.
+        let unlocked = match self.login.oauth {
+            true => Some(block_on(self.vault.unlock(env))?),
+            false => None,
+        };
+        Ok(Place::Local(file, unlocked))
+    }
+
+    /// The same at a server, which is told that the credential works if it was tried from here.
+    fn keep_at(
+        &self,
+        env: &Env,
+        keeper: &Keeper,
+        draft: &Draft,
+        values: &[(String, Secret)],
+        tried: Option<&Tried>,
+    ) -> Result<(), Failure> {
+        let kept = Kept {
+            secret: &draft.secret,
+            description: self.description.as_deref(),
+            expires: add::end(self.expires.as_deref())?,
+            hosts: &draft.hosts,
+            kind: draft.provider.kind,
+            values,
+            provider: &draft.name,
+            document: &draft.text,
+            tried: if tried.is_some() { keep::Tried::Works } else { keep::Tried::Not },
+        };
+        block_on(async {
+            if let Some(tried) = tried
+                && tried.was_renewed(env, draft).await?
+            {
+                return Err(failed(
+                    "the issuer gives another refresh token with each use, which a server cannot keep; \
+                     connect it in the vault of the sidecar (--context local); nothing was kept",
+                ));
+            }
+            keeper.keep(env, &kept).await
+        })
     }
 
     /// Stores the secret, then the file that refers to it: a proxy that runs must not see a provider without its secret.
@@ -185,6 +244,13 @@ impl Connect {
             Err(failure)
         })
     }
+}
+
+/// Where a secret and its provider are kept.
+enum Place {
+    Server(Keeper),
+    /// The provider file; the vault, if it had to be unlocked first.
+    Local(PathBuf, Option<LocalVault>),
 }
 
 /// Whether the file, a provider of the name or one for the same hosts is there already.

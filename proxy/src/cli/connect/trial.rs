@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::Duration;
 
-use control::cli::vault::{VaultArgs, project};
+use control::cli::vault::{KeyArgs, VaultArgs, project};
 use control::cli::{Env, Exit, Failure};
 use control::provider::{Mode, Verify};
 use control::secret::Secret;
@@ -55,6 +55,15 @@ impl Tried {
     }
 }
 
+impl Tried {
+    /// Whether the trial's vault holds other values now than those that were tried.
+    pub(super) async fn was_renewed(&self, env: &Env, draft: &Draft) -> Result<bool, Failure> {
+        let args = VaultArgs { vault: Some(self.folder.path().join(VAULT)), key: KeyArgs::default() };
+        let row = args.store(env).await?.secret(project(env)?, &draft.secret).await?;
+        Ok(row.is_some_and(|row| row.version > 1))
+    }
+}
+
 /// The trial's vault in its folder.
 const VAULT: &str = "vault.db";
 
@@ -97,8 +106,10 @@ async fn tried(
 /// Opens the trial's vault.
 async fn unlocked(env: &Env, vault: &Path, key: &PipeReader) -> Result<LocalVault, Failure> {
     let number = u32::try_from(key.as_raw_fd()).map_err(|error| failed(error.to_string()))?;
-    let args =
-        VaultArgs { vault: Some(vault.to_owned()), master_key_fd: Some(number), ..VaultArgs::default() };
+    let args = VaultArgs {
+        vault: Some(vault.to_owned()),
+        key: KeyArgs { master_key_fd: Some(number), ..KeyArgs::default() },
+    };
     args.unlock(env).await
 }
 

@@ -86,6 +86,7 @@ impl Doctor {
         }
         findings.extend(traps::upper_case_only(&vars, present));
         findings.extend(traps::ignoring(&vars, present));
+        findings.extend(traps::behind_tls(&vars, present));
         findings.extend(traps::without_roots(&vars, present));
         findings.extend(traps::bundles(&vars, certificates));
         Ok(findings)

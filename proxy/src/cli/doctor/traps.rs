@@ -82,6 +82,26 @@ pub(super) fn ignoring(vars: &Vars, present: &[&Client]) -> Vec<Finding> {
     present.iter().filter(ignores).map(told).collect()
 }
 
+/// Clients that cannot speak TLS with a proxy, whatever they are told.
+const PLAIN_ONLY: &[&str] =
+    &["wget", "java", "node: grpc-js", "python: urllib", "python: grpcio", "python: slack_sdk"];
+
+/// DW4002: where the proxy's own URL is `https://`, clients that cannot connect to it, and one that has to be told its roots.
+pub(super) fn behind_tls(vars: &Vars, present: &[&Client]) -> Vec<Finding> {
+    let proxy = value(vars, "https_proxy").or_else(|| value(vars, "HTTPS_PROXY"));
+    if !proxy.is_some_and(|url| url.starts_with("https://")) {
+        return Vec::new();
+    }
+    let told = |client: &&Client| match client.name {
+        "curl" => Some(Finding::note("curl", "give --proxy-cacert \"$CURL_CA_BUNDLE\": no variable says it")),
+        name if PLAIN_ONLY.contains(&name) => {
+            Some(Finding::bad(name, Code::Dw4002, "cannot speak TLS with a proxy (https://)"))
+        }
+        _ => None,
+    };
+    present.iter().filter_map(told).collect()
+}
+
 /// Clients that are told of no roots: they will not trust our CA.
 pub(super) fn without_roots(vars: &Vars, present: &[&Client]) -> Vec<Finding> {
     let untold = |client: &&&Client| {
@@ -152,6 +172,15 @@ mod tests {
         assert_eq!(names, ["node fetch", "java"]);
         let told = vars(&[("JAVA_TOOL_OPTIONS", "-Dhttps.proxyHost=127.0.0.1"), ("NODE_USE_ENV_PROXY", "1")]);
         assert!(ignoring(&told, &all()).is_empty());
+    }
+
+    #[test]
+    fn finds_clients_that_cannot_speak_tls_with_a_proxy() {
+        let found = behind_tls(&vars(&[("https_proxy", "https://agent:x@proxy.example:3128")]), &all());
+        let bad: Vec<_> = found.iter().filter(|one| one.state == State::Bad).map(|one| &*one.name).collect();
+        assert_eq!(bad, ["wget", "python: urllib", "node: grpc-js", "java"]);
+        assert!(found.iter().any(|one| one.name == "curl" && one.state == State::Note));
+        assert!(behind_tls(&vars(&[("https_proxy", "http://proxy.example:3128")]), &all()).is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use control::cli::{Env, Exit, Failure, Format};
 use serde_json::Value;
 
+use crate::listen::Entrance;
 use crate::publish::{self, Doorway, Own};
 use crate::schemes;
 
@@ -92,7 +93,7 @@ impl Inject {
         }
         let public = Path::new(pod::PUBLIC);
         let doorway = Doorway {
-            address: Some(pod::ADDRESS.to_owned()),
+            entrance: Some(Entrance { is_tls: false, authority: pod::ADDRESS.to_owned() }),
             ca: public.join("ca.crt"),
             bundle: public.join("ca-bundle.crt"),
             truststore: public.join("truststore.p12"),

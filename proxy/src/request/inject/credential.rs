@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::{Injector, Prepared, Token, renew};
+use crate::conn::Conn;
 use crate::limits::held::Holding;
 use crate::plan::{Credential, Plan, Served};
 use crate::request::body::{Progress, RequestBody};
@@ -43,6 +44,34 @@ impl Ready {
     /// The scheme that puts the credential on; `None`: none goes on.
     pub(crate) fn scheme(&self, served: &Served) -> Option<&'static str> {
         served.injector.scheme(&self.prepared).filter(|_| self.prepared.injects())
+    }
+
+    /// The request as it stands, without its credential.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Whether it opens a WebSocket.
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
+    /// The whole body, which is held from now on.
+    pub(crate) async fn whole_body(&mut self, most: usize, record: &mut Record) -> Result<Bytes, Refused> {
+        if let Some(held) = self.prepared.held() {
+            return Ok(held.clone());
+        }
+        // What follows a handshake is the socket's.
+        if self.upgrade.is_some() {
+            return Ok(Bytes::new());
+        }
+        let Some(incoming) = self.body.take() else { return Ok(Bytes::new()) };
+        let reading = hold(incoming, most, record.holding());
+        let whole = Box::pin(record.while_lasting(reading)).await?;
+        self.prepared.hold_within(record.holding());
+        self.prepared.keep(whole.clone());
+        self.head.headers.remove(http::header::EXPECT);
+        Ok(whole)
     }
 
     /// Reads a body that has to be held, and decides with it.
@@ -125,13 +154,41 @@ pub(crate) struct Opened {
     identity: Option<Arc<Identity>>,
 }
 
-/// Opens the secrets by permit.
+/// Opens the secrets by permit. Where a secret was changed meanwhile, or its token dropped, it is opened as it is now.
+///
+/// Gives back what serves the request from here on: the same definition, by which it was judged.
 pub(crate) async fn open(
+    conn: &Conn,
+    plan: &Plan,
+    served: Arc<Served>,
+    permit: &Permit,
+    ready: &Ready,
+) -> Result<(Arc<Served>, Opened), Refused> {
+    let refused = match opened(&conn.worker, plan, &served, permit, ready).await {
+        Ok(opened) => return Ok((served, opened)),
+        Err(refused) => refused,
+    };
+    let Some((plan, changed)) = changed(conn, &served, permit) else { return Err(refused) };
+    // Boxed, as few requests meet a change.
+    let opened = Box::pin(opened(&conn.worker, &plan, &changed, permit, ready)).await?;
+    Ok((changed, opened))
+}
+
+/// What serves the request in the newest plan, where only the secret is another.
+fn changed(conn: &Conn, served: &Served, permit: &Permit) -> Option<(Arc<Plan>, Arc<Served>)> {
+    let plan = conn.worker.shared.plan.load_full();
+    conn.recheck(&plan, SystemTime::now()).ok()?;
+    let now = Arc::clone(plan.route(permit.target(), permit.agent())?);
+    let is_other = now.id != served.id && now.made_from.own == served.made_from.own;
+    (is_other && now.current().is_ok()).then_some((plan, now))
+}
+
+async fn opened(
+    worker: &Arc<Worker>,
     plan: &Plan,
     served: &Arc<Served>,
     permit: &Permit,
     ready: &Ready,
-    worker: &Arc<Worker>,
 ) -> Result<Opened, Refused> {
     let mut credential = None;
     if ready.prepared.injects() {
@@ -189,7 +246,12 @@ pub(crate) fn place(
     };
     let progress = Arc::new(Progress::default());
     let body = match (held, body) {
-        (Some(bytes), _) => RequestBody::whole(bytes, Arc::clone(&progress)),
+        (Some(bytes), _) => match stream {
+            // Held for a person; it goes out as the signature needs it.
+            Some(stream) => RequestBody::held_payload(bytes, stream, Arc::clone(&progress))
+                .map_err(|fault| Refusal::new(Code::Dw2008, fault.to_string()))?,
+            None => RequestBody::whole(bytes, Arc::clone(&progress)),
+        },
         (None, Some(incoming)) => match stream {
             Some(stream) => RequestBody::payload(incoming, stream, Arc::clone(&progress))
                 .map_err(|fault| Refusal::new(Code::Dw2008, fault.to_string()))?,

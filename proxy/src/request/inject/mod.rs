@@ -32,6 +32,7 @@ mod agent;
 mod echoes;
 mod held;
 mod renew;
+mod shown;
 pub(crate) mod subject;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,7 @@ mod tests;
 mod files;
 
 pub use agent::{Sent, agent_credential};
-pub(crate) use credential::{hold, open, place, prepare};
+pub(crate) use credential::{Ready, hold, open, place, prepare};
 pub use dummies::Dummies;
 pub(crate) use held::{is_json, sole_type};
 pub(crate) use renew::Token;
@@ -144,6 +145,11 @@ impl Prepared {
         self.body = Some(body);
     }
 
+    /// The body, if it is held.
+    pub(crate) fn held(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
     /// Whether a body is held, or will be.
     pub(crate) fn holds_body(&self) -> bool {
         self.body.is_some() || self.needs_body().is_some()
@@ -207,15 +213,6 @@ impl Injector {
     /// The name of the scheme that would put the credential on.
     pub fn scheme(&self, prepared: &Prepared) -> Option<&'static str> {
         self.auth.as_ref()?.entries.get(prepared.entry).map(|entry| entry.name)
-    }
-
-    /// The path as records may show it: where a credential lies in it, that part is masked, whoever's it is.
-    pub fn shown_path(&self, target: &Target, path: &str) -> Option<String> {
-        let auth = self.auth.as_ref()?;
-        let (_, entry) = auth.entry_for(target)?;
-        let Surface::Path(shape) = entry.scheme.surface() else { return None };
-        let found = shape.find(path, &auth.own_dummies)?;
-        Some([path.get(..found.range.start)?, "*", path.get(found.range.end..)?].concat())
     }
 
     /// Removes what does not go upstream, before anything reads the headers: a rule must not be decided by a header that

@@ -165,9 +165,12 @@ impl Renewing {
 
     fn unopened(&self, error: &OpenError) -> Failed {
         let because = match error {
-            OpenError::Source(..) | OpenError::Changed(_) | OpenError::Locked => Because::Unavailable(None),
+            OpenError::Source(..) | OpenError::Changed(_) | OpenError::Locked | OpenError::Silent(_) => {
+                Because::Unavailable(None)
+            }
             OpenError::NoCredential
             | OpenError::Missing(_)
+            | OpenError::NotGiven(_)
             | OpenError::MissingKey(..)
             | OpenError::Expired(_)
             | OpenError::NotBound(_)

@@ -60,7 +60,9 @@ fn next(
     asked: &[Arc<str>],
 ) -> Result<Option<Arc<Served>>, Refusal> {
     conn.recheck(plan, SystemTime::now())?;
-    Ok(plan.fallback(&first.provider, asked, &conn.caller.name).cloned())
+    let fallback = plan.fallback(&first.provider, asked, &conn.caller.name).cloned();
+    fallback.iter().try_for_each(|fallback| fallback.current())?;
+    Ok(fallback)
 }
 
 /// What asks a model: a JSON text, which can be held and sent again.

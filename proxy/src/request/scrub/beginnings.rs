@@ -195,3 +195,71 @@ fn cases(form: &Form, byte: u8) -> [u8; 2] {
         Case::Folded => [byte, byte.to_ascii_uppercase()],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::scrub::tests::oracle::spellings;
+    use crate::request::scrub::{Needle, forms};
+
+    const REACH: usize = 20;
+
+    /// Of so many values that the table of neighbours is well filled, or of one.
+    fn compiled(values: usize) -> (Vec<Form>, Beginnings) {
+        let forms: Vec<Form> = (0..values)
+            .flat_map(|n| {
+                let value = format!("~{n}{}+/\"%", n * 7_919 % 65_537 * 104_729);
+                let needle = Needle { value: value.as_bytes(), public_prefix: 0, basic_users: &[] };
+                forms::of(u16::try_from(n).unwrap(), &needle)
+            })
+            .collect();
+        let beginnings = Beginnings::compile(&forms, REACH);
+        (forms, beginnings)
+    }
+
+    #[test]
+    fn dismisses_nothing_that_goes_on_as_a_form() {
+        for values in [1, 300] {
+            let (forms, beginnings) = compiled(values);
+            for (number, form) in forms.iter().enumerate().filter(|(_, form)| !form.extends) {
+                let mut texts = vec![form.bytes.to_vec()];
+                if form.case == Case::Folded {
+                    texts.push(form.bytes.to_ascii_uppercase());
+                }
+                for text in texts {
+                    assert!(beginnings.may_begin(text[0], &text[1..]) && beginnings.may_begin(text[0], b""));
+                    for (index, &byte) in text.iter().enumerate().take(REACH) {
+                        assert!(
+                            beginnings.of(byte).any(|entry| entry == (number, index)),
+                            "{number} {index}"
+                        );
+                        assert!(index == 0 || beginnings.may_go_on(&text[..index], byte), "{number} {index}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dismisses_no_escape_of_a_character_of_a_form() {
+        let (forms, beginnings) = compiled(1);
+        for form in forms.iter().filter(|form| !form.extends) {
+            for &byte in form.bytes.iter().take(REACH) {
+                for escape in spellings(byte).iter().filter(|spelling| spelling.len() > 1) {
+                    assert!(beginnings.may_matter(escape), "{}", String::from_utf8_lossy(escape));
+                    let behind = [&form.bytes[..1], escape].concat();
+                    assert!(byte != form.bytes[1] || beginnings.may_begin(behind[0], &behind[1..]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn forms_that_begin_with_the_byte_come_first() {
+        let (_, beginnings) = compiled(300);
+        for byte in 0..=255 {
+            let indices: Vec<usize> = beginnings.of(byte).map(|(_, index)| index).collect();
+            assert!(indices.is_sorted(), "{byte}");
+        }
+    }
+}

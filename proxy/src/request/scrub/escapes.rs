@@ -263,6 +263,10 @@ mod tests {
             "&nope;",
             "&amp ",
             "\\ud800x",
+            "\\ud83d\\u0041",
+            "\\ud83d\\ue000",
+            "&ampx",
+            "&Nope",
             "&;",
             "& ",
         ] {
@@ -289,6 +293,11 @@ mod tests {
         }
         assert_eq!(read("\\ud83d\\ude00"), Some(("\u{1f600}".into(), 12)));
         assert_eq!(read("&sol;x"), Some(("/".into(), 5)));
-        assert_eq!(read("\\nx"), Some(("\n".into(), 2)));
+        for (letter, byte) in "bfnrt\"\\/".chars().zip("\u{8}\u{c}\n\r\t\"\\/".chars()) {
+            assert_eq!(read(&format!("\\{letter}x")), Some((byte.into(), 2)));
+        }
+        for (low, high) in [("dc00", "\u{10000}"), ("dfff", "\u{103ff}")] {
+            assert_eq!(read(&format!("\\ud800\\u{low}")), Some((high.into(), 12)));
+        }
     }
 }

@@ -158,3 +158,85 @@ const PREFIX: usize = 128;
 fn region_end(form: &Form) -> usize {
     (form.reaching(1).saturating_sub(1).min(PREFIX) + STRIDE + PIECE - 1).min(form.bytes.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::scrub::Needle;
+    use crate::request::scrub::forms;
+
+    /// Values of which the pieces lie at the beginning, behind a prefix, and where the prefix is longer than is looked at.
+    fn compiled() -> Vec<(Vec<Form>, Filter)> {
+        let long: Vec<u8> = (0..200_u16).map(|n| b"q7Lr2XvB9tKe5Wn"[usize::from(n * 7 % 15)]).collect();
+        let lists: [&[(&[u8], usize)]; 5] = [
+            &[(b"12345678", 0)],
+            &[(b"ghp_q7Lr2XvB9tKe5WnJ8sYc", 4)],
+            &[(b"~:q7Lr2XvB9tKe5WnJ8s", 0)],
+            &[(&long, 190)],
+            &[(b"12345678", 0), (b"sk-ant-q7Lr2XvB9tKe5WnJ8sYc3MdH6pZa", 7), (&long, 0)],
+        ];
+        let compile = |list: &[(&[u8], usize)]| {
+            let forms: Vec<Form> = (0..)
+                .zip(list)
+                .flat_map(|(needle, &(value, public_prefix))| {
+                    forms::of(needle, &Needle { value, public_prefix, basic_users: &[b"x-access-token"] })
+                })
+                .collect();
+            let filter = Filter::compile(&forms);
+            (forms, filter)
+        };
+        lists.into_iter().map(compile).collect()
+    }
+
+    fn found(filter: &Filter, text: &[u8]) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        filter.each(text, |form, place| found.push((usize::from(form), place)));
+        found
+    }
+
+    fn check_every_place(filter: &Filter, form: usize, beginning: &[u8]) {
+        for (place, after) in (0..=130).flat_map(|place| [0, 1, 2, 70].map(|after| (place, after))) {
+            let text = [&vec![b'.'; place][..], beginning, &vec![b'.'; after]].concat();
+            let is_found = found(filter, &text).contains(&(form, place));
+            assert_eq!(is_found, text.len() >= filter.shortest(), "{form} at {place}, {after} behind");
+        }
+    }
+
+    #[test]
+    fn reports_each_form_wherever_its_beginning_stands() {
+        for (forms, filter) in compiled() {
+            for (index, form) in forms.iter().enumerate().filter(|(_, form)| !form.extends) {
+                let beginning = &form.bytes[..filter.reach().min(form.bytes.len())];
+                check_every_place(&filter, index, beginning);
+                if form.case == Case::Folded {
+                    check_every_place(&filter, index, &beginning.to_ascii_uppercase());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn reports_what_stands_side_by_side() {
+        // Two or four of the places that are looked at together hold a piece.
+        for (forms, filter) in compiled() {
+            let text = forms[0].bytes.repeat(4);
+            for before in 0..=64 {
+                let whole = [&vec![b'.'; before][..], &text, &[b'.'; 64]].concat();
+                let found = found(&filter, &whole);
+                for copy in 0..4 {
+                    let place = before + copy * forms[0].bytes.len();
+                    assert!(found.contains(&(0, place)), "copy {copy} behind {before}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_form_is_shorter_than_the_shortest_and_no_copy_of_pieces_is_left_behind() {
+        for (forms, filter) in compiled() {
+            assert_eq!(Some(filter.shortest()), forms.iter().map(|form| form.bytes.len()).min());
+            assert_eq!(filter.pieces.capacity(), 2 * filter.stride * forms.len(), "a vector that grows");
+            assert!(found(&filter, &vec![b'.'; filter.shortest() - 1]).is_empty());
+        }
+    }
+}

@@ -218,6 +218,23 @@ mod tests {
     }
 
     #[test]
+    fn base64_is_looked_for_up_to_the_last_character_that_the_value_determines_alone_and_to_its_end() {
+        let texts: Vec<(String, bool)> = all()
+            .iter()
+            .map(|form| (String::from_utf8_lossy(&form.bytes).into_owned(), form.extends))
+            .collect();
+        for (text, extends) in [
+            ("Z2hwXzAxMjM0NTY3OD", false),
+            ("Z2hwXzAxMjM0NTY3ODk", true),
+            ("docF8wMTIzNDU2Nzg5", false),
+            ("naHBfMDEyMzQ1Njc4O", false),
+            ("naHBfMDEyMzQ1Njc4OQ", true),
+        ] {
+            assert!(texts.contains(&(text.to_owned(), extends)), "{text}");
+        }
+    }
+
+    #[test]
     fn reaching_and_last_telling_are_the_first_and_the_last_that_weigh_enough() {
         for form in all() {
             let whole = form.bytes.len();

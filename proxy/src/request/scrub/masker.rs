@@ -173,16 +173,18 @@ impl Masker {
             !hit.partial
                 || !whole.iter().any(|w| w.needle == hit.needle && w.start <= hit.start && w.end >= hit.end)
         });
-        let mut seen: Vec<u16> = Vec::new();
+        let (mut seen, mut cut): (Vec<u16>, Vec<u16>) = (Vec::new(), Vec::new());
         for hit in &mut self.findings.hits {
-            if hit.partial {
-                // With what may be left of an escape before it.
-                hit.start = 0;
-            }
             if !seen.contains(&hit.needle) {
                 seen.push(hit.needle);
                 self.watch.found(usize::from(hit.needle));
-                if hit.partial {
+            }
+            if hit.partial {
+                // With what may be left of an escape before it.
+                hit.start = 0;
+                // A whole value beside it makes it no less of a guess.
+                if !cut.contains(&hit.needle) {
+                    cut.push(hit.needle);
                     self.watch.event(usize::from(hit.needle));
                 }
             }

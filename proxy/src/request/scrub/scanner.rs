@@ -225,19 +225,11 @@ impl Scanner {
             if self.beginnings.may_begin(byte, rest.get(1..).unwrap_or_default()) {
                 self.begin(byte, place, chunk, findings);
             }
-            if !escapes::begins(byte) {
-                continue;
-            }
-            match escapes::parse(rest) {
-                Escape::Char(escape) if self.may_begin(&escape, rest) => {
-                    self.begin(escape.bytes().first().copied().unwrap_or(0), place, chunk, findings);
+            // One that is whole was looked at as the first one of an occurrence already.
+            if escapes::begins(byte) && matches!(escapes::parse(rest), Escape::CutOff) {
+                for form in 0..self.forms.len() {
+                    self.follow_one(form, Start { place, from: 0, at: 0 }, chunk, findings);
                 }
-                Escape::CutOff => {
-                    for form in 0..self.forms.len() {
-                        self.follow_one(form, Start { place, from: 0, at: 0 }, chunk, findings);
-                    }
-                }
-                Escape::Char(_) | Escape::Absent => {}
             }
         }
         // Whole ones among them have been found before.
@@ -315,3 +307,6 @@ pub(super) fn cover(text: &mut [u8], base: u64, start: u64, end: u64) {
         hidden.fill(b'*');
     }
 }
+
+#[cfg(test)]
+mod tests;

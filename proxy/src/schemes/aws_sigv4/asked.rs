@@ -135,7 +135,8 @@ impl Asked {
                 Err(malformed("the body is not the one that the agent's x-amz-content-sha256 names"))
             }
             (Payload::Unsigned, _) => Ok(UNSIGNED.to_owned()),
-            (Payload::Chunked { form, .. }, None) => Ok(form.name().to_owned()),
+            // Held or not: hashed as it is coded, its frames would be taken for its content.
+            (Payload::Chunked { form, .. }, _) => Ok(form.name().to_owned()),
             (Payload::Hash(named), None) => Ok(named.clone()),
             (_, Some(held)) => Ok(held),
             (Payload::Unknown, None) => Err(Refusal::new(Code::Dw1004, "the body was not read")),

@@ -14,7 +14,6 @@ pub mod host;
 pub mod payload;
 mod asked;
 mod role;
-pub mod sts_answer;
 pub mod scheme;
 #[cfg(test)]
 mod vectors;
@@ -22,3 +21,5 @@ mod vectors;
 mod stream_tests;
 #[cfg(test)]
 mod scheme_tests;
+
+pub use control::aws::sts_answer;

@@ -4,10 +4,18 @@ use control::catalog::FieldValue;
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::schemes::aws_sigv4::sts_answer::tests::GOOD;
 use crate::schemes::conformance::{fields, opened};
 use crate::schemes::exchanges::Scripted;
 use crate::schemes::{Scheme, build};
+
+/// What STS answers.
+const GOOD: &str = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  \
+    <AssumeRoleResult>\n    <AssumedRoleUser><AssumedRoleId>AROA:bot</AssumedRoleId><Arn>arn:aws:sts::1:a&amp;b</Arn>\
+    </AssumedRoleUser>\n    <Credentials>\n      <AccessKeyId>ASIAc4naryTemporary</AccessKeyId>\n      \
+    <SecretAccessKey>c4nary/temporary+secret</SecretAccessKey>\n      \
+    <SessionToken>IQoc4naryTemporary//token==</SessionToken>\n      <Expiration>2027-01-15T09:00:00Z</Expiration>\n    \
+    </Credentials>\n  </AssumeRoleResult>\n  <ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata>\n\
+    </AssumeRoleResponse>\n";
 
 const KEYS: &[(&str, &str)] = &[
     ("access_key_id", "AKIAIOSFODNN7EXAMPLE"),

@@ -223,7 +223,7 @@ impl Armed for ArmedAws {
             Some(life) => self.presign(out, &asked, at, life.seconds((errand.now)())?)?,
             None => self.sign_headers(out, &asked, at)?,
         };
-        if out.body().is_none() {
+        if out.body().is_none() || matches!(asked.payload, Payload::Chunked { .. }) {
             asked.stream(out, signer, stamp, &seed);
         }
         Ok(())

@@ -30,3 +30,45 @@ pub fn encoded(pair: &[u8]) -> Zeroizing<Vec<u8>> {
     base64::engine::general_purpose::STANDARD.encode_string(pair, &mut text);
     Zeroizing::new(std::mem::take(&mut *text).into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_is_not_basic_credentials() {
+        for value in [
+            "",
+            "Basic",
+            "Bearer YTpi",
+            "Digest YTpi",
+            "BasicYTpi",
+            "Basic\tYTpi",
+            "Basic %",
+            "Basic YTpi YTpi",
+        ] {
+            assert_eq!(decoded(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn reads_the_pair_as_lenient_servers_do() {
+        for value in ["Basic YTpi", "bASIC YTpi", "  Basic   YTpi "] {
+            assert_eq!(decoded(value.as_bytes()).unwrap().as_slice(), b"a:b", "{value}");
+        }
+        for value in ["Basic YTpiYg==", "Basic YTpiYg", "Basic YTpiYh=="] {
+            assert_eq!(decoded(value.as_bytes()).unwrap().as_slice(), b"a:bb", "{value}");
+        }
+    }
+
+    #[test]
+    fn writes_the_pair_into_the_room_that_was_made() {
+        for (pair, text) in
+            [("", "Basic "), ("a:b", "Basic YTpi"), ("a:bb", "Basic YTpiYg=="), ("a:bbb", "Basic YTpiYmI=")]
+        {
+            let out = encoded(pair.as_bytes());
+            assert_eq!(out.as_slice(), text.as_bytes());
+            assert_eq!(out.capacity(), text.len(), "a buffer that grows leaves an unwiped copy");
+        }
+    }
+}

@@ -134,6 +134,14 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_an_underscore_or_a_dot_has_another_spelling() {
+        for (name, is) in [("x_api-key", true), ("x-api.key", true), ("x-api-key", false), ("", false)] {
+            assert_eq!(is_spelled(name), is, "{name}");
+        }
+        assert!(same_spelling("x_api.key", "x-api-key") && !same_spelling("x-api-key2", "x-api-key"));
+    }
+
+    #[test]
     fn removes_the_other_spellings_and_keeps_its_own() {
         let own = HeaderName::from_static("x-api_key");
         let mut headers = HeaderMap::new();

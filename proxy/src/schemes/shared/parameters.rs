@@ -150,6 +150,12 @@ mod tests {
     }
 
     #[test]
+    fn name_and_value_part_at_the_first_equals_sign() {
+        let read = |query| parameters(query).map(|p| (p.name(), p.value())).collect::<Vec<_>>();
+        assert_eq!(read("a=b=c;d&=e&f="), [("a", "b=c"), ("d", ""), ("", "e"), ("f", "")]);
+    }
+
+    #[test]
     fn takes_parameters_out_in_every_spelling() {
         let without = |query| without(query, &["token", "key"]).unwrap();
         assert_eq!(without("a=b&c"), None);

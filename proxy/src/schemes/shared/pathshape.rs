@@ -168,6 +168,7 @@ fn cut(open: &[Vec<Piece>], count: usize) -> Template {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schemes::conformance::opened;
     use proptest::prelude::*;
 
     const DUMMY: &str = "123456:AAdw0aaaabbbbccccddddeeee";
@@ -243,6 +244,22 @@ mod tests {
         );
         let both = format!("services/{DUMMY}/abcdefghijklmnop");
         assert_eq!(find("/services/{{a}}/{{b}}", &format!("/{both}/x")), Some((both, true)));
+    }
+
+    #[test]
+    fn renders_its_segments_with_the_values_encoded_and_no_slash_around_them() {
+        let opened = opened(&[("a", "12/3456?8"), ("b", "abcdefgh")]);
+        let values = Values::new(&opened, &[]);
+        for (template, rendered) in [
+            ("/services/{{a}}/{{b}}/", "services/12%2F3456%3F8/abcdefgh"),
+            ("/bot{{b}}", "botabcdefgh"),
+            ("/x/a{{b}}c/d", "x/aabcdefghc/d"),
+        ] {
+            let shape = PathShape::new(&Template::parse(template).unwrap()).unwrap();
+            assert_eq!(shape.render(&values).unwrap().as_slice(), rendered.as_bytes(), "{template}");
+        }
+        let missing = PathShape::new(&Template::parse("/{{c}}").unwrap()).unwrap();
+        assert_eq!(missing.render(&values), Err(ArmFault::Missing { key: "c".to_owned() }));
     }
 
     proptest! {

@@ -385,6 +385,16 @@ mod tests {
     }
 
     #[test]
+    fn reads_a_string_and_nothing_else() {
+        for (raw, text) in [(r#""""#, ""), (r#""a\"\u0062""#, "a\"b"), ("\"\u{e4}\"", "\u{e4}")] {
+            assert_eq!(string_at(raw.as_bytes()).as_deref().map(String::as_str), Some(text), "{raw}");
+        }
+        for raw in ["null", "1", "[\"a\"]", "{}", "\"a", "\"a\" b", ""] {
+            assert_eq!(string_at(raw.as_bytes()), None, "{raw}");
+        }
+    }
+
+    #[test]
     fn deep_bodies_do_not_exhaust_the_stack() {
         let body = format!("{{\"a\":\"b\",\"c\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
         assert!(matches!(locate("/a", &body), Ok(Place::Value(_))));

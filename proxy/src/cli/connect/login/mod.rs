@@ -20,14 +20,14 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use control::cli::vault::{ask_hidden, block_on};
-use control::cli::{Env, Exit, Failure};
+use control::cli::{Away, Browser, Came, Env, Exit, Failure};
 use control::refusal::Code;
 use control::secret::Secret;
 use control::types::{self, OAUTH};
 use zeroize::Zeroizing;
 
 use self::callback::Callback;
-use self::facts::Facts;
+use self::facts::{Facts, Redirect};
 use self::pkce::Pkce;
 use self::way::Way;
 use super::draft::Draft;
@@ -138,12 +138,25 @@ async fn by_browser(
     facts: &Facts<'_>,
     pkce: &Pkce,
 ) -> Result<(String, Secret), Failure> {
-    let mut callback = Callback::bind(&facts.redirect).await.map_err(|error| {
+    let closed = connect.vault.key.master_key_fd.is_some();
+    through_browser(env, &facts.redirect, closed, pkce, &mut |redirect| facts.authorize_url(redirect, pkce))
+        .await
+}
+
+/// The same to any page, whose address is made of the redirect. `inherits`: whether a browser would inherit a descriptor.
+async fn through_browser(
+    env: &Env,
+    redirect: &Redirect,
+    inherits: bool,
+    pkce: &Pkce,
+    page: &mut dyn FnMut(&str) -> Result<String, Failure>,
+) -> Result<(String, Secret), Failure> {
+    let mut callback = Callback::bind(redirect).await.map_err(|error| {
         failed(format!("cannot listen for the browser: {error}; --no-browser takes what it shows"))
     })?;
     let redirect = callback.uri();
-    let url = facts.authorize_url(&redirect, pkce)?;
-    let said = if connect.vault.master_key_fd.is_some() {
+    let url = page(&redirect)?;
+    let said = if inherits {
         // No safe code can close a bare number for it.
         "no browser is opened, it would inherit the descriptor of --master-key-fd; log in at"
     } else if open(env, &callback.lead(&pkce.entry, &url)) {
@@ -156,6 +169,41 @@ async fn by_browser(
     env.output.say(format!("{said}:\n\n  {url}\n"));
     let code = callback.code(&pkce.state, PATIENCE).await.map_err(|error| refused(error.to_string()))?;
     Ok((redirect, code))
+}
+
+/// Where the browser of a login to a server is sent back to, when nobody listens: the person pastes where it ended.
+const UNHEARD: &str = "http://127.0.0.1:3131/callback";
+
+/// A login to a server: the browser's part of it, for [`control::cli::Env`].
+///
+/// # Errors
+/// No code came, or one of another login.
+pub(crate) fn browse(
+    env: &Env,
+    browser: Browser,
+    page: &mut dyn FnMut(&Away<'_>) -> Result<String, Failure>,
+) -> Result<Came, Failure> {
+    let pkce = Pkce::new().map_err(|error| failed(format!("no randomness: {error}")))?;
+    let challenge = pkce.challenge();
+    let mut page = |redirect: &str| page(&Away { redirect, state: &pkce.state, challenge: &challenge });
+    let (redirect, code) = match browser {
+        Browser::Opened => {
+            let redirect =
+                Redirect { host: "127.0.0.1".to_owned(), ports: Vec::new(), path: "/callback".to_owned() };
+            block_on(through_browser(env, &redirect, false, &pkce, &mut page))?
+        }
+        Browser::Pasted => {
+            let url = page(UNHEARD)?;
+            let what =
+                "Paste the address that the browser ended at (it shows an error, nobody listens there):";
+            env.output.say(format!("log in at:\n\n  {url}\n\n{what}"));
+            let text = read_pasted(env)?;
+            // exposed: taken apart here; what belongs to another login is refused
+            let code = answer::pasted(text.expose(), UNHEARD, &pkce.state);
+            (UNHEARD.to_owned(), code.map_err(|error| refused(error.to_string()))?)
+        }
+    };
+    Ok(Came { redirect, code, verifier: pkce.verifier })
 }
 
 /// The person brings it.

@@ -92,11 +92,14 @@ impl Brotli {
             );
             let turn = sink.take(self.out.get(..wrote).unwrap_or_default())?;
             match result {
-                BrotliResult::NeedsMoreOutput if turn == Turn::Over => {
+                BrotliResult::NeedsMoreInput if wrote < self.out.len() => {
+                    return Ok(Fed { used: read, done: true });
+                }
+                // With its output full it has more to put out, also when it asks for input.
+                BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput if turn == Turn::Over => {
                     return Ok(Fed { used: read, done: false });
                 }
-                BrotliResult::NeedsMoreOutput => {}
-                BrotliResult::NeedsMoreInput => return Ok(Fed { used: read, done: true }),
+                BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => {}
                 BrotliResult::ResultFailure => return Err(CodedError::Invalid),
                 BrotliResult::ResultSuccess => {
                     self.complete = true;
@@ -124,4 +127,40 @@ fn window(first: u8) -> u64 {
 /// `new_strict` keeps to RFC 7932: `new` would accept windows of up to 30 bits.
 fn fresh() -> State {
     State::new_strict(StandardAlloc::default(), StandardAlloc::default(), StandardAlloc::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_window_of_each_first_byte() {
+        // RFC 7932, 9.1, from the lowest bit on: 0, 1 and three bits, 1 and three zeros and three bits.
+        for (first, bits) in [
+            (0x00, 16),
+            (0x01, 17),
+            (0x03, 18),
+            (0x05, 19),
+            (0x07, 20),
+            (0x09, 21),
+            (0x0b, 22),
+            (0x0d, 23),
+            (0x0f, 24),
+            (0x11, 24),
+            (0x21, 10),
+            (0x31, 11),
+            (0x41, 12),
+            (0x51, 13),
+            (0x61, 14),
+            (0x71, 15),
+        ] {
+            assert_eq!(window(first), 1 << bits, "{first:#x}");
+            let (length, rest) = if first & 1 == 0 { (1, 0xfe) } else { (4, 0xf0) };
+            if first < 1 << length && first != 0x01 {
+                assert_eq!(window(first | rest), 1 << bits, "{first:#x} and more");
+            } else if first > 0x0f || first == 0x01 {
+                assert_eq!(window(first | 0x80), 1 << bits, "{first:#x} and more");
+            }
+        }
+    }
 }

@@ -216,3 +216,86 @@ fn gzip_header(seen: &[u8]) -> Result<Option<usize>, CodedError> {
 fn within(length: usize) -> Result<Option<usize>, CodedError> {
     if length > HEADER { Err(CodedError::Limit) } else { Ok(None) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_zlib_headers_of_other_methods_windows_and_dictionaries() {
+        for (bytes, error) in [
+            ([0x78, 0x00], CodedError::Invalid),
+            ([0x78, 0x9d], CodedError::Invalid),
+            ([0x77, 0x0d], CodedError::Invalid),
+            ([0x88, 0x1c], CodedError::Invalid),
+            ([0x78, 0x20], CodedError::Dictionary),
+            ([0x78, 0xbb], CodedError::Dictionary),
+        ] {
+            assert_eq!(zlib_header(&bytes), Err(error), "{bytes:x?}");
+        }
+        for bytes in [[0x08, 0x1d], [0x78, 0x01], [0x78, 0x5e], [0x78, 0x9c], [0x78, 0xda]] {
+            assert_eq!(zlib_header(&bytes), Ok(Some(2)), "{bytes:x?}");
+            assert_eq!(zlib_header(&bytes[..1]), Ok(None));
+        }
+    }
+
+    #[test]
+    fn refuses_gzip_headers_with_another_magic_or_reserved_flags() {
+        for bytes in [&[0x1e][..], &[0x1f, 0x8c], &[0x1f, 0x8b, 7], &[0x1f, 0x8b, 8, 0x20]] {
+            assert_eq!(gzip_header(bytes), Err(CodedError::Invalid), "{bytes:x?}");
+        }
+        for flag in [0x20, 0x40, 0x80] {
+            assert_eq!(gzip_header(&[0x1f, 0x8b, 8, flag]), Err(CodedError::Invalid), "{flag:x}");
+        }
+    }
+
+    #[test]
+    fn reads_each_gzip_header_when_all_of_it_is_there() {
+        const EXTRA: &[u8] = &[2, 1];
+        for flags in 0..32_u8 {
+            let mut whole = vec![0x1f, 0x8b, 8, flags, 1, 2, 3, 4, 5, 6];
+            if flags & 4 != 0 {
+                whole.extend_from_slice(EXTRA);
+                whole.resize(whole.len() + 258, 7);
+            }
+            for (flag, text) in [(8, "name\0"), (16, "a comment\0")] {
+                if flags & flag != 0 {
+                    whole.extend_from_slice(text.as_bytes());
+                }
+            }
+            if flags & 2 != 0 {
+                whole.extend_from_slice(&[9, 9]);
+            }
+            for end in 0..whole.len() {
+                assert_eq!(gzip_header(&whole[..end]), Ok(None), "{flags:x} up to {end}");
+            }
+            assert_eq!(gzip_header(&whole), Ok(Some(whole.len())), "{flags:x}");
+            let more = [&whole[..], b"body\0"].concat();
+            assert_eq!(gzip_header(&more), Ok(Some(whole.len())), "{flags:x} and more");
+        }
+    }
+
+    #[test]
+    fn a_gzip_header_has_4096_bytes_at_most() {
+        let begun = |flags: u8| vec![0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 0];
+        for (length, fits) in [(4096, true), (4097, false)] {
+            let mut name = begun(8);
+            name.resize(length - 1, b'x');
+            name.push(0);
+            assert_eq!(gzip_header(&name).is_ok_and(|found| found == Some(length)), fits, "a name, {length}");
+            let mut extra = begun(4);
+            extra.extend_from_slice(&u16::try_from(length - 12).unwrap().to_le_bytes());
+            assert_eq!(gzip_header(&extra).is_ok(), fits, "an announced field, {length}");
+            extra.resize(length, 7);
+            assert_eq!(
+                gzip_header(&extra).is_ok_and(|found| found == Some(length)),
+                fits,
+                "a field, {length}"
+            );
+        }
+        let mut unfinished = begun(8);
+        unfinished.resize(4097, b'x');
+        assert_eq!(gzip_header(&unfinished), Err(CodedError::Limit));
+        assert_eq!(gzip_header(&unfinished[..4096]), Ok(None));
+    }
+}

@@ -175,6 +175,25 @@ fn searches_all_that_was_decoded_before_anything_is_released() {
 }
 
 #[test]
+fn searches_all_of_what_was_flushed_before_it_is_released() {
+    for coding in ALL {
+        // Far more than a piece, in one block that ends with the chunk.
+        let large = text().repeat(5);
+        let (one, two) = (encode(coding, &[&large]), encode(coding, &[&large, b"more"]));
+        let common = one.iter().zip(&two).take_while(|(a, b)| a == b).count();
+        let (mut clean, _) = coded(coding);
+        let out = clean.push(Bytes::copy_from_slice(&two[..common]), Instant::now()).unwrap();
+        assert_eq!(clean.decoded, large.len() as u64, "{coding:?}");
+        assert_eq!(decodable(coding, &out), large, "{coding:?}");
+        let echo = encode(coding, &[&[&large, SECRET, b"."].concat(), b"more"]);
+        let (mut hit, _) = coded(coding);
+        let end = echo.len() - (two.len() - common);
+        let cut = hit.push(Bytes::copy_from_slice(&echo[..end]), Instant::now());
+        assert!(matches!(cut, Err(ScrubError::Echoed)), "{coding:?} {:?}", cut.map(|out| out.len()));
+    }
+}
+
+#[test]
 fn bytes_that_may_tell_more_than_was_searched_wait() {
     for coding in ALL {
         let body = encode(coding, &[&text()]);
@@ -230,6 +249,27 @@ fn refuses_what_follows_the_end() {
                 matches!(through(coding, &[&[&body, rest].concat()]), Err(ScrubError::Coded(_))),
                 "{coding:?}"
             );
+        }
+    }
+}
+
+#[test]
+fn refuses_a_second_body_behind_the_first_where_the_coding_has_no_members() {
+    for coding in [Coding::Deflate, Coding::Brotli] {
+        let body = encode(coding, &[b"text"]);
+        for chunks in [&[&body[..], &body][..], &[&[&body[..], &body].concat()]] {
+            let result = through(coding, chunks);
+            assert!(matches!(result, Err(ScrubError::Coded(CodedError::Trailing))), "{coding:?} {result:?}");
+        }
+    }
+}
+
+#[test]
+fn reads_a_header_that_comes_in_two_chunks() {
+    for coding in ALL {
+        let body = encode(coding, &[&text()]);
+        for cut in 1..12 {
+            assert_eq!(through(coding, &[&body[..cut], &body[cut..]]).unwrap(), body, "{coding:?} {cut}");
         }
     }
 }
@@ -360,6 +400,25 @@ fn reads_further_gzip_members_and_zstd_frames() {
     }
     let skippable = [b"\x50\x2a\x4d\x18\x04\0\0\0abcd".as_slice(), &encode(Coding::Zstd, &[b"x"])].concat();
     assert_eq!(through(Coding::Zstd, &[&skippable]).unwrap(), skippable);
+}
+
+#[test]
+fn reads_zstd_frames_with_a_checksum_and_what_follows_it() {
+    let checked = |text: &[u8]| {
+        let mut to = ::zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        to.include_checksum(true).unwrap();
+        to.write_all(text).unwrap();
+        to.finish().unwrap()
+    };
+    let body = [checked(&text()), checked(b"more")].concat();
+    for size in [1, 7, body.len()] {
+        assert_eq!(through(Coding::Zstd, &body.chunks(size).collect::<Vec<_>>()).unwrap(), body, "{size}");
+    }
+    let hidden = [checked(&text()), checked(SECRET)].concat();
+    assert!(matches!(through(Coding::Zstd, &[&hidden]), Err(ScrubError::Echoed)));
+    let mut wrong = checked(b"text");
+    *wrong.last_mut().unwrap() ^= 1;
+    assert!(matches!(through(Coding::Zstd, &[&wrong]), Err(ScrubError::Coded(CodedError::Invalid))));
 }
 
 #[test]
@@ -520,5 +579,18 @@ fn a_frame_of_zstd_counts_with_the_window_that_it_states() {
             Coded::new(Coding::Zstd, scanner(SECRET), Arc::new(Counted::default()), limits).unwrap();
         let taken = coded.push(Bytes::copy_from_slice(body), Instant::now());
         assert_eq!(taken.is_ok(), fits, "{body:x?}: {taken:?}");
+    }
+}
+
+#[test]
+fn gzip_and_deflate_count_with_32_kib() {
+    for coding in [Coding::Gzip, Coding::Deflate] {
+        for (most, fits) in [(32 * 1024, true), (32 * 1024 - 1, false)] {
+            let limits = Decoding { windows: Windows::new(most), ..Decoding::default() };
+            let watch = Arc::new(Counted::default());
+            let mut coded = Coded::new(coding, scanner(SECRET), watch, limits).unwrap();
+            let taken = coded.push(Bytes::from(encode(coding, &[b"text"])), Instant::now());
+            assert_eq!(taken.is_ok(), fits, "{coding:?} {most}");
+        }
     }
 }

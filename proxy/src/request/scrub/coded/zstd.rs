@@ -198,3 +198,93 @@ fn block_header(bits: u32) -> Result<Next, CodedError> {
     };
     Ok(Next::Block { left, last: bits & 1 == 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes behind a header, its window, and whether a checksum follows; `None` before all of it was seen.
+    fn header(seen: &[u8]) -> Result<Option<(Option<usize>, u64, bool)>, CodedError> {
+        let mut has_checksum = false;
+        let found = frame_header(seen, &mut has_checksum)?;
+        Ok(found.map(|(next, window)| match next {
+            Next::Skip(size) => (Some(size), window, has_checksum),
+            Next::BlockHeader(_) => (None, window, has_checksum),
+            Next::Header(_) | Next::Block { .. } => panic!("no such thing stands behind a header"),
+        }))
+    }
+
+    #[test]
+    fn refuses_what_is_no_frame_or_has_reserved_bits_or_a_dictionary() {
+        for (header_bytes, error) in [
+            (&[0x29, 0xb5, 0x2f, 0xfd][..], CodedError::Trailing),
+            (&[0x4f, 0x2a, 0x4d, 0x18], CodedError::Trailing),
+            (&[0x60, 0x2a, 0x4d, 0x18], CodedError::Trailing),
+            (&[0x28, 0xb5, 0x2f, 0xfd, 0x08], CodedError::Invalid),
+            (&[0x28, 0xb5, 0x2f, 0xfd, 0x01], CodedError::Dictionary),
+            (&[0x28, 0xb5, 0x2f, 0xfd, 0x02], CodedError::Dictionary),
+            (&[0x28, 0xb5, 0x2f, 0xfd, 0x03], CodedError::Dictionary),
+        ] {
+            assert_eq!(header(header_bytes), Err(error), "{header_bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn reads_each_frame_header_when_all_of_it_is_there() {
+        const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+        for (rest, window) in [
+            // A window of 2^(10 + exponent) and so many eighths.
+            (&[0x00, 0x00][..], 1 << 10),
+            (&[0x00, 0x07], (1 << 10) + 7 * 128),
+            (&[0x00, 0x58], 1 << 21),
+            (&[0x10, 0x59], (1 << 21) + (1 << 18)),
+            (&[0x00, 0xf8], 1 << 41),
+            // With the size of the content, which does not count.
+            (&[0x40, 0x58, 1, 2], 1 << 21),
+            (&[0x80, 0x58, 1, 2, 3, 4], 1 << 21),
+            (&[0xc0, 0x58, 1, 2, 3, 4, 5, 6, 7, 8], 1 << 21),
+            // Of a single segment, with its size in one, two, four or eight bytes.
+            (&[0x20, 200], 200),
+            (&[0x60, 1, 2], 256 + 0x0201),
+            (&[0xa0, 1, 2, 3, 4], 0x0403_0201),
+            (&[0xe0, 1, 2, 3, 4, 5, 6, 7, 8], 0x0807_0605_0403_0201),
+        ] {
+            for flag in [0, 4] {
+                let mut whole = [&MAGIC, rest].concat();
+                whole[4] |= flag;
+                for end in 0..whole.len() {
+                    assert_eq!(header(&whole[..end]), Ok(None), "{whole:x?} up to {end}");
+                }
+                assert_eq!(header(&whole), Ok(Some((None, window, flag == 4))), "{whole:x?}");
+            }
+        }
+        for kind in 0x50..=0x5f {
+            let whole = [kind, 0x2a, 0x4d, 0x18, 1, 2, 0, 0];
+            assert!((0..8).all(|end| header(&whole[..end]) == Ok(None)));
+            assert_eq!(header(&whole), Ok(Some((Some(0x0201), 0, false))));
+        }
+    }
+
+    #[test]
+    fn reads_the_length_of_a_block_from_its_header() {
+        let read = |size: u32, kind: u32, last: u32| match block_header(size << 3 | kind << 1 | last) {
+            Ok(Next::Block { left, last }) => Some((left, last)),
+            Ok(_) => panic!("not a block"),
+            Err(error) => {
+                assert_eq!(error, CodedError::Invalid);
+                None
+            }
+        };
+        for last in [0, 1] {
+            for kind in [0, 2] {
+                assert_eq!(read(0, kind, last), Some((0, last == 1)));
+                assert_eq!(read(5, kind, last), Some((5, last == 1)));
+                assert_eq!(read(128 * 1024, kind, last), Some((128 * 1024, last == 1)));
+                assert_eq!(read(128 * 1024 + 1, kind, last), None);
+            }
+            // One byte, which is repeated; and what is reserved.
+            assert_eq!(read(5, 1, last), Some((1, last == 1)));
+            assert_eq!(read(5, 3, last), None);
+        }
+    }
+}

@@ -188,3 +188,84 @@ fn a_whole_value_at_the_beginning_of_a_slice_is_no_event() {
         assert_eq!((watch.events(), watch.found()), (0, 1), "{chunk}");
     }
 }
+
+#[test]
+fn the_last_eight_bytes_of_a_value_are_masked_at_the_beginning_of_a_slice_and_there_alone() {
+    let end = &KEY[KEY.len() - 8..];
+    for (extent, masked) in [(Extent::Slice, true), (Extent::Whole, false)] {
+        let (mut masker, watch) = masker(KEY, extent);
+        let out = through(&mut masker, &[&[end, b" and so on"].concat()]);
+        assert_eq!(out, [if masked { b"********".as_slice() } else { end }, b" and so on"].concat());
+        assert_eq!((watch.events(), watch.found()), (usize::from(masked), usize::from(masked)));
+    }
+}
+
+#[test]
+fn the_end_of_a_value_at_the_beginning_of_a_slice_is_masked_though_a_whole_one_follows() {
+    let end = &KEY[KEY.len() - 12..];
+    let (mut masker, watch) = masker(KEY, Extent::Slice);
+    let out = through(&mut masker, &[&[end, b" and ", KEY, b"."].concat()]);
+    assert_eq!(out, [&[b'*'; 12][..], b" and ", &[b'*'; KEY.len()], b"."].concat());
+    assert_eq!((watch.events(), watch.found()), (1, 1));
+}
+
+#[test]
+fn what_precedes_a_whole_value_near_the_beginning_of_a_slice_stays() {
+    for chunk in [1, 5, 1000] {
+        let (mut masker, watch) = masker(KEY, Extent::Slice);
+        let body = [b"12345", KEY, b" and so on"].concat();
+        let out = through(&mut masker, &body.chunks(chunk).collect::<Vec<_>>());
+        assert!(out.starts_with(b"12345") && out.ends_with(b"** and so on"), "{chunk}");
+        assert_eq!((watch.events(), watch.found()), (0, 1), "{chunk}");
+    }
+}
+
+/// A masker of two values, the second of which stands in the first.
+fn nested(outer: &[u8], inner: &[u8]) -> (Masker, Arc<Counted>) {
+    let needles = [outer, inner].map(|value| Needle { value, public_prefix: 0, basic_users: &[] });
+    let watch = Arc::new(Counted::default());
+    (Masker::new(Arc::new(Scanner::compile(&needles).unwrap()), watch.clone(), Extent::Whole), watch)
+}
+
+#[test]
+fn what_precedes_a_value_inside_the_beginning_of_another_is_held() {
+    let (mut masker, watch) = nested(b"9tKe5WnJ8q7Lr2XvB-sYc3MdH6pZa", b"q7Lr2XvB");
+    let now = Instant::now();
+    assert_eq!(masker.push(Bytes::from_static(b"text 9tKe5WnJ8q7Lr2XvB-s"), now).unwrap(), "text ");
+    assert_eq!(masker.push(Bytes::from_static(b"Yc3MdH6pZa!"), now).unwrap(), format!("{}!", "*".repeat(29)));
+    assert_eq!((watch.events(), watch.found()), (0, 2));
+}
+
+#[test]
+fn what_is_masked_already_is_not_held() {
+    // A value twice, with which another one begins; and a value that overlaps itself.
+    let now = Instant::now();
+    let (mut masker, _) = nested(b"q7Lr2XvBq7Lr2XvB9tKe5WnJ8", b"q7Lr2XvB");
+    assert_eq!(masker.push(Bytes::from_static(b"q7Lr2XvBq7Lr2XvB"), now).unwrap(), "*".repeat(16));
+    assert_eq!((masker.deadline(), masker.held()), (None, 0));
+    let (mut masker, _) = nested(&b"ab".repeat(10), b"something else");
+    let text = [b"..".as_slice(), &b"ab".repeat(15)].concat();
+    assert_eq!(masker.push(Bytes::from(text), now).unwrap(), format!("..{}", "*".repeat(30)));
+    assert_eq!((masker.deadline(), masker.held()), (None, 0));
+}
+
+#[test]
+fn a_value_behind_a_guess_does_not_hide_the_event() {
+    let (mut masker, watch) = masker(KEY, Extent::Whole);
+    let now = Instant::now();
+    let guess = &KEY[..PREFIX + 8];
+    assert_eq!(masker.push(Bytes::copy_from_slice(guess), now).unwrap(), "");
+    assert_eq!(masker.held(), guess.len());
+    masker.push(Bytes::from([b"! ", KEY, b"."].concat()), now).unwrap();
+    assert_eq!((watch.events(), watch.found()), (1, 1));
+}
+
+#[test]
+fn another_guess_behind_a_guess_is_held_by_itself() {
+    let (mut masker, watch) = masker(KEY, Extent::Whole);
+    let (first, second) = (Instant::now(), Instant::now() + Duration::from_millis(5));
+    let guess = &KEY[..PREFIX + 8];
+    masker.push(Bytes::copy_from_slice(guess), first).unwrap();
+    masker.push(Bytes::from([b"!", guess].concat()), second).unwrap();
+    assert_eq!((watch.events(), masker.deadline()), (1, Some(second + HOLD)));
+}

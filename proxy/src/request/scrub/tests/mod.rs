@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 
 mod attack;
-mod oracle;
+pub(super) mod oracle;
 mod split;
 
 pub(super) const SECRET: &[u8] = b"ghp_R4nd0m+/zY-q7Kw\"%x&T9\\v";
