@@ -21,6 +21,7 @@ pub mod refusal;
 pub mod secret;
 pub mod pem;
 pub mod keyfile;
+pub mod leak;
 pub mod vault;
 pub mod registry;
 pub mod database;

@@ -14,6 +14,7 @@ mod generated;
 mod harness_itself;
 mod home;
 mod issuer;
+mod leak;
 mod login;
 mod run;
 mod server;

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 
 use super::check_body::{judged_model, read_body};
+use super::check_leak::CheckLeak;
 use super::remote::server;
 use super::served;
 use super::users::ProviderArgs;
@@ -38,6 +39,8 @@ pub enum What {
     Request(CheckRequest),
     /// Check provider files and run their own tests (exit 1 on a mistake, 3 if a test fails).
     Provider(CheckProvider),
+    /// Look for the vault's values in what an agent could read (exit 3 if one is found).
+    Leak(CheckLeak),
 }
 
 /// The request to decide.
@@ -72,6 +75,7 @@ impl Check {
         match self.what {
             What::Request(command) => command.run(env),
             What::Provider(command) => command.run(env),
+            What::Leak(command) => command.run(env),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) mod when;
 pub mod users;
 pub mod check;
 mod check_body;
+pub mod check_leak;
+pub mod convert;
 pub mod schema;
 pub mod explain;
 pub mod audit;
@@ -123,7 +125,9 @@ pub enum Command {
     Auth(token::Auth),
     /// Allow a provider file of a project folder, as it is now.
     Allow(allow::Allow),
-    /// Check requests and provider files without running anything.
+    /// Rewrite documents of `pai.io/v1` as documents of doorward.
+    Convert(convert::Convert),
+    /// Check requests, provider files, and what an agent could read, without running anything.
     Check(check::Check),
     /// Print the JSON Schema of a kind of document.
     Schema(schema::Schema),
@@ -168,6 +172,7 @@ impl Command {
             Self::Token(command) => command.run(env),
             Self::Auth(command) => command.run(env),
             Self::Allow(command) => command.run(env),
+            Self::Convert(command) => command.run(env),
             Self::Check(command) => command.run(env),
             Self::Schema(command) => command.run(env),
             Self::Explain(command) => command.run(env),

@@ -6,6 +6,7 @@
 mod amend;
 mod digest;
 mod load;
+mod convert;
 mod tree;
 mod schema;
 mod report;
@@ -60,6 +61,7 @@ use crate::types::{self, TypeSpec};
 pub(crate) use amend::{NewRule, allow_before};
 pub use build::{METADATA_ADDRESSES, REMOVED_HEADERS, REMOVED_PREFIX, covers_only_metadata};
 pub use cases::{Case, Expect, Failed};
+pub use convert::convert;
 pub use json_schema::{json_schema, kinds};
 pub use load::{Gate, Given, Loaded, files, load, load_allowed, load_beside, parse_text};
 pub use report::Mistake;

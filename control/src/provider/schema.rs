@@ -75,12 +75,14 @@ pub(super) struct Kind {
 
 /// Our own version of the files.
 pub(super) const API_VERSION: &str = "doorward.dev/v1alpha1";
+/// The version of files that people have; it means the same.
+pub(super) const PAI: &str = "pai.io/v1";
 
 /// The kinds that files may hold.
 pub(super) static KINDS: &[Kind] = &[
     Kind {
         name: "Provider",
-        api_versions: &[API_VERSION, "pai.io/v1"],
+        api_versions: &[API_VERSION, PAI],
         fields: PROVIDER,
         doc: "Where an agent may send requests, what it may do there, and how the credential is put on.",
     },
@@ -92,7 +94,7 @@ pub(super) static KINDS: &[Kind] = &[
     },
     Kind {
         name: "ModelProvider",
-        api_versions: &[API_VERSION, "pai.io/v1"],
+        api_versions: &[API_VERSION, PAI],
         fields: MODEL_PROVIDER,
         doc: "A model vendor: the models that may be asked, and budgets of tokens. Works intercepted, and as a base URL.",
     },

@@ -6,6 +6,7 @@
 //! version that is not the current one, deleting what is in use, naming what is not there, and two attachments to one agent
 //! that cover the same thing. What belongs to another project is missing.
 
+mod error;
 mod identity;
 mod objects;
 mod people;
@@ -18,6 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+pub use error::{RegistryError, USERS_MAX};
 pub use identity::{IDENTITIES_MAX, Identity, IdentityError, ServiceAccount, SpiffeId};
 pub use objects::{
     Agent, Attached, Attachment, AuditHead, AuditLine, ChangeRow, Document, DocumentKind, EnvSource,
@@ -29,98 +31,7 @@ pub use people::{Grant, Member, Named, NewMember, Person, Verified};
 use crate::approval::{Answer, AskRow, Asked, Binding, Decision};
 use crate::audit::{Chain, Checkpoint, Entry, Kind, Verdict};
 use crate::secret::SecretName;
-use crate::vault::store::{SealedValue, SecretRow, Store, StoreError};
-
-/// Why the registry did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// The name is taken (409).
-    #[error("{0} exists already")]
-    Exists(ObjectRef),
-    /// There is no such object in that project (404).
-    #[error("{0} does not exist")]
-    Missing(ObjectRef),
-    /// The object is not of the version that the writer has seen (412).
-    #[error("{object} was changed meanwhile")]
-    Stale {
-        /// Which.
-        object: ObjectRef,
-        /// Its version.
-        current: u64,
-    },
-    /// It cannot be deleted while others use it (409).
-    #[error("{object} is in use by {}", listed(.users))]
-    InUse {
-        /// Which.
-        object: ObjectRef,
-        /// By what, in order; at most [`USERS_MAX`].
-        users: Vec<ObjectRef>,
-    },
-    /// It names what is not there (409).
-    #[error("there is no {0}")]
-    Dangling(ObjectRef),
-    /// The agent has another attachment that covers the same (409).
-    #[error("agent {agent} has {other}, which covers {claim} too")]
-    Claimed {
-        /// The agent.
-        agent: String,
-        /// What both cover.
-        claim: String,
-        /// The attachment that is there.
-        other: ObjectRef,
-    },
-    /// The request was made before, with the same key and content: this is the object that it made.
-    #[error("this request was made before; it made {0}")]
-    Repeated(ObjectRef),
-    /// The idempotency key was used for another request (422).
-    #[error("this idempotency key was used for another request")]
-    KeyReused,
-    /// The changes after that revision are no longer kept (410).
-    #[error("the changes after revision {0} are no longer kept")]
-    Forgotten(u64),
-    /// The secret would be bound to no host, in a project that takes no such secrets (422).
-    #[error("{0} is bound to no host, and its project takes no such secrets")]
-    Unbound(ObjectRef),
-    /// The shipped lines do not continue the source's chain (409).
-    #[error("the lines do not continue the chain of {source_name}, which ends at {seq}")]
-    Unchained {
-        /// Whose.
-        source_name: String,
-        /// The last line that is kept.
-        seq: u64,
-    },
-    /// Another agent, of whichever project, has that identity (409).
-    #[error("another agent has this identity")]
-    Identified(Identity),
-    /// It is decided already, or its time is over (409).
-    #[error("{0} cannot be decided any more")]
-    Over(ObjectRef),
-    /// There are as many of these as one owner may have.
-    #[error("there are too many {0}")]
-    Crowded(&'static str),
-    /// The database failed, or the vault's side refused.
-    #[error(transparent)]
-    Store(StoreError),
-}
-
-impl From<StoreError> for RegistryError {
-    fn from(error: StoreError) -> Self {
-        if let StoreError::Refused(refused) = error { *refused } else { Self::Store(error) }
-    }
-}
-
-impl From<RegistryError> for StoreError {
-    fn from(error: RegistryError) -> Self {
-        if let RegistryError::Store(error) = error { error } else { Self::Refused(Box::new(error)) }
-    }
-}
-
-/// The most users that [`RegistryError::InUse`] lists.
-pub const USERS_MAX: usize = 100;
-
-fn listed(users: &[ObjectRef]) -> String {
-    users.iter().map(ObjectRef::to_string).collect::<Vec<_>>().join(", ")
-}
+use crate::vault::store::{SealedValue, SecretRow, Store};
 
 /// The result of a call, later.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, RegistryError>> + Send + 'a>>;
@@ -213,7 +124,7 @@ pub struct AgentState {
 pub trait Registry: Send + Sync + std::fmt::Debug {
     /// The vault's side of the same database, each of whose writes is this act: what it changes or deletes has to be of the
     /// version that was seen, in a project that is there, and what is deleted must be in nobody's use
-    /// ([`StoreError::Refused`]).
+    /// ([`StoreError::Refused`](crate::vault::store::StoreError::Refused)).
     fn acting(&self, act: Act, seen: Seen) -> Arc<dyn Store>;
 
     // Projects.

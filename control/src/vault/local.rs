@@ -7,6 +7,7 @@ mod audit_key;
 mod preview;
 mod rekey;
 mod server;
+mod sought;
 
 pub use audit_key::SignerError;
 pub use rekey::NextKey;

@@ -32,6 +32,11 @@ const IDENTIFIER_KEYS: &[&str] = &[
     "key_id",
 ];
 
+/// Whether the values of such a key say who, or are for everybody's eyes: they open nothing and may stand anywhere.
+pub fn opens_nothing(key: &str) -> bool {
+    IDENTIFIER_KEYS.contains(&key) || key == "tls.crt"
+}
+
 /// Why a value or key was refused. Says nothing of the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {

@@ -13,6 +13,7 @@ pub mod trust;
 pub mod doctor;
 pub mod health;
 pub mod completion;
+pub mod man;
 pub mod version;
 pub(crate) mod sidecar;
 pub(crate) mod through;
@@ -79,6 +80,8 @@ pub enum Command {
     Health(health::Health),
     /// Print the completion script of a shell.
     Completion(completion::Completion),
+    /// Print manual pages, for man(1).
+    Man(man::Man),
     /// Show the version.
     Version(version::Version),
     /// The demo's agent where there is no curl.
@@ -108,6 +111,7 @@ impl Command {
             Self::Doctor(command) => command.run(env),
             Self::Health(command) => command.run(env),
             Self::Completion(command) => command.run(env, line),
+            Self::Man(command) => command.run(env, line),
             Self::Version(command) => command.run(env),
             Self::DemoClient(command) => command.run(env),
         }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use control::audit::verify::verify;
 use control::cli::Failure;
+use control::leak;
 use serde::Deserialize;
 
 use super::origin::Presented;
-use super::{Answers, Stage, failed, leak};
+use super::{Answers, Stage, failed};
 
 /// How long the audit's lines may take: the writer gathers them for at most 50 ms.
 const AUDIT: Duration = Duration::from_secs(5);

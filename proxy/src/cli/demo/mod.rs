@@ -6,7 +6,6 @@
 pub mod client;
 mod agent;
 mod evidence;
-mod leak;
 mod origin;
 mod page;
 
