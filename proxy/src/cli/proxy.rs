@@ -24,6 +24,7 @@ use crate::cli::following::ControlArgs;
 use crate::cli::listening::ListenArgs;
 use crate::limits::Limits;
 use crate::loader::{Control, Sources};
+use crate::process::supervisor::Supervisor;
 use crate::process::{self, Confinement, Programs, SelfCheck};
 use crate::request::inject::subject::Private;
 use crate::upstream::corporate::CorporateProxy;
@@ -266,6 +267,7 @@ impl Proxy {
             selfcheck,
             limits,
             ready_file: self.ready_file.clone(),
+            supervisor: Supervisor::of(env),
             private: self.private(env)?,
             control,
             sources: self.sources(env, given)?,
