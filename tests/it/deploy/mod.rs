@@ -3,6 +3,7 @@
 mod systemd;
 mod inject;
 mod chart;
+mod image;
 mod compose;
 
 use std::path::PathBuf;
