@@ -155,7 +155,7 @@ impl Proxy {
         let mut watcher = Watcher::new(settings.sources.watched().into_iter().chain(certificate).collect())?;
         let certified = settings.certificate.take().map(|own| Certified::new(own, &authority)).transpose()?;
         let certified = certified.map(Arc::new);
-        let has_tokens = settings.sources.token_file.is_some() || settings.sources.control.is_some();
+        let has_tokens = settings.sources.has_tokens();
         let audit = open_audit(&settings, &limits)?;
         let mut following = follow(&mut settings, &limits, &audit).await?;
         let mut loader = Loader::new(settings.sources, &limits);

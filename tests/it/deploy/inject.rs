@@ -20,6 +20,8 @@ spec:
   template:
     metadata: {labels: {app: agent}}
     spec:
+      serviceAccountName: agent
+      securityContext: {runAsUser: 1000}
       containers:
       - {name: agent, image: 'agent:1', env: [{name: A, value: b}]}
 ---
@@ -32,7 +34,9 @@ spec:
     spec:
       template:
         spec:
+          serviceAccountName: nightly
           restartPolicy: Never
+          securityContext: {runAsUser: 0}
           initContainers: [{name: clone, image: 'git:1'}]
           containers: [{name: agent, image: 'agent:1'}]
 ---
@@ -43,7 +47,7 @@ spec: {selector: {app: agent}, ports: [{port: 80}]}
 ";
 
 /// What `doorward inject` prints for a manifest, or its complaint.
-async fn inject(manifest: &str, flags: &[&str]) -> Result<String, String> {
+pub(crate) async fn inject(manifest: &str, flags: &[&str]) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("in.yaml"), manifest).unwrap();
     std::fs::write(folder.path().join("github.yaml"), GITHUB).unwrap();
@@ -67,28 +71,57 @@ async fn refuses_workloads_whose_agent_is_given_the_secret_and_prints_nothing() 
     assert!(!refused.unwrap_err().contains("canary"));
 }
 
+const CONFINED: [&str; 4] = ["--enforce", "nftables", "--enforce-image", "nft:1"];
+
 #[tokio::test]
 async fn what_inject_prints_is_as_kubernetes_publishes_it() {
-    let flags = [
-        "--secret",
-        "github-pat",
-        "--provider-config",
-        "rules",
-        "--providers",
-        "github.yaml",
-        "--enforce",
-        "nftables",
-        "--enforce-image",
-        "nft:1",
-    ];
-    let printed = inject(WORKLOADS, &flags).await.unwrap();
-    assert_eq!(printed.matches("restartPolicy: Always").count(), 2, "{printed}");
-    assert!(printed.contains("ghp_dw0") && printed.contains("http://agent:none@127.0.0.1:3128"), "{printed}");
-    let Some((fits, complaints)) = check(&printed).await else { return };
-    assert!(fits, "{complaints}\n{printed}");
-    // The tool looks: a misspelt field is found.
-    let misspelt = printed.replacen("readOnlyRootFilesystem", "readonlyRootFilesystem", 1);
-    assert!(check(&misspelt).await.is_some_and(|(fits, _)| !fits));
+    let files = ["--secret", "github-pat", "--provider-config", "rules", "--providers", "github.yaml"];
+    let control = ["--control", "https://vault.vault.svc:3130", "--max-stale", "1h"];
+    let account = ["--control-audience", "team", "--control-ca-config", "roots"];
+    let token = ["--control-token-secret", "bot", "--control-ca-secret", "roots"];
+    for flags in [
+        [&files[..], &CONFINED].concat(),
+        [&control[..], &account, &CONFINED].concat(),
+        [&files[..], &control, &token].concat(),
+        [&control[..]].concat(),
+    ] {
+        let printed = inject(WORKLOADS, &flags).await.unwrap();
+        assert_eq!(printed.matches("restartPolicy: Always").count(), 2, "{printed}");
+        assert_eq!(printed.matches("livenessProbe:").count(), 2);
+        assert!(printed.contains("http://agent:none@127.0.0.1:3128"), "{printed}");
+        assert_eq!(printed.contains("ghp_dw0"), flags.contains(&"github.yaml"), "{printed}");
+        let Some((fits, complaints)) = check(&printed).await else { return };
+        assert!(fits, "{complaints}\n{printed}");
+        // The tool looks: a misspelt field is found.
+        let misspelt = printed.replacen("readOnlyRootFilesystem", "readonlyRootFilesystem", 1);
+        assert!(check(&misspelt).await.is_some_and(|(fits, _)| !fits));
+    }
+}
+
+#[tokio::test]
+async fn refuses_servers_that_a_pod_cannot_follow_and_prints_nothing() {
+    let server = ["--control", "https://vault.example"];
+    for (flags, words) in [
+        (vec!["--control", "http://vault.example"], "https://"),
+        (vec!["--control", "unix:/run/api.sock"], "a pod reaches a server by https://"),
+        (vec!["--control-token-secret", "bot"], "--control"),
+        (vec!["--control-ca-config", "roots"], "--control"),
+        ([&server[..], &["--control-audience", ""]].concat(), "for everybody"),
+        ([&server[..], &["--max-stale", "1s"]].concat(), "max-stale"),
+        (
+            [&server[..], &["--control-token-secret", "a", "--control-audience", "b"]].concat(),
+            "cannot be used",
+        ),
+        ([&server[..], &["--control-ca-secret", "a", "--control-ca-config", "b"]].concat(), "cannot be used"),
+    ] {
+        let refused = inject(WORKLOADS, &flags).await.unwrap_err();
+        assert!(refused.contains(words), "{flags:?}: {refused}");
+    }
+    let nameless = WORKLOADS.replace("      serviceAccountName: agent\n", "");
+    let refused = inject(&nameless, &server).await.unwrap_err();
+    assert!(refused.contains("document 1: it names no ServiceAccount"), "{refused}");
+    // One that shows a token of its own needs none.
+    inject(&nameless, &[&server[..], &["--control-token-secret", "bot"]].concat()).await.unwrap();
 }
 
 /// Whether Kubernetes' published schemas take it, and the complaints; `None`: the tool is absent.

@@ -1,7 +1,8 @@
 //! What `deploy/` and `doorward inject` promise to systemd and Kubernetes, checked by their own tools.
 
 mod systemd;
-mod inject;
+pub(crate) mod inject;
+mod nftables;
 mod chart;
 mod image;
 mod compose;
