@@ -13,8 +13,16 @@ folder=$profile
 # The gnu target links statically too; no name service modules are needed, since doorward resolves names itself.
 RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --quiet --profile "$profile" --target "$host" -p doorward-proxy --bin doorward
 
+built="$target_dir/$host/$folder/doorward"
+# The image has neither a loader nor a library: what asks for one would not start there.
+parts=$(readelf --wide --program-headers --dynamic "$built")
+if grep -E '^ *INTERP|\(NEEDED\)' <<<"$parts" >&2; then
+    echo "$built is not static" >&2
+    exit 1
+fi
+
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-cp "$target_dir/$host/$folder/doorward" "$stage/"
+cp "$built" "$stage/"
 cp /etc/ssl/certs/ca-certificates.crt deploy/Dockerfile "$stage/"
 docker build --quiet --tag "${1:-doorward:$(cargo pkgid -p doorward-proxy | sed 's/.*[#@]//')}" "$stage"

@@ -3,8 +3,10 @@
 //! Refuses what others can read or write, what belongs to somebody else, links where a secret should be, and anything
 //! that is not a plain file. Checks are made on the open descriptor, so that what was checked is what is read.
 //!
-//! One exception, for what Kubernetes mounts: on a file system that is mounted read-only here, a link within its folder is
-//! followed, and a file of root's may be readable by a group of ours. Nobody around us can swap it there.
+//! Two exceptions. What Kubernetes mounts: on a file system that is mounted read-only here, a link within its folder is
+//! followed, and a file of root's may be readable by a group of ours; nobody around us can swap it there. And what systemd
+//! lends (`LoadCredential`): a file of root's, with an access list that lets us read it and nobody else. The bits of its
+//! group are then the most that the list gives to anybody, and no group's.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,6 +18,15 @@ use zeroize::Zeroizing;
 
 /// Permission bits of group and others.
 const OTHERS: u32 = 0o077;
+/// The bit by which a group reads, or the bound of an access list lets it be read.
+const MASK: u32 = 0o040;
+/// An access list of a few entries; longer ones are for others, too.
+const LIST_MAX: usize = 64;
+/// Kinds of entries of an access list, and the right to read.
+const OWNER: u16 = 0x01;
+const USER: u16 = 0x02;
+const BOUND: u16 = 0x10;
+const READ: u16 = 0x04;
 
 /// Why a file or folder cannot hold a secret.
 #[derive(Debug, thiserror::Error)]
@@ -166,8 +177,41 @@ fn open(path: &Path) -> Result<File, PrivateError> {
     if is_given && rustix::fs::fstatvfs(&file).is_ok_and(|mount| is_read_only(&mount)) {
         return Ok(file);
     }
-    owned_and_closed(path, meta.uid(), meta.mode(), "600")?;
+    let mode = if is_lent(&file) { meta.mode() & !MASK } else { meta.mode() };
+    owned_and_closed(path, meta.uid(), mode, "600")?;
     Ok(file)
+}
+
+/// Whether the bits of its group are no group's, but the bound of a list that names nobody but us.
+fn is_lent(file: &File) -> bool {
+    let mut list = [0; LIST_MAX];
+    let read = rustix::fs::fgetxattr(file, "system.posix_acl_access", &mut list);
+    let list = read.ok().and_then(|length| list.get(..length));
+    list.is_some_and(|list| is_list_for(list, rustix::process::geteuid().as_raw()))
+}
+
+/// Whether an access list, as the kernel writes it (linux/posix_acl_xattr.h), lets this user read and gives nothing to
+/// other users and to groups. The owner's rights and the bound (mask) are part of the file's mode.
+fn is_list_for(list: &[u8], user: u32) -> bool {
+    let Some((version, entries)) = list.split_first_chunk::<4>() else { return false };
+    let (entries, rest) = entries.as_chunks::<8>();
+    let is_harmless = |entry: &[u8; 8]| {
+        let [t0, t1, p0, p1, i0, i1, i2, i3] = *entry;
+        let (tag, rights, id) = (
+            u16::from_le_bytes([t0, t1]),
+            u16::from_le_bytes([p0, p1]),
+            u32::from_le_bytes([i0, i1, i2, i3]),
+        );
+        match tag {
+            OWNER | BOUND => true,
+            USER => id == user && rights == READ,
+            _ => rights == 0,
+        }
+    };
+    u32::from_le_bytes(*version) == 2
+        && rest.is_empty()
+        && !entries.is_empty()
+        && entries.iter().all(is_harmless)
 }
 
 /// What a link leads to, if it is one that Kubernetes made: within its folder, which is mounted read-only.
@@ -252,6 +296,44 @@ mod tests {
             [(0, 65532, 0o444), (0, 65532, 0o460), (0, 65532, 0o450), (0, 8, 0o440), (1, 65532, 0o440)]
         {
             assert!(!is_given_to(&[7, 65532], owner, group, mode), "{owner} {group} {mode:o}");
+        }
+    }
+
+    /// An access list with these entries: kind, rights, id.
+    fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+        let entry = |(tag, rights, id): &(u16, u16, u32)| {
+            [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        [2_u32.to_le_bytes().to_vec(), entries.iter().flat_map(entry).collect()].concat()
+    }
+
+    #[test]
+    fn reads_what_a_list_lets_us_alone_read_and_refuses_every_other_list() {
+        const NOBODY: u32 = u32::MAX;
+        let us = rustix::process::geteuid().as_raw();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        create(&path, b"x").unwrap();
+        let read_with = |more: &[(u16, u16, u32)]| {
+            let all = [&[(OWNER, READ, NOBODY)], more, &[(BOUND, READ, NOBODY), (0x20, 0, NOBODY)]].concat();
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(&path, "system.posix_acl_access", &list(&all), flags).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o440);
+            read(&path, 8)
+        };
+        // As systemd lends it: root:root 0440, and the service's user in the list.
+        assert_eq!(read_with(&[(USER, READ, us), (0x04, 0, NOBODY)]).unwrap().as_slice(), b"x");
+        for more in [
+            &[(USER, READ, us), (USER, READ, us + 1), (0x04, 0, NOBODY)][..],
+            &[(USER, READ, us + 1), (0x04, 0, NOBODY)],
+            &[(USER, READ, us), (0x04, READ, NOBODY)],
+            &[(USER, READ, us), (0x04, 0, NOBODY), (0x08, READ, 7)],
+        ] {
+            assert!(matches!(read_with(more), Err(PrivateError::Open { .. })), "{more:?}");
+        }
+        // Not by a list that cannot be read, nor without one.
+        for odd in [&b""[..], &[2, 0, 0, 0], &[3, 0, 0, 0, 1, 0, 4, 0, 0, 0, 0, 0], &[2, 0, 0, 0, 1, 0]] {
+            assert!(!is_list_for(odd, us), "{odd:?}");
         }
     }
 

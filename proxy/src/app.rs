@@ -13,7 +13,6 @@ use std::time::{Duration, Instant, SystemTime};
 use certs::Authority;
 use control::audit::{Destination, Durability, Options, Sink};
 use control::refusal::Code;
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -26,6 +25,7 @@ use crate::listen::{Bound, Listen};
 use crate::loader::{Loader, Sources};
 use crate::plan::Plan;
 use crate::process::SelfCheck;
+use crate::process::supervisor::Supervisor;
 use crate::published::Published;
 use crate::request::inject::subject::Private;
 use crate::request::model::budget::Budgets;
@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     /// The control server, and how it is verified.
     pub(crate) control: Option<(ControlUrl, Arc<rustls::ClientConfig>)>,
+    /// Who is told when it serves and when it ends.
+    pub(crate) supervisor: Supervisor,
     /// What the process did to itself at start.
     pub(crate) selfcheck: SelfCheck,
     pub(crate) ready_file: Option<PathBuf>,
@@ -136,6 +138,7 @@ struct Proxy {
     bound: Bound,
     certified: Option<Arc<Certified>>,
     published: Published,
+    supervisor: Supervisor,
     following: Option<Following>,
     /// Which secrets the agent itself is given, as the audit was told last.
     exposed: Vec<String>,
@@ -152,7 +155,7 @@ impl Proxy {
         let mut watcher = Watcher::new(settings.sources.watched().into_iter().chain(certificate).collect())?;
         let certified = settings.certificate.take().map(|own| Certified::new(own, &authority)).transpose()?;
         let certified = certified.map(Arc::new);
-        let has_tokens = settings.sources.token_file.is_some() || settings.sources.control.is_some();
+        let has_tokens = settings.sources.has_tokens();
         let audit = open_audit(&settings, &limits)?;
         let mut following = follow(&mut settings, &limits, &audit).await?;
         let mut loader = Loader::new(settings.sources, &limits);
@@ -196,7 +199,7 @@ impl Proxy {
         shared.audit.lifecycle("started", shared.plan.load().revision);
         tracing::info!(listeners = ?bound.names(), "serving");
         published.ready(&bound, admin_address)?;
-        tell_systemd(NotifyState::Ready);
+        settings.supervisor.ready();
         if let Some(following) = &following {
             following.applied();
         }
@@ -212,6 +215,7 @@ impl Proxy {
             bound,
             certified,
             published,
+            supervisor: settings.supervisor,
             following,
             exposed,
         };
@@ -353,7 +357,7 @@ impl Proxy {
         self.health.drain();
         self.shared.draining.store(true, Ordering::Relaxed);
         tracing::info!("draining");
-        tell_systemd(NotifyState::Stopping);
+        self.supervisor.stopping();
         let deadline = Instant::now() + limits::time(self.shared.limits.drain);
         self.orders.send_modify(|order| order.drain = Some(deadline));
         // The workers hold clones of the sockets and close them; these are the last.
@@ -390,13 +394,6 @@ async fn sleep_until(when: Option<SystemTime>) {
     match when.map(|when| when.duration_since(SystemTime::now()).unwrap_or_default()) {
         Some(wait) => tokio::time::sleep(wait + Duration::from_millis(1)).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Tells whoever supervises us, if anybody asked for it (`NOTIFY_SOCKET`, sd_notify(3)).
-fn tell_systemd(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd not told");
     }
 }
 

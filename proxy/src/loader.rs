@@ -22,7 +22,7 @@ use control::sync::source::Exposed;
 use control::vault::{OpenError, Vault, Version, certificate};
 use sha2::{Digest, Sha256};
 
-pub(crate) use given::Control;
+pub(crate) use given::{AgentProof, Control};
 
 use crate::limits::{self, Limits};
 use crate::plan::{MadeFrom, Plan, Served, chain};
@@ -50,6 +50,12 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// Whether agents are asked for a token.
+    pub(crate) fn has_tokens(&self) -> bool {
+        let by_server = self.control.as_ref().is_some_and(|control| control.proof == AgentProof::Token);
+        self.token_file.is_some() || by_server
+    }
+
     /// Everything whose change is a reload.
     pub(crate) fn watched(&self) -> Vec<Watched> {
         let tree_or_file = |path: &PathBuf| {

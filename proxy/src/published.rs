@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use certs::Authority;
+use control::agent::Agents;
 use serde::Serialize;
 
 use crate::app::StartError;
@@ -67,7 +68,7 @@ impl Published {
         put(&doorway.ca, authority.certificate_pem().as_bytes(), Readers::All)?;
         put(&doorway.bundle, bundle.as_bytes(), Readers::All)?;
         // Java can do nothing with it where it would have to send a token.
-        if plan.agents.is_none() || self.knowing.is_some() {
+        if plan.agents.as_ref().is_none_or(Agents::are_at_hand) || self.knowing.is_some() {
             let store = certs::trust::java_truststore_of(&doorway.bundle, bundle.as_bytes())?;
             put(&doorway.truststore, &store, Readers::All)?;
         }
@@ -82,6 +83,7 @@ impl Published {
         for name in &names {
             let asks_nothing = match &plan.agents {
                 None => self.plain.or(self.knowing),
+                Some(agents) if agents.are_at_hand() => self.plain,
                 Some(agents) => self.knowing.filter(|_| agents.has_uid(name)),
             };
             let dummies =

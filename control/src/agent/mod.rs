@@ -65,6 +65,8 @@ pub(crate) enum Proof {
     Token([u8; 32]),
     /// The user id of a unix socket's peer.
     Uid(u32),
+    /// That it reaches a listener which nobody else reaches.
+    Place,
 }
 
 impl fmt::Debug for Proof {
@@ -72,6 +74,7 @@ impl fmt::Debug for Proof {
         match self {
             Self::Token(_) => f.write_str("Token"),
             Self::Uid(uid) => write!(f, "Uid({uid})"),
+            Self::Place => f.write_str("Place"),
         }
     }
 }
@@ -151,6 +154,11 @@ impl Agents {
         Self::new(vec![Identity { name, proof, expires }])
     }
 
+    /// One agent, whom no token is asked for: whoever reaches a listener on loopback is it.
+    pub fn at_hand(name: AgentName, expires: Option<SystemTime>) -> Self {
+        Self::new(vec![Identity { name, proof: Proof::Place, expires }])
+    }
+
     /// The same with another name for whoever has a line without one.
     #[must_use]
     pub fn with_local_as(mut self, name: &AgentName) -> Self {
@@ -192,6 +200,17 @@ impl Agents {
         }
         let entry = found.and_then(|at| self.entries.get(at)).ok_or(Unidentified::Unknown)?;
         if entry.is_alive(now) { Ok(entry.clone()) } else { Err(Unidentified::Expired) }
+    }
+
+    /// Who reaches a listener on loopback, where that is proof enough; `None`: it is not.
+    pub fn by_place(&self, now: SystemTime) -> Option<Result<Identity, Unidentified>> {
+        let entry = self.entry(Proof::Place)?;
+        Some(if entry.is_alive(now) { Ok(entry.clone()) } else { Err(Unidentified::Expired) })
+    }
+
+    /// Whether no token is asked for on loopback.
+    pub fn are_at_hand(&self) -> bool {
+        self.entry(Proof::Place).is_some()
     }
 
     /// Who a unix socket's peer is.
@@ -240,7 +259,7 @@ impl Agents {
         for (at, entry) in (0_u64..).zip(&self.entries) {
             let hit = match &entry.proof {
                 Proof::Token(known) => known.ct_eq(wanted),
-                Proof::Uid(_) => Choice::from(0),
+                Proof::Uid(_) | Proof::Place => Choice::from(0),
             };
             position.conditional_assign(&at, hit);
         }
@@ -346,6 +365,21 @@ mod tests {
         ] {
             assert!(!Agents::parse("t", text).unwrap().is_current(&coder, day(2026)), "{text:?}");
         }
+    }
+
+    #[test]
+    fn reaching_the_place_is_proof_only_where_it_was_said_to_be_and_until_the_agent_ends() {
+        assert!(agents().by_place(day(2026)).is_none() && !agents().are_at_hand());
+        let end = UNIX_EPOCH + Duration::from_secs(1_893_456_000);
+        let at_hand = Agents::at_hand(AgentName::new("coder"), Some(end));
+        let coder = at_hand.by_place(day(2026)).unwrap().unwrap();
+        assert!(coder.name().as_str() == "coder" && at_hand.is_current(&coder, day(2026)));
+        assert_eq!(at_hand.by_place(day(2031)), Some(Err(Unidentified::Expired)));
+        assert_eq!(at_hand.earliest_expiry(day(2026)), Some(end));
+        // A token is none, and neither is a user; a revoked agent is nobody.
+        assert!(at_hand.identify(Some(&bearer("fedcba98765432100")), day(2026)).is_err());
+        assert!(at_hand.by_uid(0, day(2026)).is_err());
+        assert!(!Agents::default().is_current(&coder, day(2026)));
     }
 
     #[test]

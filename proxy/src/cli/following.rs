@@ -15,7 +15,7 @@ use rustls::ClientConfig;
 
 use crate::follow::{CertificateFiles, ControlUrl, Server, Shown, TokenFile};
 use crate::limits;
-use crate::loader::Control;
+use crate::loader::{AgentProof, Control};
 
 /// Where the server is and how its certificate is verified.
 type Link = (ControlUrl, Arc<ClientConfig>);
@@ -88,7 +88,7 @@ impl ControlArgs {
             ControlUrl::Unix(_) => None,
         };
         let followed = Arc::new(Followed::new(Lease::new(self.max_stale()?)));
-        Ok(Some(((url, tls), Control { followed, shown: Arc::new(shown), server })))
+        Ok(Some(((url, tls), Control { followed, shown: Arc::new(shown), server, proof: AgentProof::Token })))
     }
 
     /// What the server is shown.

@@ -23,7 +23,8 @@ use crate::app::{self, Settings};
 use crate::cli::following::ControlArgs;
 use crate::cli::listening::ListenArgs;
 use crate::limits::Limits;
-use crate::loader::{Control, Sources};
+use crate::loader::{AgentProof, Control, Sources};
+use crate::process::supervisor::Supervisor;
 use crate::process::{self, Confinement, Programs, SelfCheck};
 use crate::request::inject::subject::Private;
 use crate::upstream::corporate::CorporateProxy;
@@ -60,6 +61,10 @@ pub struct Proxy {
     /// The agents and their tokens; required off loopback.
     #[arg(long, env = "DOORWARD_AGENT_TOKEN_FILE", value_name = "FILE")]
     pub agent_token_file: Option<PathBuf>,
+    /// Whoever reaches a listener on loopback is the agent of the control server, and shows no token: for pods, whose loopback nobody
+    /// else reaches.
+    #[arg(long, env = "DOORWARD_NO_AGENT_TOKEN", requires = "control", conflicts_with = "agent_token_file")]
+    pub no_agent_token: bool,
     /// Where the CA is kept (ca.crt, ca.key); without it the CA lives in memory.
     #[arg(long, env = "DOORWARD_CA_DIR", value_name = "DIR")]
     pub ca_dir: Option<PathBuf>,
@@ -246,6 +251,8 @@ impl Proxy {
             return Err(usage("--workers takes a number from 1"));
         }
         let (control, given) = self.control.open()?.unzip();
+        let proof = if self.no_agent_token { AgentProof::Place } else { AgentProof::Token };
+        let given = given.map(|given| Control { proof, ..given });
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (listen, certificate) = self.listen.listeners()?;
         Ok(Settings {
@@ -266,6 +273,7 @@ impl Proxy {
             selfcheck,
             limits,
             ready_file: self.ready_file.clone(),
+            supervisor: Supervisor::of(env),
             private: self.private(env)?,
             control,
             sources: self.sources(env, given)?,

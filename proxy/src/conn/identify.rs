@@ -1,7 +1,7 @@
 //! Stage 2: who calls.
 //!
 //! A token (Basic with the token as user or password, or Bearer), compared by digest in constant time; or the peer's
-//! uid on a unix listener or a `uid:` one. The answer to a failure never says which part was wrong.
+//! uid on a unix listener or a `uid:` one; or, where it was said so, that it reaches a listener on loopback. The answer to a failure never says which part was wrong.
 
 use std::time::SystemTime;
 
@@ -85,7 +85,9 @@ fn identified(
         // Whatever is sent: there the uid alone decides.
         Peer::Loopback(uid) => uid.map_or(Err(Unidentified::Unknown), |uid| agents.by_uid(uid, now)),
         Peer::Unix(uid) if presented.is_none() => agents.by_uid(uid, now),
-        Peer::Unix(_) | Peer::Tcp => agents.identify(presented.as_ref(), now),
+        Peer::Unix(_) => agents.identify(presented.as_ref(), now),
+        // Without tokens it is on loopback: no other listener is bound then.
+        Peer::Tcp => agents.by_place(now).unwrap_or_else(|| agents.identify(presented.as_ref(), now)),
     };
     match found {
         Ok(identity) => Ok(Caller { name: identity.name().clone(), identity: Some(identity) }),

@@ -19,6 +19,16 @@ use super::Sources;
 use crate::follow::Shown;
 use crate::schemes;
 
+/// How the agent of a sidecar that follows a server proves who it is, where no file says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AgentProof {
+    /// By a token that it is published.
+    #[default]
+    Token,
+    /// By reaching a listener on loopback: it is the only one that does (a pod).
+    Place,
+}
+
 /// What a control server gives.
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
@@ -26,17 +36,21 @@ pub(crate) struct Control {
     pub(crate) shown: Arc<Shown>,
     /// The server itself: no agent reaches it through us.
     pub(crate) server: Option<Target>,
+    pub(crate) proof: AgentProof,
 }
 
 impl Control {
-    /// The agent with its token: what follows from the sidecar's or is made for it, or a line of the token file.
+    /// The agent with its token: what follows from the sidecar's or is made for it, or a line of the token file; or without one.
     pub(super) fn agents(&self, sources: &Sources) -> Result<Agents, Vec<String>> {
         let Some(held) = self.followed.held() else { return Ok(Agents::default()) };
         let (snapshot, name) = (held.snapshot(), held.snapshot().agent_name());
         let end = snapshot.expires.and_then(|end| u64::try_from(end).ok());
         let expires = end.map(|end| std::time::UNIX_EPOCH + std::time::Duration::from_secs(end));
         let Some(path) = &sources.token_file else {
-            return Ok(Agents::one(name, &self.shown.agents_own(), expires));
+            return Ok(match self.proof {
+                AgentProof::Token => Agents::one(name, &self.shown.agents_own(), expires),
+                AgentProof::Place => Agents::at_hand(name, expires),
+            });
         };
         let label = path.display().to_string();
         let text = read_token_file(path).map_err(|error| vec![format!("{label}: {error}")])?;
@@ -61,7 +75,7 @@ impl Control {
 
     /// What the agent is published.
     pub(super) fn token(&self) -> Vec<(AgentName, Secret)> {
-        let held = self.followed.held();
+        let held = self.followed.held().filter(|_| self.proof == AgentProof::Token);
         held.map(|held| (held.snapshot().agent_name(), self.shown.agents_own())).into_iter().collect()
     }
 }
@@ -276,7 +290,8 @@ mod tests {
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let followed = Arc::new(Followed::new(Lease::new(std::time::Duration::from_mins(15))));
         let shown = Arc::new(Shown::Token(crate::follow::TokenFile::open(file).unwrap()));
-        let control = Control { followed: Arc::clone(&followed), shown, server: None };
+        let control =
+            Control { followed: Arc::clone(&followed), shown, server: None, proof: AgentProof::Token };
         std::fs::create_dir(dir.path().join("providers")).unwrap();
         let sources = sources(dir.path(), Some(control));
         let given = held(&[("good", provider("good", "host: a.example"))]);

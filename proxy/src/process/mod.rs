@@ -7,6 +7,7 @@
 
 mod files;
 mod selfcheck;
+pub(crate) mod supervisor;
 mod syscalls;
 
 pub use files::SYSTEM_READ;

@@ -21,14 +21,14 @@ const ID: &str = "spiffe://example.org/ns/team-a/coder";
 /// A key of no low order.
 const KEY: &str = "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-struct World {
-    team: Team,
+pub(super) struct World {
+    pub(super) team: Team,
     cluster: Cluster,
     own: PathBuf,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let cluster = Cluster::start().await;
         let folder = tempfile::tempdir().unwrap().keep();
         let own = folder.join("token");
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// A good token of the agent's ServiceAccount; it must be seen nowhere.
-    fn token(&self, seconds: i64) -> String {
+    pub(super) fn token(&self, seconds: i64) -> String {
         let token = self.cluster.token("team-a", "coder", AUDIENCE, seconds);
         self.team.server.watch(&token);
         token

@@ -10,3 +10,4 @@ mod rest;
 mod load;
 mod replicas;
 mod identity;
+mod injected;

@@ -1,9 +1,13 @@
 //! `doorward inject`: puts the sidecar into Kubernetes workloads. Reads manifests, prints them with the sidecar in.
 //!
 //! A native sidecar (an init container that is restarted, Kubernetes 1.29): it is ready before the agent's containers start
-//! and ends after them. Secrets are mounted into it alone. Refuses workloads in which another container is given one of
-//! these secrets, or in which something stands where it would go; nothing is printed then.
+//! and ends after them. Secrets, and the token by which a server knows it, are mounted into it alone. Refuses workloads in
+//! which another container is given one of these or could reach into the sidecar, or in which something stands where it would go;
+//! nothing is printed then.
 
+mod confine;
+mod container;
+mod follow;
 mod pod;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +38,8 @@ pub struct Inject {
     /// The same provider files here: their dummies go into the containers' environment.
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     providers: Vec<PathBuf>,
+    #[command(flatten)]
+    follow: follow::FollowArgs,
     /// The containers that are agents (repeatable); default: all of the pod.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     container: Vec<String>,
@@ -58,10 +64,11 @@ impl Inject {
     /// Prints the manifests with the sidecar in.
     pub fn run(&self, env: &Env) -> Result<Exit, Failure> {
         let mut documents = read(&self.file)?;
-        let sidecar = pod::Sidecar {
+        let sidecar = container::Sidecar {
             image: &self.image,
             provider_config: self.provider_config.as_deref(),
             secrets: &self.secret,
+            followed: self.follow.followed()?,
             containers: &self.container,
             environment: self.environment()?,
             nft_image: self.enforce_image.as_deref().filter(|_| self.enforce == Enforce::Nftables),
@@ -91,9 +98,9 @@ impl Inject {
             })?;
             dummies.extend(loaded.providers.iter().flat_map(|provider| provider.agent_env.iter().cloned()));
         }
-        let public = Path::new(pod::PUBLIC);
+        let public = Path::new(container::PUBLIC);
         let doorway = Doorway {
-            entrance: Some(Entrance { is_tls: false, authority: pod::ADDRESS.to_owned() }),
+            entrance: Some(Entrance { is_tls: false, authority: container::ADDRESS.to_owned() }),
             ca: public.join("ca.crt"),
             bundle: public.join("ca-bundle.crt"),
             truststore: public.join("truststore.p12"),

@@ -2,29 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-/// Where the sidecar listens: the pod's loopback, which its containers share.
-pub(super) const ADDRESS: &str = "127.0.0.1:3128";
-/// Where the agent's containers find the CA and the bundle.
-pub(super) const PUBLIC: &str = "/run/doorward/public";
-const PROVIDERS: &str = "/etc/doorward/providers";
-const SECRETS: &str = "/run/doorward/secrets";
-/// The sidecar's container and the prefix of its volumes.
-const NAME: &str = "doorward";
-/// The user of the image.
-const USER: u64 = 65_532;
-
-/// Only the sidecar's user leaves the pod; the rest reaches loopback alone. Answers to what came in pass, so that probes work.
-/// Names are looked up by the sidecar.
-const RULES: &str = "table inet doorward {
-  chain output {
-    type filter hook output priority 0; policy drop;
-    oifname lo accept
-    ct state established,related accept
-    meta skuid 65532 accept
-    reject
-  }
-}
-";
+use super::confine;
+use super::container::{NAME, PUBLIC, Sidecar};
+use super::follow::Proof;
 
 /// Why a workload is not changed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,12 +19,28 @@ pub(super) enum Refused {
     SecretShared { container: String, secret: String },
     #[error("container `{container}` sets `{variable}` itself; remove it there")]
     VariableSet { container: String, variable: String },
+    #[error(
+        "container `{container}` is given a token for `{audience}`, by which the server would take it for the sidecar"
+    )]
+    TokenShared { container: String, audience: String },
+    #[error("it names no ServiceAccount, by which the server could know it (serviceAccountName)")]
+    NoAccount,
     #[error("container `{0}` runs as the sidecar's user 65532; give it another one (runAsUser)")]
     SameUser(String),
+    #[error(
+        "it is not said which user container `{0}` runs as, and it may be the sidecar's, 65532 (runAsUser)"
+    )]
+    UnknownUser(String),
+    #[error("container `{0}` could become the sidecar's user (allowPrivilegeEscalation)")]
+    Escalation(String),
+    #[error("container `{container}` could get around the rules with `{capability}` (capabilities.add)")]
+    Capability { container: String, capability: String },
+    #[error("container `{0}` is privileged: it can read whatever the machine has, the sidecar's secrets too")]
+    Privileged(String),
     #[error("a pod on its host's network shares its loopback with others (hostNetwork)")]
     HostNetwork,
     #[error(
-        "containers that share one process namespace can read each other's memory (shareProcessNamespace)"
+        "containers that share one process namespace can read each other's memory (shareProcessNamespace, hostPID)"
     )]
     SharedProcesses,
     #[error("`{0}` is not of the form that Kubernetes has there")]
@@ -62,19 +58,6 @@ pub(super) fn of(document: &mut Value) -> Option<&mut Map<String, Value>> {
     document.pointer_mut(path)?.as_object_mut()
 }
 
-/// What goes in.
-#[derive(Debug)]
-pub(super) struct Sidecar<'a> {
-    pub(super) image: &'a str,
-    pub(super) provider_config: Option<&'a str>,
-    pub(super) secrets: &'a [String],
-    /// Empty: all.
-    pub(super) containers: &'a [String],
-    pub(super) environment: Vec<(String, String)>,
-    /// The image of the init container that confines the pod.
-    pub(super) nft_image: Option<&'a str>,
-}
-
 type Spec = Map<String, Value>;
 
 impl Sidecar<'_> {
@@ -86,12 +69,19 @@ impl Sidecar<'_> {
         for container in agents.iter_mut().filter(|container| self.is_agent(container)) {
             self.lead(container)?;
         }
-        let mut first = vec![self.container()];
-        first.splice(0..0, self.nft_image.map(confiner));
         let initial = list(&mut changed, "initContainers")?;
         for container in initial.iter_mut() {
             self.lead(container)?;
         }
+        if self.nft_image.is_some() {
+            for kind in ["containers", "initContainers"] {
+                for container in list(&mut changed, kind)? {
+                    confine::confine(container.as_object_mut().ok_or(Refused::Form(kind))?)?;
+                }
+            }
+        }
+        let first = self.nft_image.map(confine::confiner).into_iter().chain([self.container()]);
+        let initial = list(&mut changed, "initContainers")?;
         initial.splice(0..0, first);
         list(&mut changed, "volumes")?.extend(self.volumes());
         *pod = changed;
@@ -110,7 +100,7 @@ impl Sidecar<'_> {
         if is_true(pod.get("hostNetwork")) {
             return Err(Refused::HostNetwork);
         }
-        if is_true(pod.get("shareProcessNamespace")) {
+        if is_true(pod.get("shareProcessNamespace")) || is_true(pod.get("hostPID")) {
             return Err(Refused::SharedProcesses);
         }
         for taken in containers().chain(all(pod, "volumes")).map(name) {
@@ -123,17 +113,28 @@ impl Sidecar<'_> {
                 return Err(Refused::NoContainer(wanted.clone()));
             }
         }
+        let audience = self.followed.and_then(|followed| match followed.proof {
+            Proof::Secret(_) => None,
+            Proof::Account { audience } => Some(audience),
+        });
+        let account = pod.get("serviceAccountName").and_then(Value::as_str).filter(|name| !name.is_empty());
+        if audience.is_some() && account.is_none() {
+            return Err(Refused::NoAccount);
+        }
         let user_of_all = pod.get("securityContext").and_then(|context| context.get("runAsUser"));
         for container in containers() {
-            let own = container.pointer("/securityContext/runAsUser").or(user_of_all);
-            if self.nft_image.is_some() && own.and_then(Value::as_u64) == Some(USER) {
-                return Err(Refused::SameUser(name(container).to_owned()));
+            let own = || name(container).to_owned();
+            if is_true(container.pointer("/securityContext/privileged")) {
+                return Err(Refused::Privileged(own()));
             }
-            for secret in self.secrets {
-                if is_given(pod, container, secret) {
-                    let container = name(container).to_owned();
-                    return Err(Refused::SecretShared { container, secret: secret.clone() });
-                }
+            if self.nft_image.is_some() {
+                confine::refuse(container, user_of_all)?;
+            }
+            if let Some(secret) = self.own_secrets().find(|secret| is_given(pod, container, secret)) {
+                return Err(Refused::SecretShared { container: own(), secret: secret.to_owned() });
+            }
+            if let Some(audience) = audience.filter(|audience| is_given_token(pod, container, audience)) {
+                return Err(Refused::TokenShared { container: own(), audience: audience.to_owned() });
             }
         }
         Ok(())
@@ -153,72 +154,6 @@ impl Sidecar<'_> {
         mounts.push(json!({"name": "doorward-public", "mountPath": PUBLIC, "readOnly": true}));
         Ok(())
     }
-
-    fn container(&self) -> Value {
-        let mut args = vec!["proxy", "--listen", ADDRESS, "--admin", "127.0.0.1:3129", "--publish", PUBLIC];
-        let mut mounts = vec![json!({"name": "doorward-public", "mountPath": PUBLIC})];
-        if self.provider_config.is_some() {
-            args.extend(["--providers", PROVIDERS]);
-            mounts.push(json!({"name": "doorward-providers", "mountPath": PROVIDERS, "readOnly": true}));
-        }
-        if !self.secrets.is_empty() {
-            args.extend(["--secrets", SECRETS]);
-        }
-        mounts.extend(self.secrets.iter().enumerate().map(|(number, secret)| {
-            json!({"name": secret_volume(number), "mountPath": format!("{SECRETS}/{secret}"), "readOnly": true})
-        }));
-        args.extend(["--audit", "-", "--log-format", "json"]);
-        // `health` asks the admin port from inside: the kubelet could reach it only if the whole network could.
-        let probe = |failures: u32| json!({"exec": {"command": ["/doorward", "health"]}, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": failures});
-        json!({
-            "name": NAME,
-            "image": self.image,
-            "restartPolicy": "Always",
-            "args": args,
-            "startupProbe": probe(30),
-            "readinessProbe": probe(3),
-            "securityContext": {
-                "runAsUser": USER, "runAsGroup": USER, "runAsNonRoot": true, "readOnlyRootFilesystem": true,
-                "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
-            "volumeMounts": mounts,
-        })
-    }
-
-    fn volumes(&self) -> Vec<Value> {
-        let mut volumes =
-            vec![json!({"name": "doorward-public", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}})];
-        volumes.extend(
-            self.provider_config
-                .map(|config| json!({"name": "doorward-providers", "configMap": {"name": config}})),
-        );
-        // Readable for every user of the sidecar's container, which has one.
-        volumes.extend(self.secrets.iter().enumerate().map(|(number, secret)| {
-            json!({"name": secret_volume(number), "secret": {"secretName": secret, "defaultMode": 0o444}})
-        }));
-        volumes
-    }
-}
-
-/// A Secret's name may be longer than a volume's.
-fn secret_volume(number: usize) -> String {
-    format!("doorward-secret-{number}")
-}
-
-/// Runs before everything else, the sidecar as well.
-fn confiner(image: &str) -> Value {
-    json!({
-        "name": "doorward-confine",
-        "image": image,
-        "command": ["sh", "-c", "printf %s \"$RULES\" | nft -f -"],
-        "env": [{"name": "RULES", "value": RULES}],
-        "securityContext": {
-            "runAsUser": 0, "runAsNonRoot": false, "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}, "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    })
 }
 
 /// Whether a container sees a Kubernetes Secret: by a variable, by all of its entries, or by a volume.
@@ -234,19 +169,34 @@ fn is_given(pod: &Spec, container: &Value, secret: &str) -> bool {
                 .and_then(Value::as_array)
                 .is_some_and(|sources| sources.iter().any(|source| is(source.pointer("/secret/name"))))
     };
-    let mounted = |volume: &Value| {
-        ["volumeMounts", "volumeDevices"]
-            .iter()
-            .any(|kind| entries(container, kind).any(|mount| name(mount) == name(volume)))
-    };
-    by_variable || by_all || all(pod, "volumes").filter(holds).any(mounted)
+    by_variable || by_all || all(pod, "volumes").filter(holds).any(|volume| mounts(container, volume))
 }
 
-fn is_true(value: Option<&Value>) -> bool {
+/// Whether a container sees a ServiceAccount's token that is meant for whoever the sidecar shows its own to.
+fn is_given_token(pod: &Spec, container: &Value, audience: &str) -> bool {
+    let is_for = |source: &Value| {
+        source.pointer("/serviceAccountToken/audience").and_then(Value::as_str) == Some(audience)
+    };
+    let holds = |volume: &&Value| {
+        volume
+            .pointer("/projected/sources")
+            .and_then(Value::as_array)
+            .is_some_and(|all| all.iter().any(is_for))
+    };
+    all(pod, "volumes").filter(holds).any(|volume| mounts(container, volume))
+}
+
+fn mounts(container: &Value, volume: &Value) -> bool {
+    ["volumeMounts", "volumeDevices"]
+        .iter()
+        .any(|kind| entries(container, kind).any(|mount| name(mount) == name(volume)))
+}
+
+pub(super) fn is_true(value: Option<&Value>) -> bool {
     value.and_then(Value::as_bool) == Some(true)
 }
 
-fn name(value: &Value) -> &str {
+pub(super) fn name(value: &Value) -> &str {
     value.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -254,12 +204,12 @@ fn all<'a>(map: &'a Spec, key: &str) -> impl Iterator<Item = &'a Value> {
     map.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
-fn entries<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn entries<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// A list that is there, or an empty one.
-fn list<'a>(map: &'a mut Spec, key: &'static str) -> Result<&'a mut Vec<Value>, Refused> {
+pub(super) fn list<'a>(map: &'a mut Spec, key: &'static str) -> Result<&'a mut Vec<Value>, Refused> {
     let value = map.entry(key).or_insert_with(|| json!([]));
     if value.is_null() {
         *value = json!([]);
@@ -276,9 +226,10 @@ mod tests {
             image: "doorward:1",
             provider_config: Some("rules"),
             secrets,
+            followed: None,
             containers,
             environment: vec![("HTTPS_PROXY".into(), "http://agent:none@127.0.0.1:3128".into())],
-            nft_image: Some("nft:1"),
+            nft_image: None,
         }
     }
 
@@ -311,13 +262,10 @@ mod tests {
                 json!({"containers": [{"name": "a"}], "volumes": [{"name": "doorward-public"}]}),
                 Refused::Taken("doorward-public".into()),
             ),
+            (json!({"hostPID": true, "containers": [{"name": "a"}]}), Refused::SharedProcesses),
             (
-                json!({"containers": [{"name": "a", "securityContext": {"runAsUser": 65532}}]}),
-                Refused::SameUser("a".into()),
-            ),
-            (
-                json!({"securityContext": {"runAsUser": 65532}, "containers": [{"name": "a"}]}),
-                Refused::SameUser("a".into()),
+                json!({"containers": [{"name": "a"}], "initContainers": [{"name": "i", "securityContext": {"privileged": true}}]}),
+                Refused::Privileged("i".into()),
             ),
             (
                 with(json!({"env": [{"name": "HTTPS_PROXY", "value": "http://other"}]})),
@@ -358,7 +306,11 @@ mod tests {
             "containers": [{"name": "agent"}, {"name": "other"}],
         }}}}}});
         let only = ["agent".to_owned()];
-        sidecar(&secrets, &only).put_into(of(&mut document).unwrap()).unwrap();
+        let confining = Sidecar { nft_image: Some("nft:1"), ..sidecar(&secrets, &only) };
+        let refused = confining.put_into(of(&mut document).unwrap()).unwrap_err();
+        assert_eq!(refused, Refused::UnknownUser("agent".into()));
+        of(&mut document).unwrap().insert("securityContext".into(), json!({"runAsUser": 1000}));
+        confining.put_into(of(&mut document).unwrap()).unwrap();
         let spec = document.pointer("/spec/jobTemplate/spec/template/spec").unwrap();
         let names: Vec<&str> = entries(spec, "initContainers").map(name).collect();
         assert_eq!(names, ["doorward-confine", "doorward", "clone"]);
@@ -366,7 +318,47 @@ mod tests {
         assert!(text("/initContainers/1").contains("/run/doorward/secrets/github-pat"));
         assert!(text("/initContainers/2").contains("HTTPS_PROXY"));
         assert!(text("/containers/0").contains("HTTPS_PROXY") && !text("/containers/0").contains("secret"));
-        assert_eq!(text("/containers/1"), r#"{"name":"other"}"#);
+        // No agent, but confined all the same.
+        assert!(!text("/containers/1").contains("HTTPS_PROXY"));
+        for place in ["/initContainers/2", "/containers/0", "/containers/1"] {
+            assert!(
+                text(&format!("{place}/securityContext/capabilities/drop")).contains("NET_RAW"),
+                "{place}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_to_let_another_container_show_the_server_what_the_sidecar_shows() {
+        let refused = |flags: &[&str], spec: Value| {
+            let parsed = <Flags as clap::Parser>::try_parse_from(["inject"].iter().chain(flags)).unwrap();
+            let followed = parsed.follow.followed().unwrap();
+            let mut document = pod(spec);
+            let following = Sidecar { followed, ..sidecar(&[], &[]) };
+            following.put_into(of(&mut document).unwrap()).err()
+        };
+        let by_secret = ["--control", "https://vault.example", "--control-token-secret", "bot"];
+        let by_account = ["--control", "https://vault.example", "--control-audience", "team"];
+        let spec = |audience: &str| {
+            json!({
+                "serviceAccountName": "bot",
+                "volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"audience": audience, "path": "t"}}]}}],
+                "containers": [{"name": "a", "volumeMounts": [{"name": "t", "mountPath": "/t"}]}],
+            })
+        };
+        let shared = Refused::TokenShared { container: "a".into(), audience: "team".into() };
+        assert_eq!(refused(&by_account, spec("team")), Some(shared));
+        assert_eq!(refused(&by_account, spec("other")), None);
+        assert_eq!(refused(&by_account, json!({"containers": [{"name": "a"}]})), Some(Refused::NoAccount));
+        let given = json!({"containers": [{"name": "a", "envFrom": [{"secretRef": {"name": "bot"}}]}]});
+        let shared = Refused::SecretShared { container: "a".into(), secret: "bot".into() };
+        assert_eq!(refused(&by_secret, given), Some(shared));
+    }
+
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        follow: super::super::follow::FollowArgs,
     }
 
     #[test]

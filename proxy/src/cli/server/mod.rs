@@ -33,6 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::proxy::LogFormat;
+use crate::process::supervisor::Supervisor;
 use crate::process::{self, Confinement, Programs};
 use crate::publish::{self, Readers};
 
@@ -235,6 +236,7 @@ impl Server {
         let tls = self.tls(home, &bound)?;
         let oidc = self.oidc.issuer(env)?.map(Arc::new);
         let reviews = self.kubernetes.reviews(env)?.map(Arc::new);
+        let supervisor = Supervisor::of(env);
         let (end, ends) = watch::channel(false);
         let registry: Arc<dyn Registry> = opened.registry.clone();
         let surface = Ground {
@@ -253,6 +255,8 @@ impl Server {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(error)?;
         self.ready(&bound, admin.as_ref(), home)?;
         tracing::info!(listeners = ?bound.urls(), "serving");
+        // Locked as well: the passphrase is handed in where it listens.
+        supervisor.ready();
         let following = tokio::spawn(follow(Arc::clone(&registry)));
         if let Some(admin) = admin {
             let (router, limits, ends) = (surface.probes(), limits.clone(), ends.clone());
@@ -267,6 +271,7 @@ impl Server {
                 _ = interrupt.recv() => {}
             }
             tracing::info!("draining");
+            supervisor.stopping();
             // Nobody serves any more if nobody listens to this.
             end.send_replace(true);
             // A second signal ends it at once.
