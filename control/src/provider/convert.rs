@@ -61,7 +61,7 @@ mod tests {
     use crate::provider::testing::SCHEMES;
 
     const SPEC: &str =
-        "kind: Provider\nmetadata: {name: NAME}\nspec: {type: telegram, auth: {secretRef: s}}\n";
+        "kind: Provider\nmetadata: {name: NAME}\nspec: {type: http-token, host: NAME.example}\n";
 
     #[test]
     fn changes_nothing_but_the_version_of_documents_and_the_result_loads() {
