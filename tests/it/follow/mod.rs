@@ -4,6 +4,7 @@ mod team;
 mod journeys;
 mod verbs;
 mod away;
+mod ends;
 mod shipping;
 mod rotated;
 mod rest;

@@ -9,6 +9,7 @@ mod documents;
 mod grants;
 mod key_services;
 mod entitled;
+mod ends;
 mod quoted;
 mod audit;
 mod audit_signed;
