@@ -5,6 +5,7 @@ mod frame;
 mod closes;
 mod locked;
 mod resources;
+mod retention;
 mod documents;
 mod grants;
 mod key_services;
