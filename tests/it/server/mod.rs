@@ -18,6 +18,7 @@ mod verbs;
 mod more_verbs;
 mod people;
 mod table;
+mod wrong_key;
 
 /// A token of the right form that nobody has.
 fn foreign(class: &str) -> String {
