@@ -5,6 +5,7 @@ mod journeys;
 mod verbs;
 mod away;
 mod ends;
+mod drill;
 mod shipping;
 mod rotated;
 mod rest;
