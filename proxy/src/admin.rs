@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use control::refusal::Code;
@@ -108,8 +109,13 @@ impl Health {
         line(audit.is_none(), format_args!("audit: {}", audit.as_deref().unwrap_or("ok")));
         line(true, format_args!("plan: revision {}", self.shared.plan.load().revision));
         let is_fresh = self.control.as_ref().is_none_or(|control| !control.lease.is_over());
+        // Nothing of the agent's is served then, although the server may not have said so yet.
+        let has_ended = self.control.as_ref().is_some_and(|control| control.has_ended(SystemTime::now()));
         if let Some(control) = &self.control {
             line(control.status.is_connected() && is_fresh, format_args!("{control}"));
+        }
+        if has_ended {
+            line(false, format_args!("agent: {} its end at the control server has come", Code::Dw3002));
         }
         for provider in &*self.degraded.lock() {
             line(false, format_args!("degraded {provider}"));
@@ -123,7 +129,7 @@ impl Health {
         for measure in self.selfcheck.measures() {
             line(measure.state == State::On, format_args!("process {}: {}", measure.name, measure.detail));
         }
-        (!draining && audit.is_none() && is_fresh, text)
+        (!draining && audit.is_none() && is_fresh && !has_ended, text)
     }
 }
 

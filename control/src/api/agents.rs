@@ -300,7 +300,7 @@ fn read_identities(texts: &[String]) -> Answer<Vec<Identity>> {
         Problem::new(Code::Dw6016, format!("`identities`, entry #{}: {why}", at + 1))
     };
     if texts.len() > IDENTITIES_MAX {
-        return Err(Problem::new(Code::Dw6016, format!("an agent has at most {IDENTITIES_MAX} identities")));
+        return Err(Problem::new(Code::Dw6016, format!("`identities` has at most {IDENTITIES_MAX} entries")));
     }
     let mut all: Vec<Identity> = Vec::with_capacity(texts.len());
     for (at, text) in texts.iter().enumerate() {

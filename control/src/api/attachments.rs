@@ -16,10 +16,10 @@ use super::problem::{Answer, Problem, ProblemSchema};
 use super::{Api, Done, Path, Sent, agents, bounded, environment, new_name, shown};
 use crate::refusal::Code;
 use crate::registry::{Attached, Attachment, DocumentKind, EnvSource, ObjectKind};
-use crate::secret::SecretName;
+use crate::secret::{NameError, SecretName};
 
 /// The longest name of anything.
-const NAME: usize = 253;
+pub(super) const NAME: usize = 253;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, attach)).routes(routes!(detach))
@@ -208,6 +208,7 @@ fn wanted(body: AttachBody) -> Answer<Attached> {
     }
     bounded("name", Some(&body.name), NAME)?;
     bounded("variable", body.variable.as_deref(), NAME)?;
+    bounded("secret", body.secret.as_deref(), NAME)?;
     Ok(match body.kind {
         AttachedKind::Secret => Attached::Secret(new_name(&body.name)?),
         AttachedKind::Provider => Attached::Document(DocumentKind::Provider, body.name),
@@ -220,7 +221,11 @@ fn wanted(body: AttachBody) -> Answer<Attached> {
             }
             let source = match (body.variable, body.secret) {
                 (Some(variable), None) => EnvSource::Variable(variable),
-                (None, Some(secret)) => EnvSource::Secret(new_name(&secret)?),
+                (None, Some(secret)) => {
+                    EnvSource::Secret(secret.parse().map_err(|error: NameError| {
+                        Problem::new(Code::Dw6016, format!("`secret`: {error}"))
+                    })?)
+                }
                 _ => return Err(refused("an `env` names a `variable` or a `secret`")),
             };
             Attached::Env { name: body.name, source }

@@ -29,7 +29,7 @@ use crate::secret::SecretName;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The longest idempotency key.
-const KEY_MOST: usize = 128;
+pub(super) const KEY_MOST: usize = 128;
 /// How often the last use of a token is noted, in seconds.
 const NOTE_USE: i64 = 60;
 

@@ -1,13 +1,16 @@
 //! The description of the API (OpenAPI 3.1): every path that there is, and nothing that is not.
 
 use utoipa::OpenApi as _;
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi, RefOr, Required};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::call::KEY_MOST;
 use super::problem::ProblemSchema;
 use super::{
-    Api, agents, asks, attachments, audit, can_i, cards, documents, import, login, members, projects,
+    Api, agents, asks, attachments, audit, bounds, can_i, cards, documents, import, login, members, projects,
     secrets, tokens, variables, watch,
 };
 
@@ -52,9 +55,44 @@ pub(super) fn described() -> OpenApiRouter<Api> {
         .merge(watch::routes())
 }
 
-/// The description with what holds for every call: problems have a type of their own, and the server's own faults are some.
+/// Calls with a body that make nothing: done twice, they come to the same or are refused.
+const NOT_ONCE: [&str; 4] = [
+    "/v1/login",
+    "/v1/audit/prune",
+    "/v1/projects/{project}/asks/{ask}/approve",
+    "/v1/projects/{project}/asks/{ask}/deny",
+];
+
+/// The header by which a call that makes something counts once ([`super::call::Call::act_once`]).
+fn once() -> Parameter {
+    let key = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(KEY_MOST))
+        .pattern(Some("^[!-~]+$"));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "The same call with the same key counts once: what it made is shown again, without its token.",
+        ))
+        .schema(Some(key))
+        .build()
+}
+
+fn counts_once(path: &str, post: &Operation) -> bool {
+    post.request_body.is_some() && !NOT_ONCE.contains(&path)
+}
+
+/// The description with the bounds of bodies, the keys by which calls count once, and what holds for every call: problems have
+/// a type of their own, and the server's own faults are some.
 pub(super) fn finished(mut document: OpenApi) -> OpenApi {
-    for item in document.paths.paths.values_mut() {
+    bounds::describe(&mut document);
+    for (path, item) in &mut document.paths.paths {
+        if let Some(post) = item.post.as_mut().filter(|post| counts_once(path, post)) {
+            post.parameters.get_or_insert_default().push(RefOr::T(once()));
+        }
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             let responses = &mut operation.responses.responses;

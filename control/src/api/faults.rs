@@ -91,7 +91,9 @@ impl From<StoreError> for Problem {
 impl From<WriteError> for Problem {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::Value(error) => Self::new(Code::Dw6016, error.told_as("of the secret").to_string()),
+            WriteError::Value(error) => {
+                Self::new(Code::Dw6016, format!("`values`: {}", error.told_as("of the secret")))
+            }
             WriteError::Store(error) => error.into(),
             WriteError::Seal(error) => {
                 tracing::error!(%error, "sealing failed");

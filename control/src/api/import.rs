@@ -12,14 +12,16 @@ use super::body::{Json, SecretText};
 use super::call::{Call, Did};
 use super::permission::Permission;
 use super::problem::{Answer, Problem, ProblemSchema};
-use super::{Api, Path, Sent};
+use super::{Api, Path, Sent, bounded_value};
 use crate::cli::dotenv;
 use crate::cli::import::{Choices, Plan, Told};
 use crate::refusal::Code;
 use crate::registry::{ObjectKind, Seen};
 
 /// Most lines of one import.
-const LINES: usize = 2000;
+pub(super) const LINES: usize = 2000;
+/// The most bytes of the text: below the bound of the body, so that it is told of the text.
+pub(super) const TEXT: usize = 1_000_000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(import))
@@ -102,6 +104,14 @@ async fn import(
     call.need_in(Some(&project), Permission::ProvidersManage)?;
     let request = body.digest(&api, &call);
     let ImportBody { text, secrets, variables, dry_run } = body.0;
+    bounded_value("text", &text, TEXT)?;
+    let too_many = |named: &[String]| named.len() > LINES;
+    if too_many(&secrets) || too_many(&variables) {
+        return Err(Problem::new(
+            Code::Dw6016,
+            format!("`secrets` and `variables` have at most {LINES} names each"),
+        ));
+    }
     let lines = read(&text)?;
     let choices = Choices { secret: secrets, variable: variables };
     if choices.unknown(&lines).is_some() || choices.doubled().is_some() {
@@ -139,10 +149,10 @@ fn read(text: &SecretText) -> Answer<Vec<dotenv::Line>> {
         .map_err(|_| Problem::new(Code::Dw6016, "`text` is not UTF-8"))?;
     let lines = dotenv::parse(text).map_err(|mistakes| {
         let errors = mistakes.iter().map(|(line, why)| format!("line {line}: {why}")).collect();
-        Problem::new(Code::Dw6016, "the text has lines that are not NAME=VALUE").with_errors(errors)
+        Problem::new(Code::Dw6016, "`text` has lines that are not NAME=VALUE").with_errors(errors)
     })?;
     if lines.len() > LINES {
-        return Err(Problem::new(Code::Dw6016, format!("the text has over {LINES} lines")));
+        return Err(Problem::new(Code::Dw6016, format!("`text` has over {LINES} lines")));
     }
     Ok(lines)
 }

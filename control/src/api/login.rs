@@ -17,7 +17,7 @@ use super::call::{Call, Did};
 use super::can_i::{GrantView, grant};
 use super::problem::{Answer, Problem, ProblemSchema};
 use super::token::{self, Class};
-use super::{Api, Done, Sent, agents, caller, shown, tokens};
+use super::{Api, Done, Sent, agents, bounded_value, caller, shown, tokens};
 use crate::audit::{Entry, Kind, Verdict};
 use crate::oidc::{Identity, Issuer, OidcError};
 use crate::refusal::Code;
@@ -27,6 +27,13 @@ use crate::registry::{Act, NewToken, ObjectKind, Person, RegistryError, Role, Se
 const PATH: &str = "/v1/login";
 /// The largest body: a code, a verifier and two short texts.
 const BODY: usize = 16 * 1024;
+/// The longest code, as issuers make them.
+pub(super) const CODE: usize = 4096;
+/// The longest verifier (RFC 7636, section 4.1), and the longest nonce.
+pub(super) const VERIFIER: usize = 128;
+pub(super) const NONCE: usize = 128;
+/// More than the longest address on the person's own machine has.
+pub(super) const REDIRECT: usize = 64;
 /// What is asked of the issuer.
 const SCOPE: &str = "openid email";
 
@@ -117,6 +124,8 @@ async fn way(State(api): State<Api>) -> Answer<Sent<LoginWay>> {
 async fn login(State(api): State<Api>, body: Json<LoginBody, BODY>) -> Answer<Sent<LoggedIn>> {
     let issuer = issuer(&api)?;
     let LoginBody { code, verifier, nonce, redirect_uri } = body.0;
+    bounded_value("code", &code, CODE)?;
+    bounded_value("verifier", &verifier, VERIFIER)?;
     check(&nonce, &redirect_uri)?;
     let given = issuer.identity(&code.0, &verifier.0, &redirect_uri, &nonce, api.now()).await;
     let who = given.map_err(|error| problem(&error))?;
@@ -170,7 +179,7 @@ async fn logout(State(api): State<Api>, call: Call) -> Answer<Done> {
 fn check(nonce: &str, redirect: &str) -> Answer<()> {
     let odd = |why: &'static str| Problem::new(Code::Dw6016, why);
     let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    if !(43..=128).contains(&nonce.len()) || !nonce.bytes().all(is_unreserved) {
+    if !(43..=NONCE).contains(&nonce.len()) || !nonce.bytes().all(is_unreserved) {
         return Err(odd("`nonce` has 43 to 128 letters, digits, `-`, `.`, `_`, `~`"));
     }
     let host = ["http://127.0.0.1:", "http://[::1]:"].into_iter().find_map(|own| redirect.strip_prefix(own));

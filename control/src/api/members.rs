@@ -21,7 +21,7 @@ use crate::refusal::Code;
 use crate::registry::{Member, Named, NewMember, ObjectKind, Page};
 
 /// The longest name: that of an e-mail address, and of a subject (OpenID Connect Core 1.0, section 2).
-const NAME: usize = 255;
+pub(super) const NAME: usize = 255;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()

@@ -11,6 +11,7 @@ pub mod permission;
 pub mod problem;
 mod faults;
 mod description;
+mod bounds;
 pub(crate) mod body;
 pub mod gate;
 pub(crate) mod rates;
@@ -336,12 +337,23 @@ fn bounded(field: &'static str, text: Option<&str>, most: usize) -> Answer<()> {
     Ok(())
 }
 
+/// The same for a text that nobody may see.
+fn bounded_value(field: &'static str, text: &body::SecretText, most: usize) -> Answer<()> {
+    if text.0.len() > most {
+        return Err(Problem::new(Code::Dw6016, format!("`{field}` has at most {most} bytes")));
+    }
+    Ok(())
+}
+
 /// The most bytes of a description.
 const DESCRIPTION: usize = 4096;
+/// The most bytes of a time: RFC 3339 allows any number of digits after the second.
+const TIME: usize = 64;
 
 /// A time as RFC 3339, which has to be in the future.
 fn end(field: &'static str, text: Option<&str>, now: i64) -> Answer<Option<i64>> {
     let Some(text) = text else { return Ok(None) };
+    bounded(field, Some(text), TIME)?;
     let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
     let end = time
         .map_err(|_| Problem::new(Code::Dw6016, format!("`{field}` is a time like 2027-01-31T12:00:00Z")))?;

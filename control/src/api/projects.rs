@@ -178,9 +178,12 @@ pub(super) async fn delete(State(api): State<Api>, call: Call, Path(name): Path<
     Ok(Done)
 }
 
+/// The longest name of a project, and of an agent.
+pub(super) const NAME: usize = 63;
+
 /// Whether a project can have this name.
 pub(super) fn is_name(name: &str) -> bool {
-    (1..=63).contains(&name.len())
+    (1..=NAME).contains(&name.len())
         && !name.starts_with('-')
         && !name.ends_with('-')
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

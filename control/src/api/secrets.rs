@@ -17,15 +17,23 @@ use super::call::{Call, Did};
 use super::page::{Items, Part};
 use super::permission::Permission;
 use super::problem::{Answer, Problem, ProblemSchema};
-use super::{Api, DESCRIPTION, Done, Path, Query, Sent, bounded, end, named, new_name, shown, watch};
+use super::{
+    Api, DESCRIPTION, Done, Path, Query, Sent, bounded, end, named, new_name, projects, shown, watch,
+};
 use crate::refusal::Code;
 use crate::registry::{ObjectKind, ObjectRef, Project, Seen};
 use crate::secret::{Secret, SecretName};
 use crate::types;
 use crate::vault::BoundHosts;
+use crate::vault::bound::PATTERNS_MAX;
 use crate::vault::local::{Change, Entry};
 use crate::vault::store::SecretRow;
 use crate::vault::value;
+
+/// The longest host, with `*.` and a port.
+pub(super) const HOST: usize = 261;
+/// Longer than the name of any built-in type.
+pub(super) const TYPE: usize = 63;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -300,6 +308,10 @@ async fn clone(
     call.enter(&api, &project, Permission::SecretsManage).await?;
     let request = body.digest(&api, &call);
     let to = &body.0.project;
+    // What is the name of no project says nothing of those that there are.
+    if !projects::is_name(to) {
+        return Err(Problem::new(Code::Dw6016, "`project`: a project's name is a DNS label, like `team-a`"));
+    }
     let other = call.enter(&api, to, Permission::SecretsManage).await?;
     let name: SecretName = named(&name)?;
     let source = row(&api, &project, &name).await?;
@@ -356,8 +368,8 @@ async fn users_of(api: &Api, project: &str, name: &SecretName) -> Answer<Vec<Str
 pub(super) fn bound_hosts(hosts: Option<Vec<String>>, kind: Option<String>) -> Answer<Option<BoundHosts>> {
     let refused = |why: String| Problem::new(Code::Dw6016, why);
     let given = hosts.unwrap_or_default();
-    if given.len() > 100 {
-        return Err(refused("`hosts` has at most 100 entries".to_owned()));
+    if given.len() > PATTERNS_MAX {
+        return Err(refused(format!("`hosts` has at most {PATTERNS_MAX} entries")));
     }
     for (at, host) in given.iter().enumerate() {
         BoundHosts::parse(std::slice::from_ref(host))

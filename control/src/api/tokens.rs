@@ -20,7 +20,7 @@ use crate::refusal::Code;
 use crate::registry::{NewToken, OWNER, ObjectKind, Role, SELF, Token};
 
 /// The longest name.
-const NAME: usize = 100;
+pub(super) const NAME: usize = 100;
 /// Names of the installation's own in records.
 const RESERVED: [&str; 3] = [super::install::ROOT, SELF, OWNER];
 

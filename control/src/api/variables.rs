@@ -18,7 +18,7 @@ use crate::secret::SecretName;
 use crate::vault::store::Variable;
 
 /// The longest value.
-const VALUE: usize = 64 * 1024;
+pub(super) const VALUE: usize = 64 * 1024;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, replace, delete))

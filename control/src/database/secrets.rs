@@ -132,6 +132,7 @@ impl Database {
             if version.after.is_some_and(|after| after != row.version) {
                 return Err(StoreError::Raced(name.clone()));
             }
+            author.check_bound(&mut transaction, project, name, &version.hosts).await?;
             let (number, grace) = (version.version, version.grace);
             let before = match keeps {
                 Keeps::Last => row.version,

@@ -11,7 +11,7 @@ pub const IDENTITIES_MAX: usize = 16;
 const ACCOUNT: &str = "system:serviceaccount:";
 const SPIFFE: &str = "spiffe://";
 /// The longest SPIFFE id, and the longest name of a trust domain (SPIFFE-ID, section 2.3).
-const SPIFFE_MAX: usize = 2048;
+pub(crate) const SPIFFE_MAX: usize = 2048;
 const DOMAIN_MAX: usize = 255;
 
 /// A text that is no identity.

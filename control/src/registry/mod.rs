@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 pub use error::{RegistryError, USERS_MAX};
+pub(crate) use identity::SPIFFE_MAX;
 pub use identity::{IDENTITIES_MAX, Identity, IdentityError, ServiceAccount, SpiffeId};
 pub use objects::{
     Agent, Attached, Attachment, AuditHead, AuditLine, ChangeRow, Document, DocumentKind, EnvSource,

@@ -12,7 +12,7 @@ use crate::target::Target;
 /// The port of a pattern that names none.
 const DEFAULT_PORT: u16 = 443;
 /// More patterns than a person can review.
-const PATTERNS_MAX: usize = 64;
+pub(crate) const PATTERNS_MAX: usize = 64;
 
 /// Why a text is not a list of hosts to bind a secret to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,7 +16,7 @@ pub const VALUE_MIN: usize = 8;
 /// The most keys that one secret has.
 pub const KEYS_MAX: usize = 64;
 /// The longest name of a key.
-const KEY_MAX: usize = 253;
+pub(crate) const KEY_MAX: usize = 253;
 
 /// Keys whose values are files: line breaks and any bytes are theirs.
 const FILE_KEYS: &[&str] = &["key.json", "private_key", "certificate", "tls.crt", "tls.key"];

@@ -16,7 +16,7 @@ mod url;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use control::audit::Sink;
@@ -145,6 +145,17 @@ pub(crate) async fn heard(following: &mut Option<Following>) -> Heard {
 pub(crate) struct Told {
     pub(crate) status: Arc<Status>,
     pub(crate) lease: Lease,
+    followed: Arc<Followed>,
+}
+
+impl Told {
+    /// Whether the end that the server set for the agent has come. Nobody has to be asked for that: it holds also where the
+    /// server is away, for as long as nothing else is heard of it.
+    pub(crate) fn has_ended(&self, now: SystemTime) -> bool {
+        let end = self.followed.held().and_then(|held| held.snapshot().expires);
+        let end = end.and_then(|end| u64::try_from(end).ok());
+        end.is_some_and(|end| UNIX_EPOCH + Duration::from_secs(end) <= now)
+    }
 }
 
 impl fmt::Display for Told {
@@ -229,7 +240,8 @@ impl Following {
 
     /// For readiness and metrics.
     pub(crate) fn told(&self) -> Told {
-        Told { status: Arc::clone(&self.status), lease: self.lease().clone() }
+        let followed = Arc::clone(&self.followed);
+        Told { status: Arc::clone(&self.status), lease: self.lease().clone(), followed }
     }
 
     /// The way to the server's people.

@@ -305,7 +305,8 @@ async fn refuses_to_let_a_developer_answer_by_a_change_of_the_rules() {
     assert_eq!(put(&before.replace("effect: ask}", "effect: allow}")).await, true);
     let gone = async || sidecar.agent().refused("api.example.com:443").await.is("DW1001");
     until("the document is taken away", SOON, gone).await;
-    assert!(team.origin.requests().is_empty());
+    // What nobody is asked about may have gone out while the change was on its way.
+    assert!(team.origin.requests().iter().all(|seen| seen.method == "GET"));
 }
 
 #[tokio::test]

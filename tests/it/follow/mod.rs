@@ -4,6 +4,8 @@ mod team;
 mod journeys;
 mod verbs;
 mod away;
+mod ends;
+mod drill;
 mod shipping;
 mod rotated;
 mod rest;

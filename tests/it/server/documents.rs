@@ -190,7 +190,7 @@ async fn refuses_tests_of_too_many_steps_and_documents_that_are_too_long() {
     assert_eq!((refused.status, refused.code().as_str()), (422, "DW6016"), "{}", refused.json());
     assert!(refused.json()["errors"].to_string().contains("steps"), "{}", refused.json());
     let long = github("gh", "pat") + "# " + &"x".repeat(256 * 1024);
-    server.post(PROVIDERS, document(&long)).await.refused(413, "DW6012");
+    server.post(PROVIDERS, document(&long)).await.refused(422, "DW6016");
 }
 
 #[tokio::test]

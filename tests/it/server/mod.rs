@@ -5,10 +5,12 @@ mod frame;
 mod closes;
 mod locked;
 mod resources;
+mod retention;
 mod documents;
 mod grants;
 mod key_services;
 mod entitled;
+mod ends;
 mod quoted;
 mod audit;
 mod audit_signed;
@@ -16,6 +18,7 @@ mod verbs;
 mod more_verbs;
 mod people;
 mod table;
+mod wrong_key;
 
 /// A token of the right form that nobody has.
 fn foreign(class: &str) -> String {

@@ -40,6 +40,8 @@ pub(crate) const CONTROL: &str = "control";
 const AT_ONCE: u32 = 500;
 /// Lines that one call of a search looks at: it answers in time on the largest chain, and the next call goes on.
 const LOOKED_AT: u64 = 20_000;
+/// More than the longest name of a source: a project, an agent and a digest.
+pub(super) const SOURCE: usize = 512;
 /// The longest text that is looked for.
 const TEXT_MOST: usize = 512;
 

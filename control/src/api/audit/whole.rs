@@ -10,14 +10,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{
-    Exported, OneSource, Records, Sources, Verified, Wanted, all_sources, exported, failed, page, source_of,
-    verified,
+    Exported, OneSource, Records, SOURCE, Sources, Verified, Wanted, all_sources, exported, failed, page,
+    source_of, verified,
 };
 use crate::api::body::Json;
 use crate::api::call::Call;
 use crate::api::permission::Permission;
 use crate::api::problem::{Answer, Problem, ProblemSchema};
-use crate::api::{Api, Query, Sent};
+use crate::api::{Api, Query, Sent, TIME, bounded};
 use crate::refusal::Code;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -105,6 +105,8 @@ pub(crate) struct PrunedSource {
     responses((status = 200, body = PrunedList), (status = "4XX", body = ProblemSchema)))]
 async fn prune(State(api): State<Api>, call: Call, Json(asked, _): Json<Prune>) -> Answer<Sent<PrunedList>> {
     call.need_installation(Permission::ProjectAdmin)?;
+    bounded("before", Some(&asked.before), TIME)?;
+    bounded("source", asked.source.as_deref(), SOURCE)?;
     let before = OffsetDateTime::parse(&asked.before, &Rfc3339)
         .map_err(|_| Problem::new(Code::Dw6016, "`before` is a time of RFC 3339"))?;
     if before > (api.clock)() {

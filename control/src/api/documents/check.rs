@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::problem::{Answer, Problem};
 use super::super::{Api, destination};
-use super::kind_name;
+use super::{DOCUMENT, kind_name};
 use crate::provider::{self, Expect, Failed, Given, Loaded, Provider};
 use crate::refusal::Code;
 use crate::registry::{Document, DocumentKind, NewDocument};
@@ -21,8 +21,6 @@ use crate::vault::store::SecretRow;
 const FALLBACKS: usize = 16;
 /// Most mistakes that are told.
 const MISTAKES: usize = 50;
-/// The longest document.
-const DOCUMENT: usize = 256 * 1024;
 
 /// A document without mistakes.
 pub(super) struct Checked {
@@ -53,7 +51,7 @@ struct GlanceSpec {
 
 pub(super) async fn check(api: &Api, project: &str, kind: DocumentKind, text: String) -> Answer<Checked> {
     if text.len() > DOCUMENT {
-        return Err(Problem::new(Code::Dw6012, format!("a document has at most {DOCUMENT} bytes")));
+        return Err(Problem::new(Code::Dw6016, format!("`document` has at most {DOCUMENT} bytes")));
     }
     // What cannot be read here is told by the real reading below.
     let glance: Glance = serde_saphyr::from_str(&text).unwrap_or_default();

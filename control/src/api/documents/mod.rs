@@ -29,6 +29,8 @@ use crate::provider::Provider;
 use crate::refusal::Code;
 use crate::registry::{Document, DocumentKind, NewDocument, Page, Seen};
 
+/// The longest document.
+pub(super) const DOCUMENT: usize = 256 * 1024;
 /// The texts of one page of a list, together; and how many documents are read at once for it.
 const PAGE_BYTES: usize = 1024 * 1024;
 const PART: u32 = 8;

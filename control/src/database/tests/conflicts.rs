@@ -2,8 +2,11 @@
 //! there, and another project's objects.
 
 use crate::registry::{
-    Attached, DocumentKind, EnvSource, ObjectKind, ObjectRef, Registry, RegistryError, Seen,
+    Attached, DocumentKind, EnvSource, NewProject, ObjectKind, ObjectRef, ProjectSettings, Registry,
+    RegistryError, Seen,
 };
+use crate::vault::BoundHosts;
+use crate::vault::local::Change;
 use crate::vault::store::{Keeps, NewSecret, NewVersion, SealedUnder, Store, StoreError, Variable};
 
 use super::bed::{ANY, Bed, agent, all, digest, name, now, object, project, provider, token};
@@ -12,6 +15,7 @@ use super::on_both;
 on_both!(
     refuses_names_that_are_taken,
     refuses_a_version_that_is_not_the_current_one,
+    a_secret_that_may_go_anywhere_comes_by_no_way_into_a_project_that_takes_none,
     refuses_to_delete_what_is_in_use,
     refuses_two_attachments_that_cover_the_same,
     refuses_what_names_what_is_not_there,
@@ -113,6 +117,39 @@ async fn refuses_a_version_that_is_not_the_current_one(bed: &Bed) {
     stale(view.roll_back("one", &name("s"), 0).await.map_err(Into::into), 1);
     stale(view.delete_secret("one", &name("s")).await.map_err(Into::into), 1);
     assert!(db.acting(now(), Seen::Version(1)).delete_secret("one", &name("s")).await.unwrap());
+}
+
+async fn a_secret_that_may_go_anywhere_comes_by_no_way_into_a_project_that_takes_none(bed: &Bed) {
+    let db = &bed.db;
+    let view = db.acting(now(), ANY);
+    let version = |version| NewVersion {
+        version,
+        created: 0,
+        expires: None,
+        hosts: None,
+        values: vec![],
+        under: SealedUnder::default(),
+        grace: None,
+        after: None,
+    };
+    let unbound = |outcome: Result<(), StoreError>| {
+        let outcome = outcome.map_err(RegistryError::from);
+        assert!(matches!(&outcome, Err(RegistryError::Unbound(of)) if of.name == "s"), "{outcome:?}");
+    };
+    let secret = || NewSecret { name: name("s"), description: None, first: version(1) };
+    unbound(view.insert("one", vec![secret()], vec![]).await);
+    // The owner of the database is asked nothing; nor was the server while the project took such secrets.
+    bed.add_secret("one", "s").await;
+    unbound(view.add_version("one", &name("s"), version(2), Keeps::Last).await);
+    let hosts = Some(BoundHosts::parse(&["a.example.com"]).unwrap());
+    let change = Change { expires: None, hosts, values: super::bed::values("another-value") };
+    bed.vault().await.rotate("one", &name("s"), change).await.unwrap();
+    unbound(view.roll_back("one", &name("s"), 0).await.map(drop));
+    assert_eq!(db.acting(now(), ANY).secret("one", &name("s")).await.unwrap().unwrap().version, 2);
+    let settings = ProjectSettings { unbound_secrets: true, ..ProjectSettings::default() };
+    let takes = NewProject { settings, ..project("one") };
+    db.replace_project(takes, ANY, now()).await.unwrap();
+    view.roll_back("one", &name("s"), 0).await.unwrap();
 }
 
 fn in_use<T: std::fmt::Debug>(outcome: Result<T, RegistryError>, wanted: &[ObjectRef]) {

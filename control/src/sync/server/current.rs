@@ -31,8 +31,28 @@ impl Current {
 
     /// Whether every change was told of just now.
     pub(super) fn is_so(&self) -> bool {
-        self.confirmed.borrow().is_some_and(|at| at.elapsed() < PING)
+        is_fresh(&self.confirmed.borrow())
     }
+
+    /// Returns when it is so.
+    #[cfg(test)]
+    pub(super) async fn comes(&self) {
+        // It is not closed as long as the server is there.
+        drop(self.confirmed.subscribe().wait_for(is_fresh).await);
+    }
+
+    /// Returns when it is not so any more, which time alone brings about.
+    #[cfg(test)]
+    pub(super) async fn goes(&self) {
+        while self.is_so() {
+            let confirmed = self.confirmed.borrow().unwrap_or_else(Instant::now);
+            tokio::time::sleep_until((confirmed + PING).into()).await;
+        }
+    }
+}
+
+fn is_fresh(confirmed: &Option<Instant>) -> bool {
+    confirmed.is_some_and(|at| at.elapsed() < PING)
 }
 
 /// Asks as long as the server lives.

@@ -1,18 +1,15 @@
 //! What ends a stream, what does not, and what it holds meanwhile.
 
+use std::future::Future;
+
 use super::*;
 use crate::sync::server::current;
 
 const ENOUGH: Duration = Duration::from_secs(60);
 
-/// Waits until it is so.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(ENOUGH, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+/// Waits for it, and not for ever.
+async fn within<T>(what: &str, waiting: impl Future<Output = T>) -> T {
+    tokio::time::timeout(ENOUGH, waiting).await.unwrap_or_else(|_| panic!("{what}"))
 }
 
 #[tokio::test]
@@ -41,12 +38,20 @@ async fn readers_that_read_nothing_are_disconnected_and_hold_nothing_then() {
         readers.push(reader);
     }
     assert!(!bed.server.places.are_free());
-    // More than the sockets' buffers take.
-    for number in 0..6 {
-        bed.rotate("key", &format!("value-{number}-of-key")).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    until("they still hold something", || bed.server.places.are_free()).await;
+    // More and more than the sockets' buffers take, until all four are given up.
+    let busy = async {
+        for number in 0.. {
+            bed.rotate("key", &format!("value-{number}-of-key")).await;
+        }
+    };
+    let freed = async {
+        tokio::select! {
+            () = bed.server.places.freed() => {}
+            () = busy => {}
+        }
+    };
+    within("they still hold something", freed).await;
+    assert!(bed.server.places.are_free());
     drop(readers);
     // One that reads is served as before.
     bed.follow("coder").await.snapshot().await;
@@ -78,13 +83,13 @@ async fn a_change_of_a_kind_that_only_a_later_version_knows_touches_its_whole_pr
         }
     }
     assert!(other.snapshot().await.revision > before);
-    until("it is not current", || bed.server.current.is_so()).await;
+    within("it is not current", bed.server.current.comes()).await;
 }
 
 #[tokio::test]
 async fn a_server_that_cannot_read_its_changes_keeps_no_sidecars_lease_alive() {
     let bed = Bed::new().await;
-    until("it is not current", || bed.server.current.is_so()).await;
+    within("it is not current", bed.server.current.comes()).await;
     let mut link = bed.link().await;
     sqlx::query("DROP TABLE changes").execute(&mut link).await.unwrap();
     current::ask(&bed.server).await.unwrap();
@@ -94,7 +99,7 @@ async fn a_server_that_cannot_read_its_changes_keeps_no_sidecars_lease_alive() {
     assert!(asking.await.is_err(), "nobody has looked at it");
     sqlx::query("DROP TABLE revision").execute(&mut link).await.unwrap();
     current::ask(&bed.server).await.unwrap_err();
-    until("it is current", || !bed.server.current.is_so()).await;
+    within("it is current", bed.server.current.goes()).await;
 }
 
 #[tokio::test]
