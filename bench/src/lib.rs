@@ -16,6 +16,7 @@ pub mod compare;
 pub mod targets;
 pub mod report;
 pub mod micro;
+pub mod counting;
 pub mod control;
 pub mod error;
 

@@ -2,6 +2,7 @@
 
 use bench::compare::{self, Outcome};
 use bench::control::{self, ControlArgs};
+use bench::counting::{self, CountingArgs};
 use bench::floor::{self, FloorArgs};
 use bench::micro;
 use bench::origin::{self, OriginArgs};
@@ -36,6 +37,8 @@ enum Verb {
     Smoke(Common),
     /// Measures a vault server that very many agents follow.
     Control(ControlArgs),
+    /// Measures what counting a model's tokens costs of the proxy's CPU for a stream.
+    Counting(CountingArgs),
     /// Lists the scenarios.
     Scenarios,
     /// Serves the test origin (started by the others).
@@ -148,6 +151,7 @@ async fn run(verb: Verb) -> Result<bool> {
         Verb::Table(arguments) => run_table(arguments).await,
         Verb::Smoke(common) => run_smoke(common).await,
         Verb::Control(arguments) => control::run(arguments).await,
+        Verb::Counting(arguments) => counting::run(arguments).await,
         Verb::Scenarios => {
             for scenario in SCENARIOS {
                 println!("{:<14}{}", scenario.name, scenario.question);
@@ -221,6 +225,14 @@ async fn run_smoke(common: Common) -> Result<bool> {
             }
         }
         good &= none_failed(&outcomes);
+    }
+    if rig.doorward.is_some() {
+        let outcome = counting::measure(&rig, counting::Load::SMOKE, 2).await;
+        match &outcome {
+            Ok(_) => println!("ok      {:<14}doorward", "counting"),
+            Err(why) => println!("FAILED  {:<14}doorward ({why})", "counting"),
+        }
+        good &= outcome.is_ok();
     }
     Ok(good)
 }

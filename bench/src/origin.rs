@@ -1,7 +1,8 @@
 //! The TLS origin: answers at once, from memory, and refuses a request on which the credential is missing.
 //!
 //! Two listeners with the same service, one that offers HTTP/1.1 only and one that prefers h2, so that a scenario decides what a proxy can
-//! speak upstream. Paths: `/json`, `/download/MIB`, `/upload`, `/echo`, `/sse/COUNT/INTERVAL_MS`.
+//! speak upstream. Paths: `/json`, `/download/MIB`, `/upload`, `/echo`, `/sse/COUNT/INTERVAL_MS`, and
+//! `/v1/chat/completions`, a model that writes as many tokens as it is asked for, one in each event.
 
 use crate::load::clock;
 use crate::{Result, pki};
@@ -126,10 +127,42 @@ impl Origin {
                 let answer = format!("{{\"bytes\":{}}}", drain(request.into_body()).await);
                 (StatusCode::OK, JSON, Reply::once(answer))
             }
+            (&Method::POST, "v1") if path == CHAT => {
+                let asked = told(request.into_body()).await;
+                let pause = Duration::from_millis(asked.pause_ms);
+                (StatusCode::OK, "text/event-stream", Reply::tokens(asked.max_tokens, pause))
+            }
             (&Method::POST, "echo") => (StatusCode::OK, JSON, Reply::Echo(request.into_body())),
             _ => (StatusCode::NOT_FOUND, JSON, Reply::once(&b"{\"message\":\"no such path\"}"[..])),
         }
     }
+}
+
+/// Where a model is asked.
+pub const CHAT: &str = "/v1/chat/completions";
+
+/// One token, as OpenAI's chat completions stream it.
+pub const TOKEN: &[u8] = b"data: {\"id\":\"chatcmpl-9x\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" the\"},\"finish_reason\":null}],\"usage\":null}\n\n";
+
+/// The last event, with the figures.
+pub const TOKENS_END: &[u8] = b"data: {\"id\":\"chatcmpl-9x\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7,\"total_tokens\":18}}\n\ndata: [DONE]\n\n";
+
+/// What the last event says that was generated.
+pub const TOKENS_SAID: u64 = 7;
+
+/// What a model is asked for.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Told {
+    max_tokens: u64,
+    pause_ms: u64,
+}
+
+async fn told(mut body: Incoming) -> Told {
+    let mut text = Vec::new();
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        text.extend(frame.data_ref().into_iter().flatten());
+    }
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// About what a small API answer looks like.
@@ -164,7 +197,7 @@ async fn drain(mut body: Incoming) -> u64 {
 enum Reply {
     Once(Option<Bytes>),
     Text { text: Bytes, left: u64 },
-    Events { interval: Pin<Box<Interval>>, left: u64 },
+    Events { interval: Pin<Box<Interval>>, left: u64, next: fn(u64) -> Bytes },
     Echo(Incoming),
 }
 
@@ -174,10 +207,19 @@ impl Reply {
     }
 
     fn events(left: u64, pause: Duration) -> Self {
+        Self::paced(left, pause, |_| format!("data: {}\n\n", clock::nanoseconds()).into())
+    }
+
+    fn tokens(left: u64, pause: Duration) -> Self {
+        Self::paced(left, pause, |left| Bytes::from_static(if left == 0 { TOKENS_END } else { TOKEN }))
+    }
+
+    /// So many events; `next` is told how many are left behind it.
+    fn paced(left: u64, pause: Duration, next: fn(u64) -> Bytes) -> Self {
         let pause = pause.max(Duration::from_millis(1));
         let mut interval = tokio::time::interval_at(Instant::now() + pause, pause);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self::Events { interval: Box::pin(interval), left }
+        Self::Events { interval: Box::pin(interval), left, next }
     }
 }
 
@@ -197,10 +239,10 @@ impl Body for Reply {
                 *left = left.saturating_sub(text.len() as u64);
                 Some(text.clone())
             }
-            Self::Events { interval, left } => {
+            Self::Events { interval, left, next } => {
                 ready!(interval.poll_tick(context));
                 *left -= 1;
-                Some(format!("data: {}\n\n", clock::nanoseconds()).into())
+                Some(next(*left))
             }
         };
         Poll::Ready(data.map(|data| Ok(Frame::data(data))))

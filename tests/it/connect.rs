@@ -16,6 +16,7 @@ use http::Response;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 mod cloud;
+mod each_type;
 
 /// A home, what reaches its origin, and a credential.
 struct World {
@@ -34,6 +35,11 @@ impl World {
 
     /// `doorward connect` with these words, towards the origin.
     async fn connect(&self, words: &[&str]) -> Ran {
+        self.connect_with(words, &self.secret).await
+    }
+
+    /// The same with this value on stdin.
+    async fn connect_with(&self, words: &[&str], value: &str) -> Ran {
         let resolve: Vec<String> =
             self.origin.hosts().iter().map(|host| format!("{host}:443:{}", self.origin.address())).collect();
         let ca = self.home.path("ca.pem");
@@ -45,18 +51,22 @@ impl World {
             "--resolve",
             &resolve.join(","),
         ];
-        self.alone(&[words, &reach].concat()).await
+        self.run(&[words, &reach].concat(), value).await
     }
 
     /// The same without the way to the origin.
     async fn alone(&self, words: &[&str]) -> Ran {
+        self.run(words, &self.secret).await
+    }
+
+    async fn run(&self, words: &[&str], value: &str) -> Ran {
         let words = [&["--no-input", "connect"], words, &self.home.vault_flags()].concat();
         let mut command = self.home.command(&words);
         command.env("TMPDIR", self.home.path("tmp"));
-        let secret = self.secret.clone();
+        let secret = value.to_owned();
         let ran = tokio::task::spawn_blocking(move || finish(command, &secret)).await.unwrap();
         for text in [&ran.stdout, &ran.stderr] {
-            assert_eq!(canary::search(text.as_bytes(), &self.secret), None, "{text}");
+            assert_eq!(canary::search(text.as_bytes(), value), None, "{text}");
         }
         assert_eq!(fs::read_dir(self.home.path("tmp")).unwrap().count(), 0, "something stayed behind");
         ran

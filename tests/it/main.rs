@@ -81,6 +81,7 @@ mod journeys {
     mod scrub_coded;
     mod scrub_partial;
     mod streams;
+    mod told;
     mod tokens;
     mod tokens_crowd;
     mod tokens_refresh;

@@ -2,7 +2,7 @@
 
 use super::body::Payload;
 use super::target::{Protocol, Target};
-use crate::origin::VERSION_HEADER;
+use crate::origin::{CHAT, TOKEN, TOKENS_END, VERSION_HEADER};
 use crate::{BenchError, Result};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
@@ -52,6 +52,15 @@ impl Ask {
         let bytes = mebibytes << 20;
         let answer = Some(format!("{{\"bytes\":{bytes}}}").len() as u64);
         Self { method: Method::POST, path: "/upload".to_owned(), payload: Payload::Long(bytes), answer }
+    }
+
+    /// So many tokens of a model, one every so many milliseconds.
+    pub fn tokens(count: u64, pause_ms: u64) -> Self {
+        let body =
+            format!(r#"{{"model":"gpt-4o","stream":true,"max_tokens":{count},"pause_ms":{pause_ms}}}"#);
+        let answer = Some((count - 1) * TOKEN.len() as u64 + TOKENS_END.len() as u64);
+        let payload = Payload::Small(body.into());
+        Self { method: Method::POST, path: CHAT.to_owned(), payload, answer }
     }
 
     /// So many server-sent events, one every so many milliseconds.

@@ -1,15 +1,16 @@
 //! doorward as a sidecar with everything switched on: token, policy, scrubbing, audit to a file.
 
-use super::{Job, Running, wait_until, write};
+use super::{Job, Provider, Running, wait_until, write};
 use crate::rig::{Rig, SECRET, permissions};
 use crate::{BenchError, Result, pki};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const TOKEN: &str = "bench-agent-token-0123456789abcdefghijklmnop";
 
-const PROVIDER: &str = r#"apiVersion: doorward.dev/v1alpha1
+const RULES: &str = r#"apiVersion: doorward.dev/v1alpha1
 kind: Provider
 metadata: {name: bench}
 spec:
@@ -24,12 +25,42 @@ spec:
     defaultAction: deny
 "#;
 
-pub(super) fn start(rig: &Rig, job: Job) -> Result<Running> {
+const COUNTED: &str = r#"apiVersion: doorward.dev/v1alpha1
+kind: ModelProvider
+metadata: {name: bench}
+spec:
+  provider: custom
+  endpoint: https://origin.bench.test/v1
+  apiKeySecretRef: {name: bench, key: token}
+"#;
+
+/// What a ModelProvider is made into, without the model.
+const UNCOUNTED: &str = r#"apiVersion: doorward.dev/v1alpha1
+kind: Provider
+metadata: {name: bench}
+spec:
+  type: custom
+  host: origin.bench.test
+  auth: {secretRef: bench, secretKey: token}
+  policy: {httpRules: [{id: endpoint, paths: [/v1, "/v1/**"], effect: allow}]}
+"#;
+
+impl Provider {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Rules => RULES,
+            Self::Counted => COUNTED,
+            Self::Uncounted => UNCOUNTED,
+        }
+    }
+}
+
+pub(super) fn start(rig: &Rig, job: Job, provider: Provider) -> Result<Running> {
     let Some(binary) = &rig.doorward else {
         return Err(BenchError::NotInstalled("give --doorward PATH".to_owned()));
     };
     let folder = rig.folder_for("doorward")?;
-    let files = Files::write(folder.path())?;
+    let files = Files::write(folder.path(), provider.file())?;
     let mut command = Command::new(binary);
     command
         .arg("proxy")
@@ -58,21 +89,24 @@ pub(super) fn start(rig: &Rig, job: Job) -> Result<Running> {
     }
     let mut process = rig.cores.spawn_proxy(&mut command)?;
     let ready = wait_until(&mut process, "doorward", || read_ready(&files.ready))?;
-    let address = ready
-        .proxy
-        .strip_prefix("http://")
-        .and_then(|address| address.parse().ok())
-        .ok_or_else(|| BenchError::Answer(format!("ready file names {}", ready.proxy)))?;
+    let (address, admin) = (of_url(&ready.proxy)?, of_url(&ready.admin)?);
     let mut running = Running::by_443(rig, job.protocol, process, address, folder);
     running.roots.push(ready.ca);
     running.token = Some(TOKEN.to_owned());
+    running.admin = Some(admin);
     Ok(running)
 }
 
 #[derive(serde::Deserialize)]
 struct Ready {
     proxy: String,
+    admin: String,
     ca: PathBuf,
+}
+
+fn of_url(url: &str) -> Result<SocketAddr> {
+    let address = url.strip_prefix("http://").and_then(|address| address.parse().ok());
+    address.ok_or_else(|| BenchError::Answer(format!("ready file names {url}")))
 }
 
 /// The file appears by a rename, so it is either absent or whole.
@@ -89,7 +123,7 @@ struct Files {
 }
 
 impl Files {
-    fn write(folder: &Path) -> Result<Self> {
+    fn write(folder: &Path, provider: &str) -> Result<Self> {
         let files = Self {
             provider: folder.join("bench.yaml"),
             secrets: folder.join("secrets"),
@@ -100,7 +134,7 @@ impl Files {
         let key = files.secrets.join("bench");
         fs::create_dir_all(&key)?;
         fs::create_dir_all(&files.publish)?;
-        write(&files.provider, PROVIDER)?;
+        write(&files.provider, provider)?;
         write_private(&key.join("token"), SECRET)?;
         write_private(&files.token, &format!("bench:{TOKEN}\n"))?;
         for folder in [&files.secrets, &key] {

@@ -14,6 +14,7 @@ use crate::rig::{CREDENTIAL, Process, Rig};
 use crate::{BenchError, Result, pki};
 use clap::ValueEnum;
 use http::HeaderValue;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -73,13 +74,29 @@ impl Peer {
         match self {
             Self::Direct => Ok(Running::direct(rig, job.protocol)),
             Self::Floor => floor::start(rig, job),
-            Self::Doorward => doorward::start(rig, job),
+            Self::Doorward => doorward::start(rig, job, Provider::Rules),
             Self::Hudsucker => hudsucker::start(rig, job),
             Self::Mitmproxy => mitmproxy::start(rig, job),
             Self::Squid => squid::start(rig, job),
             Self::Envoy => envoy::start(rig, job),
         }
     }
+}
+
+/// What doorward's provider is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// Three rules for the paths of the scenarios.
+    Rules,
+    /// A model's, whose answers are counted.
+    Counted,
+    /// The same without a model.
+    Uncounted,
+}
+
+/// Starts doorward with one of its providers.
+pub fn doorward(rig: &Rig, job: Job, provider: Provider) -> Result<Running> {
+    doorward::start(rig, job, provider)
 }
 
 /// What a peer is started for.
@@ -99,6 +116,7 @@ pub struct Running {
     roots: Vec<PathBuf>,
     port: u16,
     token: Option<String>,
+    admin: Option<SocketAddr>,
     origin: SocketAddr,
     protocol: Protocol,
     _folder: Option<TempDir>,
@@ -112,6 +130,7 @@ impl Running {
             roots: vec![rig.pki().join("ca.crt")],
             port: 443,
             token: None,
+            admin: None,
             origin: rig.origin(protocol),
             protocol,
             _folder: None,
@@ -143,6 +162,23 @@ impl Running {
     /// The process whose cost is measured; none for direct runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
+    }
+
+    /// The sum of a metric over its labels, if the proxy shows it.
+    pub fn metric(&self, name: &str) -> Result<Option<f64>> {
+        let admin =
+            self.admin.ok_or_else(|| BenchError::Unsupported("this peer shows no metrics".to_owned()))?;
+        let mut stream = TcpStream::connect(admin)?;
+        let head = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let values: Vec<f64> = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        Ok((!values.is_empty()).then(|| values.iter().sum()))
     }
 
     /// The road through this peer.

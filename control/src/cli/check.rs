@@ -17,13 +17,13 @@ use crate::agent::AgentName;
 use crate::audit::McpUse;
 use crate::config::Home;
 use crate::mcp::Calls;
-use crate::policy::{Facts, Outcome, Step, Verdict, decide, explain};
+use crate::policy::{self, Facts, Outcome, Step, Verdict, decide, explain};
 use crate::provider::{Loaded, Mode, Provider, load};
 use crate::refusal::{Code, Refusal};
 use crate::rule;
 use crate::secret::SecretRef;
 use crate::target::Target;
-use crate::types::Told;
+use crate::types::{Reading, Told};
 
 /// Check requests and provider files without running anything.
 #[derive(Args, Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct CheckRequest {
     /// The agent that would ask; with a server, what is attached to it decides, and without it all that the project has.
     #[arg(long, value_name = "NAME")]
     pub agent: Option<String>,
-    /// A file with the request's body, `-` for stdin: the messages for an MCP server, or the JSON that asks a model.
+    /// A file with the request's body, `-` for stdin: the messages for an MCP server, the JSON that asks a model, or the parameters of a call of GraphQL, Slack or AWS.
     #[arg(long, value_name = "FILE")]
     pub body: Option<PathBuf>,
     /// Provider files or folders, in the place of the home's own and of a server's documents.
@@ -199,7 +199,7 @@ impl CheckRequest {
             }
             _ => None,
         };
-        let facts = Facts {
+        let mut facts = Facts {
             agent: &agent,
             target: &target,
             provider,
@@ -209,6 +209,10 @@ impl CheckRequest {
             body: calls.as_ref().map(Told::Calls),
             headers: &headers,
         };
+        if matches!(provider.kind.reads(&policy::ask(&facts)), Some(Reading::Form | Reading::Parameters)) {
+            let is_json = |text: &str| text.trim_ascii_start().starts_with('{');
+            facts.body = body.map(|text| if is_json(text) { Told::Json(text) } else { Told::Form(text) });
+        }
         let (asks, verdict) = match decide(&facts) {
             Ok(Verdict::Allow(permit)) => (false, Ok(permit)),
             Ok(Verdict::Ask(question)) => (true, Err(question.refusal())),
@@ -328,7 +332,7 @@ metadata: {name: gh}
 spec:
   type: github
   auth: {secretRef: pat}
-  policy: {allow: [\"issues:read\"]}
+  policy: {allow: [\"issues:read\", \"graphql:query\"]}
 ---
 apiVersion: doorward.dev/v1alpha1
 kind: Provider
@@ -344,6 +348,11 @@ apiVersion: doorward.dev/v1alpha1
 kind: ModelProvider
 metadata: {name: c}
 spec: {provider: openai, allowedModels: [gpt-4o], maxTokensPerDay: 1000}
+---
+apiVersion: doorward.dev/v1alpha1
+kind: Provider
+metadata: {name: cloud}
+spec: {type: aws, auth: {secretRef: s}, policy: {allow: [\"sts:GetCallerIdentity\"]}}
 ---
 apiVersion: doorward.dev/v1alpha1
 kind: Provider
@@ -397,6 +406,7 @@ spec: {type: mcp, mcp: {url: \"https://m.example.com/mcp\"}, policy: {mcp: {allo
     fn judges_a_body_as_the_proxy_would() {
         let chat = "https://api.openai.com/v1/chat/completions";
         let mcp = "https://m.example.com/mcp";
+        let (graphql, sts) = ("https://api.github.com/graphql", "https://sts.amazonaws.com/");
         let call = |tool: &str| {
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}"}}}}"#)
         };
@@ -408,6 +418,10 @@ spec: {type: mcp, mcp: {url: \"https://m.example.com/mcp\"}, policy: {mcp: {allo
             (mcp, call("put"), "denyDW1002"),
             (mcp, "{}".to_owned(), "denyDW2008"),
             (mcp, call("get_a"), "allow"),
+            (graphql, r#"{"query":"mutation { a }"}"#.to_owned(), "denyDW1002"),
+            (graphql, r#"{"query":"{ a }"}"#.to_owned(), "allow"),
+            (sts, "Action=AssumeRole&Version=2011-06-15".to_owned(), "denyDW1002"),
+            (sts, "Action=GetCallerIdentity&Version=2011-06-15".to_owned(), "allow"),
         ] {
             assert_eq!(with_body("POST", url, Some(&body)).0, wanted, "{url} {body}");
         }

@@ -172,7 +172,7 @@ impl Renewal {
     }
 }
 
-/// Proof that only facts are asked for: names, keys, versions, bound hosts. No value is opened with it.
+/// Proof that only facts are asked for: names, keys, versions, bound hosts. No value comes out with it.
 #[derive(Debug)]
 pub struct LoadCheck(());
 
@@ -233,6 +233,17 @@ pub fn decide(facts: &Facts<'_>) -> Result<Verdict, Refusal> {
 fn action(facts: &Facts<'_>) -> Option<Cow<'static, str>> {
     let resolved = (facts.provider.kind.resolve)(&judge::ask(facts, facts.path.as_str()));
     Some(resolved.action).filter(|action| *action != crate::types::UNKNOWN)
+}
+
+/// Whether the body could change what is decided: it may say that the request only asks, or what it acts on.
+pub fn minds_body(facts: &Facts<'_>) -> bool {
+    let passes = |body| {
+        let facts = Facts { body, ..*facts };
+        judge::judge(&facts, &mut Trace::default(), &mut |_, _, _| {}).is_ok()
+    };
+    let unread = passes(None);
+    unread != passes(Some(Told::Json(r#"{"query":"{a}"}"#)))
+        || (!unread && facts.provider.policy.scope.is_some())
 }
 
 /// Whether an httpRule refuses the request, whatever its body says: nothing of the body need be read for that.

@@ -69,7 +69,7 @@ pub(super) fn build(
         agent_env.retain(|(other, _)| *other != name);
         agent_env.push((name, value));
     }
-    let own = kind.verify_of(chosen.name()).or(kind.verify.as_ref());
+    let own = kind.verify_of(chosen.name());
     let verify = verify::build(node, own, hosts, mode, dummy, ground, report);
     // An installation is no user.
     let verify = verify.map(|own| {

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
 
+use super::shapes::ok;
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, UNKNOWN};
 use names::{GRPC, KNOWN};
 use tables::{Collection, REFERRING, SERVICES};
@@ -38,7 +39,9 @@ pub(super) static SPEC: TypeSpec = TypeSpec {
     ],
     actions: Actions::Open(KNOWN),
     scope: Some("resources"),
-    verify: None,
+    // Google's own clients begin with this description of an API. It wants no right of the account's and no API that is
+    // switched on; what it shows is that the key was exchanged for a token, and that Google takes that.
+    verify: Some(ok("https://www.googleapis.com/discovery/v1/apis/storage/v1/rest")),
     resolve,
 };
 

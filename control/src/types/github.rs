@@ -1,8 +1,8 @@
 //! GitHub: REST, GraphQL, git over https, uploads, archives.
 //!
-//! Whatever a request line shows less of than it does is taken for the stronger action: a GraphQL POST could hold any
-//! mutation, so it is `graphql:mutation` and opaque (with a `deny` list, `["*"]` does not let it through); a git-lfs batch could
-//! be an upload, so it is `contents:write`. Routes by number (`/repositories/ID`) have the actions of their named twins,
+//! Whatever a request line shows less of than it does is taken for the stronger action: a GraphQL POST is
+//! `graphql:mutation` unless its body was read and holds queries alone, and opaque either way (with a `deny` list, `["*"]` does
+//! not let it through); a git-lfs batch could be an upload, so it is `contents:write`. Routes by number (`/repositories/ID`) have the actions of their named twins,
 //! but no name, so a scope refuses them.
 
 use http::Method;
@@ -17,7 +17,7 @@ use super::{Actions, Ask, AuthSpec, InjectionSpec, Resolved, Resource, TypeSpec,
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "github",
-    summary: "GitHub's REST and GraphQL APIs, and git over https (as `x-access-token`). GitHub Enterprise by `spec.host`: a server of your own (its API below `/api/v3`), or `TENANT.ghe.com`. `scope.repositories` names `owner/name`.",
+    summary: "GitHub's REST and GraphQL APIs, and git over https (as `x-access-token`). GitHub Enterprise by `spec.host`: a server of your own (its API below `/api/v3`), or `TENANT.ghe.com`. `scope.repositories` names `owner/name`. A GraphQL POST is `graphql:query` if its JSON body holds queries alone, and `graphql:mutation` otherwise; either may concern anything, so a scope refuses it, and so does a `deny` list where it is not allowed by its name.",
     hosts: &[
         "api.github.com",
         "github.com",

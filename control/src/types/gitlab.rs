@@ -3,11 +3,12 @@
 //! API and git share one host and want the credential in different headers, so `pat` replaces the dummy where the client put
 //! it: `PRIVATE-TOKEN`, `Authorization: Bearer`, or git's Basic. So a credential of the agent's own is not overwritten, as other
 //! types do; `onAgentCredential: reject` refuses it, and Basic with it. Whatever a request line shows less of than it does is
-//! taken for the stronger action: a GraphQL POST could hold any mutation, what holds values of CI variables or tokens is `admin`
+//! taken for the stronger action: a GraphQL POST is a mutation unless its body was read and holds queries alone, what holds values of CI variables or tokens is `admin`
 //! even to read.
 
 use http::Method;
 
+use super::graphql;
 use super::read::{Segments, git_service, is_read, read_or};
 use super::shapes::{BY_RULES, ok};
 use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, TypeSpec, UNKNOWN, VerifySpec};
@@ -15,7 +16,7 @@ use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, TypeSpec, 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "gitlab",
-    summary: "GitLab's REST and GraphQL APIs, and git over https. `pat` replaces the dummy in `PRIVATE-TOKEN`, `Authorization: Bearer` and Basic: a credential of the agent's own is not overwritten, `onAgentCredential: reject` refuses it. `basic`, for git alone, sets Basic as `oauth2` on every request.",
+    summary: "GitLab's REST and GraphQL APIs, and git over https. `pat` replaces the dummy in `PRIVATE-TOKEN`, `Authorization: Bearer` and Basic: a credential of the agent's own is not overwritten, `onAgentCredential: reject` refuses it. `basic`, for git alone, sets Basic as `oauth2` on every request. A GraphQL POST is `graphql:query` if its JSON body holds queries alone, and `graphql:mutation` otherwise.",
     hosts: &["gitlab.com"],
     auth: &[
         AuthSpec {
@@ -189,7 +190,7 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     }
     if segments.is(0, "api") {
         return if segments.is(1, "graphql") && segments.len() == 2 {
-            graphql(ask)
+            of_graphql(ask)
         } else {
             Resolved::unknown()
         };
@@ -197,9 +198,10 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     Resolved::hidden(web(ask))
 }
 
-fn graphql<'a>(ask: &Ask<'a>) -> Resolved<'a> {
-    let action = read_or(ask, "graphql:query", "graphql:mutation");
-    if action == "graphql:query" || *ask.method == Method::POST {
+fn of_graphql<'a>(ask: &Ask<'a>) -> Resolved<'a> {
+    let asks = *ask.method == Method::POST && graphql::only_asks(ask);
+    let action = if asks { graphql::QUERY } else { read_or(ask, graphql::QUERY, graphql::MUTATION) };
+    if action == graphql::QUERY || *ask.method == Method::POST {
         Resolved { clarity: Clarity::Opaque, ..Resolved::hidden(action) }
     } else {
         Resolved::unknown()

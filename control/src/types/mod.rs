@@ -36,6 +36,7 @@ mod azure;
 mod mcp;
 mod login;
 mod compatible;
+mod graphql;
 mod shapes;
 mod read;
 pub mod variant;
@@ -267,7 +268,7 @@ impl<'a> Ask<'a> {
     pub(crate) fn form(&self) -> Option<&'a str> {
         match self.body {
             Some(Told::Form(form)) => Some(form),
-            Some(Told::Calls(_)) | None => None,
+            Some(Told::Json(_) | Told::Calls(_)) | None => None,
         }
     }
 }
@@ -277,6 +278,8 @@ impl<'a> Ask<'a> {
 pub enum Told<'a> {
     /// A form.
     Form(&'a str),
+    /// A JSON text, which nobody has parsed yet.
+    Json(&'a str),
     /// The messages for an MCP server.
     Calls(&'a Calls),
 }
@@ -286,6 +289,9 @@ pub enum Told<'a> {
 pub enum Reading {
     /// As a form, if it says that it is one; other bodies pass unread.
     Form,
+    /// As parameters: a form or a JSON text, where its length is known and it is not too long. Others pass unread, and the
+    /// request is judged without them, as one that could do more.
+    Parameters,
     /// As messages of JSON-RPC, whatever it says that it is.
     Calls,
 }
@@ -337,7 +343,9 @@ impl TypeSpec {
 
     /// Whether some of its requests say what they do in their bodies.
     pub fn reads_bodies(&self) -> bool {
-        [&raw const aws::SPEC, &raw const mcp::SPEC].contains(&std::ptr::from_ref(self))
+        [&raw const aws::SPEC, &raw const mcp::SPEC, &raw const slack::SPEC]
+            .contains(&std::ptr::from_ref(self))
+            || self.speaks_graphql()
     }
 
     /// How the body has to be read, if what this request does may stand in it: the resolver then wants it.
@@ -345,7 +353,19 @@ impl TypeSpec {
         if std::ptr::eq(self, &raw const mcp::SPEC) {
             return Some(Reading::Calls);
         }
-        (std::ptr::eq(self, &raw const aws::SPEC) && aws::reads_form(ask)).then_some(Reading::Form)
+        if std::ptr::eq(self, &raw const aws::SPEC) {
+            return aws::reads_form(ask).then_some(Reading::Form);
+        }
+        let is_graphql = || (self.resolve)(ask).action == graphql::MUTATION;
+        let tells = match self.speaks_graphql() {
+            true => *ask.method == Method::POST && is_graphql(),
+            false => std::ptr::eq(self, &raw const slack::SPEC) && slack::tells_channel(ask),
+        };
+        tells.then_some(Reading::Parameters)
+    }
+
+    fn speaks_graphql(&self) -> bool {
+        [&raw const github::SPEC, &raw const gitlab::SPEC].contains(&std::ptr::from_ref(self))
     }
 
     /// Whether the vendor compares actions without regard to case, so that what is denied is denied in any (IAM).

@@ -1,20 +1,25 @@
 //! Slack's Web API: `/api/METHOD`.
 //!
-//! `scope.channels` can be checked only where a GET names the channel in its query. Slack also takes parameters from the
-//! body, which is not read, so with a scope every POST that could act on a channel is refused (fail closed).
+//! `scope.channels` can be checked only of methods that act on the one channel that their parameter `channel` names, in the
+//! query or in a body that was read (a form, or JSON). With a scope every other method that could act on a channel, or show
+//! what is in one, is refused (fail closed), and so is one whose channel is named twice.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use http::Method;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use super::read::{Segments, is_read, params};
+use super::read::{Segments, is_read};
 use super::shapes::ok;
-use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, TypeSpec, VerifySpec};
+use super::{Actions, Ask, AuthSpec, Clarity, InjectionSpec, Resolved, Resource, Told, TypeSpec, VerifySpec};
 
 /// The type.
 pub(super) static SPEC: TypeSpec = TypeSpec {
     name: "slack",
-    summary: "Slack: `Authorization: Bearer` on slack.com. Actions are the Web API's methods, `socket:connect` for Socket Mode, and `file:upload` and `file:download` on files.slack.com.",
+    summary: "Slack: `Authorization: Bearer` on slack.com. Actions are the Web API's methods, `socket:connect` for Socket Mode, and `file:upload` and `file:download` on files.slack.com. With `scope.channels` only methods that act on the one channel in their parameter `channel` are let through, and those that concern none.",
     hosts: &["slack.com", "files.slack.com", "wss-primary.slack.com", "wss-backup.slack.com"],
     auth: &[AuthSpec {
         name: "bot-token",
@@ -212,14 +217,125 @@ fn resolve<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     Resolved { resource: resource(ask, &action), action, also: Vec::new(), clarity: Clarity::Clear }
 }
 
+/// Methods that act on the channel in `channel`, and on nothing else.
+const BY_CHANNEL: &[&str] = &[
+    "chat.appendStream",
+    "chat.delete",
+    "chat.deleteScheduledMessage",
+    "chat.getPermalink",
+    "chat.meMessage",
+    "chat.postEphemeral",
+    "chat.postMessage",
+    "chat.scheduleMessage",
+    "chat.scheduledMessages.list",
+    "chat.startStream",
+    "chat.stopStream",
+    "chat.update",
+    "conversations.archive",
+    "conversations.close",
+    "conversations.history",
+    "conversations.info",
+    "conversations.invite",
+    "conversations.join",
+    "conversations.kick",
+    "conversations.leave",
+    "conversations.mark",
+    "conversations.members",
+    "conversations.rename",
+    "conversations.replies",
+    "conversations.setPurpose",
+    "conversations.setTopic",
+    "conversations.unarchive",
+    "pins.add",
+    "pins.list",
+    "pins.remove",
+    "reactions.add",
+];
+
+/// Whether the body of this request may name the channel that it acts on.
+pub(super) fn tells_channel(ask: &Ask<'_>) -> bool {
+    *ask.method == Method::POST && BY_CHANNEL.contains(&&*resolve(ask).action)
+}
+
 fn resource<'a>(ask: &Ask<'a>, action: &str) -> Resource<'a> {
     if WITHOUT_CHANNEL.contains(&action) {
         return Resource::None;
     }
-    let mut named = params(ask.query, "channel").chain(params(ask.query, "channels"));
-    match (is_read(ask.method), named.next(), named.next()) {
-        (true, Some(channel), None) if is_id(channel) => Resource::Named(channel),
+    if !BY_CHANNEL.contains(&action) {
+        return Resource::Hidden;
+    }
+    let in_body = match ask.body {
+        // A GET's is not looked at by anybody.
+        None if is_read(ask.method) => Ok(None),
+        Some(Told::Form(form)) => only(Some(form)),
+        Some(Told::Json(text)) => channel_of(text),
+        Some(Told::Calls(_)) | None => Err(()),
+    };
+    match (only(ask.query), in_body) {
+        (Ok(Some(channel)), Ok(None)) | (Ok(None), Ok(Some(channel))) if is_id(channel) => {
+            Resource::Named(channel)
+        }
         _ => Resource::Hidden,
+    }
+}
+
+/// The channel of a query or form, if it is named there once.
+fn only(parameters: Option<&str>) -> Result<Option<&str>, ()> {
+    let mut named = parameters.unwrap_or_default().split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = name.replace('+', " ");
+        let name = percent_encoding::percent_decode_str(&name).decode_utf8_lossy();
+        // Slack's servers are PHP's kin: blanks in front do not count there, nor what stands behind a bracket.
+        let bare = name.trim_start_matches(|c: char| c <= ' ').split(['[', '\0']).next().unwrap_or_default();
+        let is_like = bare.eq_ignore_ascii_case("channel") || bare.eq_ignore_ascii_case("channels");
+        is_like.then_some((name == "channel", value))
+    });
+    match (named.next(), named.next()) {
+        (None, _) => Ok(None),
+        (Some((true, channel)), None) => Ok(Some(channel)),
+        (Some(_), _) => Err(()),
+    }
+}
+
+/// The channel of a JSON text, if it is one object that names it once and in one spelling.
+fn channel_of(text: &str) -> Result<Option<&str>, ()> {
+    let Named(channel) = serde_json::from_str(text).map_err(|_| ())?;
+    let Some(raw) = channel else { return Ok(None) };
+    raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).map(Some).ok_or(())
+}
+
+/// The raw value of the member `channel`.
+struct Named<'a>(Option<&'a str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Named<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object that names its channel once")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<'de>, A::Error> {
+        let mut found = None;
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            let is_like = name.eq_ignore_ascii_case("channel") || name.eq_ignore_ascii_case("channels");
+            if !is_like {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let raw: &'de RawValue = map.next_value()?;
+            if name != "channel" || found.replace(raw.get()).is_some() {
+                return Err(A::Error::custom("the channel is named twice"));
+            }
+        }
+        Ok(Named(found))
     }
 }
 

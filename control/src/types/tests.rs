@@ -2,6 +2,7 @@
 
 mod descriptions;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
@@ -69,23 +70,28 @@ fn every_type_has_its_table() {
 }
 
 /// A table: `spec: …` is the provider of the lines below it; a line is `allow|deny`, the action, the resource (`-` none, `?`
-/// hidden), the method and the URL without its scheme.
+/// hidden), the method and the URL without its scheme; behind ` < ` a body that is read, as JSON or as a form.
 fn check(name: &str, table: &str) {
-    let (mut current, mut rows) = (None, 0);
+    let (mut current, mut rows, mut seen) = (None, 0, BTreeSet::new());
     for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(spec) = line.strip_prefix("spec: ") {
             current = Some(provider(spec));
+            seen.clear();
             continue;
         }
         let provider = current.as_ref().expect("a table begins with its provider");
         assert_eq!(provider.kind.name, name);
         check_row(provider, line);
+        assert!(seen.insert(line), "{name}: twice: {line}");
         rows += 1;
     }
     assert!(rows >= 20, "{name}: {rows} rows");
 }
 
 fn check_row(provider: &Arc<Provider>, line: &str) {
+    let (line, body) = line.split_once(" < ").map_or((line, None), |(line, body)| (line, Some(body)));
+    let body =
+        body.map(|text| if text.starts_with(['{', '[']) { Told::Json(text) } else { Told::Form(text) });
     let mut words = line.split_ascii_whitespace();
     let [verdict, action, resource, method, url] = std::array::from_fn(|_| words.next().expect(line));
     assert!(words.next().is_none() && ["allow", "deny"].contains(&verdict), "{line}");
@@ -101,7 +107,7 @@ fn check_row(provider: &Arc<Provider>, line: &str) {
         method: &method,
         path: &path,
         query: uri.query(),
-        body: None,
+        body,
         headers: &headers,
     };
     let ask = Ask {
@@ -109,9 +115,10 @@ fn check_row(provider: &Arc<Provider>, line: &str) {
         method: &method,
         path: path.as_str(),
         query: uri.query(),
-        body: None,
+        body,
         headers: &headers,
     };
+    assert!(body.is_none() || provider.kind.reads(&Ask { body: None, ..ask }).is_some(), "not read: {line}");
     let resolved = (provider.kind.resolve)(&ask);
     let shown = match resolved.resource {
         Resource::None => "-",

@@ -32,7 +32,7 @@ const ATTEMPTS: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The system said no.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}", .path.display())]
     Io {
         /// Which file or folder.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum DirectoryError {
     #[error("{} is not a plain file", .0.display())]
     NotPlain(PathBuf),
     /// The value cannot be used.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}", .path.display())]
     Value {
         /// Which file.
         path: PathBuf,
@@ -219,14 +219,13 @@ impl Source for Directory {
     fn facts<'a>(&'a self, secret: &'a SecretRef) -> Opening<'a, SecretFacts> {
         let (directory, name) = (self.clone(), secret.name.clone());
         Box::pin(async move {
-            let looked = tokio::task::spawn_blocking(move || {
-                let files = directory.files(&name)?;
-                Ok::<_, DirectoryError>(files.map(|files| (directory.version(&name, files.look), files.list)))
-            });
+            // Nobody checked these values when they were stored: one that cannot be used is told of here, and not when an
+            // agent first asks for it. They are dropped as soon as they were looked at.
+            let looked = tokio::task::spawn_blocking(move || directory.read(&name));
             let looked = looked.await.map_err(|error| OpenError::source(secret, error))?;
             let found = looked.map_err(|error| OpenError::source(secret, error))?;
-            let (version, list) = found.ok_or_else(|| OpenError::Missing(secret.clone()))?;
-            let keys = list.into_iter().map(|(key, _)| key).collect();
+            let (version, values) = found.ok_or_else(|| OpenError::Missing(secret.clone()))?;
+            let keys = values.into_iter().map(|(key, _)| key).collect();
             Ok(SecretFacts { keys, version: version.into(), bound_hosts: None, expires: None })
         })
     }

@@ -212,7 +212,8 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// Opens the secret of a request that policy let through. Wakes no runtime but the caller's.
     fn open<'a>(&'a self, permit: &'a Permit, secret: &'a SecretRef) -> Opening<'a, Opened>;
 
-    /// What is known without opening; `Missing` where the secret is not here.
+    /// What is known without opening; `Missing` where the secret is not here. A source of values that nobody has checked looks
+    /// at their form, and drops them.
     fn facts<'a>(&'a self, secret: &'a SecretRef) -> Opening<'a, SecretFacts>;
 
     /// Keeps another value of one key as the next version, if the current one is still `renewed.version`; gives its number.

@@ -3,7 +3,7 @@
 
 use control::rule::Path;
 use control::target::Target;
-use control::types::{ALL, Ask, Clarity, Resource, UNKNOWN};
+use control::types::{ALL, Ask, Clarity, Resource, Told, UNKNOWN};
 use http::{HeaderMap, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
     let [kind, host, method, grpc, rest @ ..] = bytes else { return };
     let kind = ALL[usize::from(*kind) % ALL.len()];
     let Ok(text) = std::str::from_utf8(rest) else { return };
+    // A body that was read stands in the lines behind the first.
+    let (text, body) = text.split_once('\n').map_or((text, None), |(line, body)| (line, Some(body)));
     let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
     let Ok(path) = Path::parse(path) else { return };
     let host = kind.hosts.get(usize::from(*host) % kind.hosts.len().max(1)).copied().unwrap_or("a.example");
@@ -29,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
         method: &METHODS[usize::from(*method) % METHODS.len()],
         path: path.as_str(),
         query,
-        body: None,
+        body: body.map(|body| if grpc & 2 == 2 { Told::Json(body) } else { Told::Form(body) }),
         headers: &headers,
     };
     let resolved = (kind.resolve)(&ask);

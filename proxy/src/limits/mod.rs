@@ -89,7 +89,7 @@ limits! {
     header_fields "header-fields" Count 100 [10, 1_000] "fields of a message head, either way";
     url_bytes "url-bytes" Size 16_384 [1_024, 65_536] "the request target";
     buffered_body "buffered-body" Size 10_485_760 [1_024, 1_073_741_824] "a body that has to be held whole (body injection, AWS' signatures); streamed bodies have no cap";
-    form_body "form-body" Size 1_048_576 [1_024, 33_554_432] "a form that says what its request does (AWS' query protocol): it is held before policy is asked; SQS and SNS take 1 MiB at most, SES' SendRawEmail takes messages of 10 MB, some 15 MiB as a form: raise it for those";
+    form_body "form-body" Size 1_048_576 [1_024, 33_554_432] "a form that says what its request does (AWS' query protocol; the parameters of a call of GraphQL or Slack, where they decide something): it is held before policy is asked; SQS and SNS take 1 MiB at most, SES' SendRawEmail takes messages of 10 MB, some 15 MiB as a form: raise it for those";
     mcp_message "mcp-message" Size 4_194_304 [1_024, 67_108_864] "a message for an MCP server, and an answer or event of one whose tools are limited: held before it is judged";
     model_body "model-body" Size 10_485_760 [1_024, 268_435_456] "a request to a model provider that limits models or tokens, or retries: it is held; Anthropic takes 32 MiB, many such requests at once are memory";
     agent_held_bodies "agent-held-bodies" Size 134_217_728 [1_048_576, 68_719_476_736] "bodies of one agent that are held whole (`buffered-body`, `form-body`, `mcp-message`, `model-body`), and what is held of MCP servers' answers to it, until the upstream has them: any call of AWS but S3's is one; over it: DW1009";

@@ -1,4 +1,5 @@
-//! Between the stages 6 and 7: a body that may say what its request does is read before policy is asked.
+//! Between the stages 6 and 7: a body that may say what its request does is read before policy is asked. A body of parameters
+//! that cannot be read (too long, of another type) passes, since its request is judged as one that could do more.
 //!
 //! Refuses what could be read in another way by the upstream (a type that is said twice, a charset) and what is too long.
 //! Invariant: the bytes that were judged are the bytes that are sent.
@@ -33,6 +34,7 @@ pub(crate) struct Read {
 #[derive(Debug)]
 enum Says {
     Form,
+    Json,
     Calls(Calls),
     /// Nothing that policy asks for.
     Unjudged,
@@ -48,6 +50,7 @@ impl Read {
     pub(crate) fn told(&self) -> Result<Option<Told<'_>>, Refusal> {
         match &self.says {
             Says::Form => text(&self.bytes).map(|form| Some(Told::Form(form))),
+            Says::Json => text(&self.bytes).map(|json| Some(Told::Json(json))),
             Says::Calls(calls) => Ok(Some(Told::Calls(calls))),
             Says::Unjudged => Ok(None),
         }
@@ -56,7 +59,7 @@ impl Read {
     /// How many things it asks for.
     pub(crate) fn count(&self) -> usize {
         match &self.says {
-            Says::Form | Says::Unjudged => 1,
+            Says::Form | Says::Json | Says::Unjudged => 1,
             Says::Calls(calls) => calls.count(),
         }
     }
@@ -82,8 +85,37 @@ pub(crate) async fn read(
     match wanted(served, caller, target, parsed) {
         Some(Reading::Form) if is_form(&parsed.head.headers)? => form(parsed, limits, record).await,
         Some(Reading::Calls) => calls(served, parsed, limits, record, dialect).await,
+        Some(Reading::Parameters) => parameters(served, caller, target, parsed, limits, record).await,
         Some(Reading::Form) | None => Ok(()),
     }
+}
+
+/// Parameters are read where they decide something and can be read in one way; where not, the request is judged without
+/// them.
+async fn parameters(
+    served: &Served,
+    caller: &Caller,
+    target: &Target,
+    parsed: &mut Parsed,
+    limits: &Limits,
+    record: &mut Record,
+) -> Result<(), Refusal> {
+    let headers = &parsed.head.headers;
+    let says = match is_json(headers) && !is_coded(headers) {
+        true => Says::Json,
+        false if is_form(headers).unwrap_or_default() => Says::Form,
+        false => return Ok(()),
+    };
+    let length = parsed.body.as_ref().and_then(|body| body.size_hint().exact());
+    let is_small = length.is_some_and(|length| length <= limits.form_body);
+    let facts = facts(served, &caller.name, target, &parsed.head, &parsed.path, None);
+    if !is_small || !policy::minds_body(&facts) {
+        return Ok(());
+    }
+    let bytes = hold(parsed, limits.form_body, record).await?;
+    let says = if text(&bytes).is_ok() { says } else { Says::Unjudged };
+    parsed.told = Some(Read { bytes, says });
+    Ok(())
 }
 
 fn wanted(served: &Served, caller: &Caller, target: &Target, parsed: &mut Parsed) -> Option<Reading> {

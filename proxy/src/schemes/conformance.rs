@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Method};
 use super::*;
 
 mod cloud;
+mod keys;
 
 /// The dummy that the agents of these tests hold, and the value that must not show.
 pub(crate) const DUMMY: &str = "tst_dw0aaaabbbbccccddddeeee";

@@ -115,6 +115,7 @@ async fn the_roles_keys_sign_and_the_long_lived_ones_only_ask_for_them() {
     }
     let line = proxy.audit().wait_for("the exchange", |line| line["kind"] == "exchange").await;
     assert_eq!((line["host"].as_str(), line["verdict"].as_str()), (Some(STS), Some("allow")), "{line}");
+    assert_eq!((line["secret"].as_str(), line["part"].as_str()), (Some("aws"), Some("worker")), "{line}");
 }
 
 #[tokio::test]

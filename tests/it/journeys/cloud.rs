@@ -167,6 +167,39 @@ async fn wrong_key_files_and_keys_are_refused_when_they_are_stored() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_not_what_its_key_says_is_told_of_at_load() {
+    let canary = harness::canary::fresh();
+    let app = "type: github\nauth: {type: github-app, secretRef: cloud}";
+    let assertion = "type: http-token\nhost: storage.googleapis.com\nauth: {type: jwt-bearer, secretRef: cloud, tokenUrl: \"https://oauth2.googleapis.com/token\", issuer: me}";
+    let tenant = "config: {tenantId: 72f988bf-86f1-41af-91ab-2d7cd011db47}";
+    let azure = format!("type: azure\nauth: {{secretRef: cloud}}\n{tenant}");
+    let mtls = "type: http-token\nhost: storage.googleapis.com\nauth: {type: mtls, secretRef: cloud}";
+    let lacking = key_file().replace("client_email", "client_mail").replace("real@", &canary);
+    let lines = format!("{canary}\n{canary}");
+    for (spec, key, value, told) in [
+        ("type: gcp\nauth: {secretRef: cloud}", "key.json", &lacking, "lacks the field `client_email`"),
+        ("type: gcp\nauth: {secretRef: cloud}", "key.json", &canary, "is not a service account's key file"),
+        (app, "private_key", &canary, "holds no PEM private key"),
+        (app, "installation_id", &canary, "is not a number"),
+        (assertion, "private_key", &canary, "holds no PEM private key"),
+        (&azure, "certificate", &canary, "holds no PEM certificate"),
+        (mtls, "tls.crt", &canary, "is no PEM certificates: expected"),
+        ("type: aws\nauth: {secretRef: cloud}", "secret_access_key", &lines, "is not visible ASCII"),
+        ("type: stripe\nauth: {secretRef: cloud}", "api-key", &lines, "is not visible ASCII"),
+    ] {
+        let builder = Proxy::builder().provider("cloud", spec).public_value("cloud", key, value);
+        let mut proxy = builder.start().await;
+        proxy.watch(&canary);
+        let (_, report) = proxy.admin_get("/readyz?verbose");
+        let names = format!("the value of key `{key}`");
+        assert!(
+            report.contains(&names) && report.contains(told) && !report.contains(&canary),
+            "{key}: {report}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_tenant_that_is_none_and_settings_of_other_types_are_refused_at_load_with_their_line() {
     for (spec, told) in [
         ("type: azure\nauth: {secretRef: canary}", "`config.tenantId` is missing"),

@@ -67,6 +67,7 @@ fn builder(origin: &Origin, more: &str) -> ProxyBuilder {
     proxy.secret("hub", "password", &harness::canary::fresh()).origin(origin)
 }
 
+const PUSH: &str = "repository:acme/app:pull,push";
 const SCOPE: &str = "policy: {allow: [read, write]}\nscope: {repositories: [\"acme/*\"]}";
 
 #[tokio::test]
@@ -117,6 +118,14 @@ async fn each_repository_and_each_right_has_a_token_of_its_own_which_is_kept() {
             "/token?service=registry.docker.io&scope=repository%3Aacme%2Fapp%3Apull%2Cpush",
         ]
     );
+    // By their names in the audit: the secret, and what its token opens.
+    let wanted = |line: &serde_json::Value| line["kind"] == "exchange" && line["part"] == PUSH;
+    proxy.audit().wait_for("the last exchange", wanted).await;
+    let lines = proxy.audit().lines();
+    let exchanges = lines.iter().filter(|line| line["kind"] == "exchange");
+    let named: Vec<_> = exchanges.map(|line| (line["secret"].as_str(), line["part"].as_str())).collect();
+    let parts = [None, Some("repository:acme/app:pull"), Some("repository:acme/base:pull"), Some(PUSH)];
+    assert_eq!(named, parts.map(|part| (Some("hub"), part)));
     // The credential itself goes nowhere else.
     for seen in seen.iter().filter(|seen| seen.authority == REGISTRY) {
         assert!(seen.header("authorization").unwrap().starts_with("Bearer c4nary-token."), "{seen:#?}");

@@ -4,6 +4,7 @@
 
 use http::Method;
 
+use super::super::graphql;
 use super::super::read::{Segments, is_read, read_or};
 use super::super::{Ask, Clarity, Resolved, UNKNOWN};
 use super::on_repo;
@@ -12,7 +13,7 @@ use super::on_repo;
 pub(super) fn resolve<'a>(ask: &Ask<'a>, segments: &Segments<'a>) -> Resolved<'a> {
     match segments.len() {
         0 => return Resolved::free(read_or(ask, "meta:read", UNKNOWN)),
-        1 if segments.is(0, "graphql") => return graphql(ask),
+        1 if segments.is(0, "graphql") => return of_graphql(ask),
         _ => {}
     }
     if segments.is(0, "repos") && segments.len() >= 3 {
@@ -30,12 +31,15 @@ pub(super) fn resolve<'a>(ask: &Ask<'a>, segments: &Segments<'a>) -> Resolved<'a
     top(ask, segments)
 }
 
-fn graphql<'a>(ask: &Ask<'a>) -> Resolved<'a> {
+fn of_graphql<'a>(ask: &Ask<'a>) -> Resolved<'a> {
     match *ask.method {
         Method::GET | Method::HEAD => {
-            Resolved { clarity: Clarity::Opaque, ..Resolved::hidden("graphql:query") }
+            Resolved { clarity: Clarity::Opaque, ..Resolved::hidden(graphql::QUERY) }
         }
-        Method::POST => Resolved { clarity: Clarity::Opaque, ..Resolved::hidden("graphql:mutation") },
+        Method::POST => {
+            let action = if graphql::only_asks(ask) { graphql::QUERY } else { graphql::MUTATION };
+            Resolved { clarity: Clarity::Opaque, ..Resolved::hidden(action) }
+        }
         _ => Resolved::unknown(),
     }
 }

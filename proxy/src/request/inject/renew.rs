@@ -231,6 +231,8 @@ impl Line {
         entry.agent = Some(renewing.renewal.agent().shared());
         entry.provider = Some(Arc::clone(&provider.name));
         entry.verdict = Some(Verdict::Error);
+        // Other parts of the same secret are other tokens, and other lines.
+        entry.part = Some(renewing.part.as_str()).filter(|part| !part.is_empty()).map(Arc::from);
         if let Some(auth) = &provider.auth {
             entry.scheme = auth.injections.get(at).map(|one| one.scheme);
             entry.secret = Some(auth.secret.name.clone());
