@@ -27,6 +27,7 @@ mod refusals {
     mod codes;
     mod disk;
     mod framing;
+    mod framing_body;
     mod framing_h2;
     mod grants;
     mod headers;
