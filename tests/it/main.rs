@@ -59,6 +59,7 @@ mod journeys {
     mod credentials;
     mod inject;
     mod inject_catalogue;
+    mod inject_pairs;
     mod inject_types;
     mod aws;
     mod aws_role;
