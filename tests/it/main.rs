@@ -33,7 +33,6 @@ mod refusals {
     mod headers;
     mod identity;
     mod in_use;
-    mod later;
     mod methods;
     pub(crate) mod model;
     mod paths;
@@ -42,7 +41,7 @@ mod refusals {
     mod startup;
     mod target;
     mod target_h2;
-    mod told;
+    pub(crate) mod told;
     mod upstream;
     mod vault;
 }
