@@ -15,6 +15,7 @@ mod harness_itself;
 mod home;
 mod issuer;
 mod login;
+mod readme;
 mod run;
 mod server;
 mod world;
