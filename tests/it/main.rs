@@ -18,6 +18,7 @@ mod login;
 mod readme;
 mod run;
 mod server;
+mod verbs;
 mod world;
 
 mod clients;
