@@ -16,8 +16,10 @@ mod home;
 mod issuer;
 mod leak;
 mod login;
+mod readme;
 mod run;
 mod server;
+mod verbs;
 mod world;
 
 mod clients;
@@ -28,12 +30,12 @@ mod refusals {
     mod codes;
     mod disk;
     mod framing;
+    mod framing_body;
     mod framing_h2;
     mod grants;
     mod headers;
     mod identity;
     mod in_use;
-    mod later;
     mod methods;
     pub(crate) mod model;
     mod paths;
@@ -42,7 +44,7 @@ mod refusals {
     mod startup;
     mod target;
     mod target_h2;
-    mod told;
+    pub(crate) mod told;
     mod upstream;
     mod vault;
 }
@@ -59,6 +61,7 @@ mod journeys {
     mod credentials;
     mod inject;
     mod inject_catalogue;
+    mod inject_pairs;
     mod inject_types;
     mod aws;
     mod aws_role;

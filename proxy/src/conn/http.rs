@@ -96,7 +96,8 @@ fn http2_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
         .max_concurrent_streams(limits::count32(limits.h2_streams))
         .initial_stream_window_size(limits::count32(limits.h2_stream_window))
         .initial_connection_window_size(limits::count32(limits.h2_connection_window))
-        .max_header_list_size(limits::count32(limits.header_bytes))
+        // As for h1: `parse` keeps the limits exactly, with a code and a record. What is over both, h2 ends by itself.
+        .max_header_list_size(limits::count32(limits.header_bytes + limits.url_bytes))
         .max_pending_accept_reset_streams(limits::count(limits.h2_pending_resets))
         .max_local_error_reset_streams(limits::count(limits.h2_local_resets))
         .enable_connect_protocol();

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,8 +35,8 @@ pub(crate) struct Progress {
     /// `Expect: 100-continue`: the body may go.
     may_send: AtomicBool,
     waiting: Mutex<Option<Waker>>,
-    /// The body turned out to be another one than was signed.
-    fault: Mutex<Option<PayloadFault>>,
+    /// Why the body was cut.
+    fault: Mutex<Option<Fault>>,
 }
 
 impl Progress {
@@ -47,9 +48,21 @@ impl Progress {
         self.whole.load(Ordering::Relaxed)
     }
 
-    /// Why the body was cut, if it was not what was signed.
-    pub(crate) fn fault(&self) -> Option<PayloadFault> {
+    /// Why the body was cut, if that is of the agent's doing: the upstream never had all of it.
+    pub(crate) fn fault(&self) -> Option<Fault> {
         *self.fault.lock()
+    }
+
+    /// Notes that the agent's body cannot be read on.
+    fn unread(&self, error: hyper::Error) -> RequestBodyError {
+        *self.fault.lock() = Some(Fault::of(&error));
+        RequestBodyError::Agent(error)
+    }
+
+    /// Notes that the body is another one than was signed.
+    fn unsigned(&self, fault: PayloadFault) -> RequestBodyError {
+        *self.fault.lock() = Some(Fault::Payload(fault));
+        RequestBodyError::Payload(fault)
     }
 
     pub(crate) fn allow_interim(&self, most: u64) {
@@ -108,10 +121,35 @@ impl fmt::Debug for Kind {
     }
 }
 
+/// What is wrong with an agent's body, in words for the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// It is not what was signed.
+    #[error(transparent)]
+    Payload(PayloadFault),
+    /// Its chunks cannot be read in one way.
+    #[error("the body's chunks are malformed")]
+    Chunks,
+    /// The connection or its stream ended before it did.
+    #[error("the body ended before it was whole")]
+    Early,
+}
+
+impl Fault {
+    /// hyper's decoder of chunks speaks of input and data that are invalid; anything else is the connection's end.
+    fn of(error: &hyper::Error) -> Self {
+        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+        match source.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Chunks,
+            Some(_) | None => Self::Early,
+        }
+    }
+}
+
 /// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestBodyError {
-    /// The agent's connection failed in the middle of its body.
+    /// The agent's connection failed in the middle of its body, or its chunks are malformed.
     #[error("the agent's body ended early")]
     Agent(#[source] hyper::Error),
     /// It is not what was signed.
@@ -224,7 +262,7 @@ impl Body for RequestBody {
             }
             Kind::Stream(body) => match ready!(Pin::new(body).poll_frame(cx)) {
                 None => return this.sent_whole(),
-                Some(Err(error)) => return Poll::Ready(Some(Err(RequestBodyError::Agent(error)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(this.progress.unread(error)))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     // Request trailers are always dropped; they are also the end.
@@ -234,11 +272,10 @@ impl Body for RequestBody {
             Kind::Payload(body) => match ready!(Pin::new(body.as_mut()).poll_frame(cx)) {
                 None => return this.sent_whole(),
                 Some(Err(PayloadError::Inner(error))) => {
-                    return Poll::Ready(Some(Err(RequestBodyError::Agent(error))));
+                    return Poll::Ready(Some(Err(this.progress.unread(error))));
                 }
                 Some(Err(PayloadError::Fault(fault))) => {
-                    *this.progress.fault.lock() = Some(fault);
-                    return Poll::Ready(Some(Err(RequestBodyError::Payload(fault))));
+                    return Poll::Ready(Some(Err(this.progress.unsigned(fault))));
                 }
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             },
@@ -246,8 +283,7 @@ impl Body for RequestBody {
                 None => return this.sent_whole(),
                 Some(Err(PayloadError::Inner(never))) => match never {},
                 Some(Err(PayloadError::Fault(fault))) => {
-                    *this.progress.fault.lock() = Some(fault);
-                    return Poll::Ready(Some(Err(RequestBodyError::Payload(fault))));
+                    return Poll::Ready(Some(Err(this.progress.unsigned(fault))));
                 }
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             },

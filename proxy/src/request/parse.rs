@@ -157,8 +157,8 @@ fn refuse_ambiguous(headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal>
     if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return Err(malformed("the only transfer coding that is taken is chunked"));
     }
-    if length.is_some_and(|length| !length.as_bytes().iter().all(u8::is_ascii_digit)) {
-        return Err(malformed("the Content-Length is not a number"));
+    if length.is_some_and(|length| !is_length(length.as_bytes())) {
+        return Err(malformed("the Content-Length is not a number in its one form"));
     }
     if headers.len() > limits::count(limits.header_fields) {
         return Err(malformed("there are too many fields").with_status(431));
@@ -167,6 +167,16 @@ fn refuse_ambiguous(headers: &HeaderMap, limits: &Limits) -> Result<(), Refusal>
         return Err(malformed("the head is too long").with_status(431));
     }
     Ok(())
+}
+
+/// Digits as everybody reads them: with a zero in front some take a number for an octal one, and an empty value is over h2 what
+/// h1 has no form for.
+fn is_length(digits: &[u8]) -> bool {
+    match digits {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 /// What kind of upgrade is asked for; anything but WebSocket is no upgrade (its header is removed as hop-by-hop).
@@ -202,4 +212,19 @@ fn refuse_connect() -> Refusal {
 
 fn malformed(detail: &'static str) -> Refusal {
     Refusal::new(Code::Dw2008, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_lengths_that_have_another_form_than_their_number() {
+        for text in ["", "00", "05", "+5", "-5", " 5", "5 ", "0x5", "5,5", "5.0", "five"] {
+            assert!(!is_length(text.as_bytes()), "{text:?}");
+        }
+        for text in ["0", "5", "10", "18446744073709551616"] {
+            assert!(is_length(text.as_bytes()), "{text:?}");
+        }
+    }
 }

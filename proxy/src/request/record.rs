@@ -193,9 +193,20 @@ impl Record {
         }
     }
 
-    /// The upstream did not take our credential.
+    /// The upstream did not take our credential; what policy would have refused stays in the record beside it.
     pub(crate) fn credential_rejected(&mut self) {
+        let rejected = format!("the upstream answered {} to the credential", self.entry.status);
+        let host = self.entry.target.as_ref().map(|target| tracing::field::display(&target.host));
+        tracing::warn!(
+            req = self.id(), agent = self.entry.agent.as_deref(), host, code = %Code::Dw1006, reason = rejected,
+            "upstream rejected the credential"
+        );
         self.entry.code = Some(Code::Dw1006);
+        self.entry.reason = if self.entry.reason.is_empty() {
+            rejected.into()
+        } else {
+            format!("{}; {rejected}", self.entry.reason).into()
+        };
     }
 
     /// The request was refused, or failed after it was let through. Gives what the agent is told: where nothing can be

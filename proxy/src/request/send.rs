@@ -394,7 +394,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// The body was cut since it is not what was signed; the upstream never had all of it.
+/// The body was cut, as it is malformed or not what was signed; the upstream never had all of it.
 fn cut(progress: &Progress) -> Refusal {
     let fault = progress.fault().map_or_else(String::new, |fault| fault.to_string());
     Refusal::new(Code::Dw2008, fault)

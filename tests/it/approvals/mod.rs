@@ -15,7 +15,7 @@ use serde_json::Value;
 const SOON: Duration = harness::within::DEADLINE;
 
 /// A rule that asks about deletions and posts, in front of one that allows the rest; `more` is of the first rule.
-fn asking(more: &str) -> String {
+pub(crate) fn asking(more: &str) -> String {
     crate::world::bearer_and(&format!(
         "policy: {{httpRules: [{{id: ask-first, methods: [DELETE, POST], paths: [\"/**\"], effect: ask{more}}}, {{id: rest, effect: allow}}]}}"
     ))

@@ -90,7 +90,7 @@ impl Team {
 }
 
 #[tokio::test]
-async fn dw1003_a_sidecar_asks_its_server_and_hears_of_the_answer_by_its_stream() {
+async fn a_sidecar_asks_its_server_and_hears_of_the_answer_by_its_stream() {
     let team = Team::new(", ask: {hold: 60s}").await;
     let sidecar = team.sidecar().await;
     let agent = sidecar.agent();

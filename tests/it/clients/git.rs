@@ -6,35 +6,54 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use harness::origin::Exchange;
+use harness::origin::{Exchange, OriginBuilder};
 use harness::{Origin, Proxy, answer, canary, within};
 use http::Response;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{Client, Printed};
 
-const URL: &str = "https://github.com/acme/api.git";
-const SPEC: &str =
+pub(super) const URL: &str = "https://github.com/acme/api.git";
+pub(super) const SPEC: &str =
     "type: github\nhosts: [github.com]\nauth: {type: pat, secretRef: canary, agentEnvVar: GITHUB_TOKEN}";
 
-/// A bare repository with one commit, and github.com before it.
+/// github.com: a bare repository with one commit, for who shows this token.
+pub(super) struct Vendor {
+    projects: tempfile::TempDir,
+    pair: String,
+}
+
+impl Vendor {
+    pub(super) fn of(token: &str) -> Self {
+        let projects = tempfile::tempdir().unwrap();
+        seed(&projects.path().join("acme/api.git"));
+        Self { projects, pair: format!("Basic {}", STANDARD.encode(format!("x-access-token:{token}"))) }
+    }
+
+    pub(super) fn origin(&self) -> OriginBuilder {
+        let (root, pair) = (self.projects.path().to_owned(), self.pair.clone());
+        let answer = answer::with(move |exchange| backend(root.clone(), pair.clone(), exchange));
+        Origin::builder(&["github.com"]).answer(answer)
+    }
+
+    /// A line of git's output about the bare repository itself.
+    pub(super) fn upstream(&self, args: &[&str]) -> String {
+        plain_git(&self.projects.path().join("acme/api.git"), args)
+    }
+}
+
+/// Clients of a proxy before it.
 struct GitHub {
     client: Client,
-    projects: tempfile::TempDir,
+    vendor: Vendor,
 }
 
 impl GitHub {
     async fn start(policy: &str) -> Self {
-        let projects = tempfile::tempdir().unwrap();
-        let bare = projects.path().join("acme/api.git");
-        seed(&bare);
         let token = canary::fresh();
-        let pair = format!("Basic {}", STANDARD.encode(format!("x-access-token:{token}")));
-        let root = projects.path().to_owned();
-        let answer = answer::with(move |exchange| backend(root.clone(), pair.clone(), exchange));
+        let vendor = Vendor::of(&token);
         let proxy = Proxy::builder().canary(&token).provider("github", &format!("{SPEC}\n{policy}"));
-        let client = Client::built(Origin::builder(&["github.com"]).answer(answer), proxy).await;
-        Self { client, projects }
+        Self { client: Client::built(vendor.origin(), proxy).await, vendor }
     }
 
     /// git in the clients' home, as an agent runs it.
@@ -43,14 +62,13 @@ impl GitHub {
         self.client.run("git", &[&who, args].concat()).await
     }
 
-    /// A line of git's output about the bare repository itself.
     fn upstream(&self, args: &[&str]) -> String {
-        plain_git(&self.projects.path().join("acme/api.git"), args)
+        self.vendor.upstream(args)
     }
 }
 
 /// git without any proxy, on the vendor's side.
-fn plain_git(at: &Path, args: &[&str]) -> String {
+pub(super) fn plain_git(at: &Path, args: &[&str]) -> String {
     let mut command = Command::new("git");
     command.args(["-c", "user.name=vendor", "-c", "user.email=vendor@example.com", "-C"]).arg(at).args(args);
     let output = command.stdin(Stdio::null()).output().expect("git starts");

@@ -21,6 +21,7 @@ mod curl;
 mod git;
 mod grpc;
 mod java;
+mod launched;
 mod mcp;
 mod models;
 mod node;

@@ -8,6 +8,7 @@ use harness::{Origin, answer, canary};
 use serde_json::json;
 
 use super::team::{AUTHORITY, Following, PROJECT, SOON, Team, document, of};
+use crate::refusals::told::assert_told;
 use crate::world::{HOST, OTHER};
 
 #[tokio::test]
@@ -139,12 +140,12 @@ async fn a_revoked_agent_loses_its_stream_and_its_token() {
 }
 
 #[tokio::test]
-async fn the_last_snapshot_serves_while_the_server_is_away_then_nothing_does_then_all_again() {
+async fn dw5002_the_last_snapshot_serves_while_the_server_is_away_then_nothing_does_then_all_again() {
     let team = Team::new().await;
     let relay = Relay::before(&team.server).await;
     let origin = Origin::start(HOST).await;
     let sidecar = team.coder_via(&relay).arg("--max-stale").arg("20s").origin(&origin);
-    let sidecar = Following::start(&team, sidecar).await;
+    let sidecar = Following::start(&team, sidecar.arg("--log-format").arg("json")).await;
     sidecar.shows(&origin, HOST, &team.value).await;
     relay.close();
     until("the loss to be seen", SOON, async || {
@@ -153,11 +154,13 @@ async fn the_last_snapshot_serves_while_the_server_is_away_then_nothing_does_the
     .await;
     sidecar.agent().get(HOST, "/").await.assert_ok();
     sidecar.is_refused(AUTHORITY, "DW5002").await;
+    // What stood as the time ran out is cut: only then is a new connection left to its answer.
+    until("the cut", SOON, async || sidecar.proxy.metric("doorward_control_stale") == Some(1.0)).await;
     let refused = sidecar.agent().get(HOST, "/").await;
     refused.assert_refused(503, "DW5002");
+    assert_told(&sidecar.proxy, "DW5002", &refused).await;
     let (status, ready) = sidecar.proxy.admin_get("/readyz?verbose");
     assert!(status == 503 && ready.contains("DW5002"), "{ready}");
-    assert_eq!(sidecar.proxy.metric("doorward_control_stale"), Some(1.0));
     let fresh = team.rotate("pat").await;
     relay.open();
     sidecar.shows(&origin, HOST, &fresh).await;

@@ -36,10 +36,7 @@ async fn naming_the_injected_header_in_connection_does_not_remove_it() {
         "Connection: x_api_key\nX_Api_Key: evil",
         "Connection: x-custom, host\nX-Custom: evil",
     ] {
-        let reply = world.agent().ask(HOST, &format!("GET / HTTP/1.1\n{headers}")).await;
-        if reply.status == 400 {
-            continue;
-        }
+        world.agent().ask(HOST, &format!("GET / HTTP/1.1\n{headers}")).await.assert_ok();
         let seen = world.origin.last();
         assert_eq!(seen.headers_named("x-api-key"), [world.proxy.canary()], "{headers}: {seen:#?}");
         assert_eq!(seen.authority, HOST);

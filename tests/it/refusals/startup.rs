@@ -26,7 +26,7 @@ async fn file_fails(spec: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn dw6001_refuses_unknown_fields_with_their_place_and_a_suggestion() {
+async fn refuses_unknown_fields_with_their_place_and_a_suggestion() {
     file_fails(&bearer().replace("secretRef", "secretReff"), &["secretReff", "secretRef"]).await;
     file_fails(&bearer_and("polcy: {}"), &["polcy", "policy"]).await;
 }
