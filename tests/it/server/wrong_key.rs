@@ -69,7 +69,7 @@ fn started(server: &Server, database: &str, words: &[&str]) -> Ran {
 }
 
 #[tokio::test]
-async fn dw5001_a_wrong_master_key_is_told_at_the_start_and_changes_nothing() {
+async fn a_wrong_master_key_is_told_at_the_start_and_changes_nothing() {
     let (keys, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
     let at = |name: &str| keys.path().join(name).display().to_string();
     for (name, text) in [
