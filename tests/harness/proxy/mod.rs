@@ -116,7 +116,12 @@ impl Proxy {
 
     /// The parsed `agent.env`, as an agent's shell would read it.
     pub fn agent_env(&self) -> Vec<(String, String)> {
-        parse_env(&std::fs::read_to_string(self.path("publish/agent.env")).expect("publish/agent.env"))
+        self.agent_env_now().expect("publish/agent.env")
+    }
+
+    /// The same while agents come and go: without an agent there is none.
+    pub fn agent_env_now(&self) -> Option<Vec<(String, String)>> {
+        std::fs::read_to_string(self.path("publish/agent.env")).ok().map(|text| parse_env(&text))
     }
 
     /// The dummy that agents hold in `variable`.

@@ -54,7 +54,8 @@ async fn a_rotated_token_takes_over_when_its_file_is_replaced() {
     harness::proxy::build::put(&file, &team.token);
     let before = sidecar.token.clone();
     until("the agent's own token to follow", SOON, async || {
-        let env = sidecar.proxy.agent_env();
+        // Between the end of the old token and the new one's beginning there is no agent.
+        let env = sidecar.proxy.agent_env_now().unwrap_or_default();
         let url = env.iter().find(|(name, _)| name == "https_proxy");
         url.is_some_and(|(_, url)| url.contains("dwp_") && !url.contains(&before))
     })
