@@ -252,6 +252,33 @@ async fn nothing_of_the_agents_signature_stays_and_the_session_token_is_masked_i
 }
 
 #[tokio::test]
+async fn a_server_of_ones_own_that_speaks_s3_is_signed_for_in_the_providers_region() {
+    const OWN: &str = "s3.corp.example";
+    let spec = format!("type: aws\nhost: {OWN}\nauth: {{secretRef: aws}}\nconfig: {{region: eu-west-1}}");
+    let proxy = Proxy::builder().provider("own", &spec).public_value("aws", "access_key_id", ID);
+    let proxy = proxy.secret("aws", "secret_access_key", &harness::canary::fresh());
+    let world = World::built(Origin::builder(&[OWN]), proxy).await;
+    let ask = async |headers: String| {
+        let head = format!("PUT /acme/a%20b/%C3%A4+c HTTP/1.1\r\n{headers}\r\nContent-Length: 4");
+        world.agent().tls(OWN).await.exchange(&harness::agent::wire(OWN, &head, b"body")).await
+    };
+    // Another region, another service, a region that would lead to another host.
+    for (from, to) in
+        [("eu-west-1", "us-east-1"), ("/s3/", "/sqs/"), ("/eu-west-1/", "/eu-west-1.evil.example%2F/")]
+    {
+        let reply = ask(signed("s3").replace(from, to)).await;
+        assert!((400..500).contains(&reply.status) && reply.text().contains("DW"), "{to}: {}", reply.text());
+    }
+    world.assert_nothing_left();
+    ask(signed("s3")).await.assert_ok();
+    let seen = world.origin.only();
+    assert_eq!((seen.target.as_str(), seen.body.as_slice()), ("/acme/a%20b/%C3%A4+c", &b"body"[..]));
+    let authorization = seen.header("authorization").unwrap();
+    assert!(authorization.starts_with(&format!("AWS4-HMAC-SHA256 Credential={ID}/")), "{authorization}");
+    assert!(authorization.contains("/eu-west-1/s3/aws4_request,") && !seen.contains("agents"), "{seen:#?}");
+}
+
+#[tokio::test]
 async fn a_small_range_of_an_object_is_asked_for_as_it_is() {
     let world = world("h1", "").await;
     let head = format!("GET /footer HTTP/1.1\r\n{}\r\nRange: bytes=10-17", signed("s3"));
