@@ -92,6 +92,11 @@ pub(super) fn finished(mut document: OpenApi) -> OpenApi {
     for (path, item) in &mut document.paths.paths {
         if let Some(post) = item.post.as_mut().filter(|post| counts_once(path, post)) {
             post.parameters.get_or_insert_default().push(RefOr::T(once()));
+            // What the same call made before is shown again, and not made.
+            let responses = &mut post.responses.responses;
+            if let Some(made) = responses.get("201").cloned() {
+                responses.entry("200".to_owned()).or_insert(made);
+            }
         }
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {
