@@ -1,7 +1,8 @@
 //! AWS' signature on the wire: what is refused before anything leaves, what is cut, what arrives. Signatures themselves are
 //! verified in `clients/aws.rs`, by botocore.
 
-use harness::{Agent, Origin, Proxy};
+use harness::origin::raw::{RawOrigin, Step};
+use harness::{Agent, Origin, Proxy, ProxyBuilder};
 use sha2::{Digest as _, Sha256};
 
 use crate::world::World;
@@ -16,6 +17,10 @@ async fn world(up: &str, more: &str) -> World {
 }
 
 async fn world_with(up: &str, more: &str, limits: &[(&str, &str)]) -> World {
+    World::built(Origin::builder(&[HOST, STS]).only(up), sidecar(more, limits)).await
+}
+
+fn sidecar(more: &str, limits: &[(&str, &str)]) -> ProxyBuilder {
     let spec = format!(
         "type: aws\nauth: {{secretRef: aws}}\nconfig: {{region: eu-west-1, services: [s3, sts]}}\n{more}"
     );
@@ -25,8 +30,7 @@ async fn world_with(up: &str, more: &str, limits: &[(&str, &str)]) -> World {
         "session_token",
         TOKEN,
     );
-    let proxy = limits.iter().fold(proxy, |proxy, (name, value)| proxy.limit(name, value));
-    World::built(Origin::builder(&[HOST, STS]).only(up), proxy).await
+    limits.iter().fold(proxy, |proxy, (name, value)| proxy.limit(name, value))
 }
 
 /// As an agent signs, with dummies.
@@ -297,4 +301,61 @@ async fn a_body_that_the_agent_hashed_streams_beyond_what_is_ever_held() {
         (seen.body.len(), seen.complete, seen.header("content-length")),
         (12 << 20, true, Some("12582912"))
     );
+}
+
+/// The length of 5 GiB in chunks of so much data, whose lines have so many bytes, and the last one's.
+fn in_chunks(data: u64, line: u64, last: u64) -> u64 {
+    FIVE_GIB / data * (line + data + 2) + last + 2
+}
+
+const FIVE_GIB: u64 = 5 << 30;
+
+#[tokio::test]
+async fn an_object_of_five_gib_is_sent_under_its_length_from_its_first_bytes_on() {
+    const MIB: u64 = 1 << 20;
+    let signature = format!(";chunk-signature={:064}", 0);
+    // What the agent says that it sends, how it begins, and what has to be said to S3: chunks of 64 KiB.
+    let unsigned = (in_chunks(MIB, 8, 3), format!("{MIB:x}\r\n"), in_chunks(64 << 10, 7, 3));
+    let signed_chunks =
+        (in_chunks(MIB, 89, 84), format!("{MIB:x}{signature}\r\n"), in_chunks(64 << 10, 88, 84));
+    for (form, (sent, begin, wanted)) in [
+        ("UNSIGNED-PAYLOAD", (FIVE_GIB, String::new(), FIVE_GIB)),
+        ("STREAMING-UNSIGNED-PAYLOAD-TRAILER", unsigned),
+        ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", signed_chunks),
+    ] {
+        let origin = RawOrigin::tls(HOST, vec![Step::Hold]).await;
+        let proxy = sidecar("", &[]).route(HOST, 443, origin.address()).start().await;
+        let decoded = if begin.is_empty() {
+            String::new()
+        } else {
+            format!("\r\nX-Amz-Decoded-Content-Length: {FIVE_GIB}")
+        };
+        let head = format!(
+            "PUT /five HTTP/1.1\r\nHost: {HOST}\r\n{}\r\nX-Amz-Content-Sha256: {form}{decoded}\r\nContent-Length: {sent}\r\n\r\n",
+            signed("s3")
+        );
+        let mut tls = proxy.agent().tls(HOST).await;
+        // In the second chunk of ours: a signed one is sent when it is whole.
+        let mut data = vec![b'x'; 256 << 10];
+        data[100 << 10..][..9].copy_from_slice(b"a passage");
+        tls.send(&[head.as_bytes(), begin.as_bytes(), &data].concat()).await;
+        let seen = origin.wait_for("a passage").await;
+        let seen = seen.split_once("\r\n\r\n").unwrap().0.to_lowercase();
+        assert!(seen.contains(&format!("\r\ncontent-length: {wanted}")), "{form}: {seen}");
+        assert!(!seen.contains("transfer-encoding"), "{form}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_of_five_gib_comes_back_under_its_length_from_its_first_bytes_on() {
+    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {FIVE_GIB}\r\n\r\n").into_bytes();
+    answer.resize(answer.len() + (256 << 10), b'x');
+    let origin =
+        RawOrigin::tls(HOST, vec![Step::Hear(b"\r\n\r\n".to_vec()), Step::Say(answer), Step::Hold]).await;
+    let proxy = sidecar("", &[]).route(HOST, 443, origin.address()).start().await;
+    let mut tls = proxy.agent().tls(HOST).await;
+    tls.send(format!("GET /five HTTP/1.1\r\nHost: {HOST}\r\n{}\r\n\r\n", signed("s3")).as_bytes()).await;
+    let head = String::from_utf8(tls.read_until(b"\r\n\r\n").await).unwrap().to_lowercase();
+    assert!(head.contains(&format!("\r\ncontent-length: {FIVE_GIB}\r\n")), "{head}");
+    assert_eq!(tls.read_some(128 << 10).await.len(), 128 << 10);
 }
