@@ -8,6 +8,8 @@
 use bytes::{Buf as _, Bytes};
 use http::{HeaderName, HeaderValue};
 
+use super::rechunk::checksum_length;
+
 /// The longest chunk line or trailer line, without CR LF.
 const LONGEST_LINE: usize = 512;
 /// Hex digits of a chunk's length: enough for 64 bits.
@@ -249,8 +251,11 @@ impl Decoder {
             return if self.trailer_signature { Ok(()) } else { Err(ChunkFault::Trailer) };
         }
         let is_twice = self.trailers.iter().any(|(known, _)| *known == name);
+        // The body's length was promised with it.
+        let is_as_long = checksum_length(&name).is_none_or(|length| length == value.len());
         if is_twice
             || !self.announced.contains(&name)
+            || !is_as_long
             || value.is_empty()
             || !value.iter().all(u8::is_ascii_graphic)
         {

@@ -92,10 +92,14 @@ pub fn encoded_length(form: Form, decoded: u64, trailers: &[HeaderName]) -> Opti
         length = length.checked_add(line(rest) + rest + 2)?;
     }
     for name in trailers {
-        let (_, value) = CHECKSUMS.iter().find(|(known, _)| known == name)?;
-        length = length.checked_add((name.as_str().len() + 1 + value + 2) as u64)?;
+        length = length.checked_add((name.as_str().len() + 1 + checksum_length(name)? + 2) as u64)?;
     }
     if form == Form::SignedTrailer { length.checked_add(TRAILER_SIGNATURE as u64) } else { Some(length) }
+}
+
+/// How long the checksum in a trailer of this name is, if it is one that is known.
+pub(super) fn checksum_length(name: &HeaderName) -> Option<usize> {
+    CHECKSUMS.iter().find(|(known, _)| known == name).map(|(_, length)| *length)
 }
 
 fn hex_digits(number: u64) -> u64 {

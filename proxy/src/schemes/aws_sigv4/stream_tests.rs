@@ -105,6 +105,8 @@ fn refuses_trailers_that_were_not_announced_or_have_two_readings() {
         (Form::UnsignedTrailer, "x-amz-checksum-crc32c:AAAAAA==\r\nx-amz-meta-a:b\r\n"),
         (Form::UnsignedTrailer, "x-amz-checksum-crc32c\r\n"),
         (Form::UnsignedTrailer, "x-amz-checksum-crc32c:\r\n"),
+        (Form::UnsignedTrailer, "x-amz-checksum-crc32c:AAAAA==\r\n"),
+        (Form::UnsignedTrailer, "x-amz-checksum-crc32c:x-amz-checksum-crc32c:AAAAAA==\r\n"),
         (Form::UnsignedTrailer, "x-amz-checksum-crc32c :AAAAAA==\r\n"),
         (Form::UnsignedTrailer, "x-amz-checksum-crc32c:AAA AAA==\r\n"),
         (Form::UnsignedTrailer, " x-amz-checksum-crc32c:AAAAAA==\r\n"),
